@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * idmap.h - read this first.
+ *
+ * The words, used alike in the grammar, the structs, the messages and the manual:
+ *
+ *   extent    DISK:SEEN:COUNT, ids DISK … as stored in the image appear as SEEN … through the mount
+ *   map       the extents of one mount, for uids and for gids
+ *   row       one line of the table: a source, a target, a type, options
+ *   table     all rows, from the kernel command line or from a file
+ *   plan      the table after checking: ordered, with equal maps shared
+ *   tree      a mount made from a row: built, idmapped, not yet in place
+ *   stage     a private place where the whole new root is put together, seen by nobody else
+ *
+ * Data flows one way, a file a step:
+ *
+ *   text --table.c--> table --plan.c--> plan --userns.c, tree.c--> trees --stage.c--> a root
+ *
+ * The first half is pure: text.c, map.c, table.c, plan.c and error.c see memory and nothing else,
+ * so that the unit tests and fuzzers run the very code that boots. Nothing in the library prints
+ * or exits. A function returns 0 or a file descriptor, or -errno and then fills its struct
+ * idmap_error with one line for a person: place, cause and remedy.
+ *
+ * Memory comes from one arena that the caller hands in; nothing is freed one by one.
+ */
+#ifndef IDMAP_H
+#define IDMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* 4294967295 is the kernel's "no id" (include/linux/uidgid.h, uid_valid()). */
+#define IDMAP_ID_MAX 4294967294u
+/* What one uid_map or gid_map takes (UID_GID_MAP_MAX_EXTENTS in linux/user_namespace.h). */
+#define IDMAP_EXTENTS_MAX 340
+/*
+ * A write to uid_map must be shorter than a page (map_write() in kernel/user_namespace.c). The
+ * smallest page counts, so that a table means the same on every machine.
+ */
+#define IDMAP_MAP_TEXT_SIZE 4096
+/* fsconfig(2) copies keys and values of at most this many bytes (fs/fsopen.c). */
+#define IDMAP_OPTION_MAX 255
+/* A line of an error or of the log; /dev/kmsg refuses more than 1,024 bytes with its prefix. */
+#define IDMAP_LINE_SIZE 900
+
+#define IDMAP_PRINTF(string, first) __attribute__((format(printf, string, first)))
+
+/* --- text.c: text without stdio ------------------------------------------------------------- */
+
+/* A buffer being filled. What does not fit is dropped and `cut` set; always NUL-terminated. */
+struct idmap_text {
+	char *start, *at, *end;
+	size_t most; /* longer strings put in by %s or %.*s are shortened to it; 0: none is */
+	bool cut;
+};
+
+/* Starts filling `buffer` of `size` bytes (at least 1). */
+void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
+/* Knows %s %.*s %c %d %u %lu %o %% and nothing else. */
+void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
+/*
+ * Writes a field as the table takes it: blanks, commas, backslashes, quotes and control
+ * characters become octal escapes. `more` names further bytes to escape.
+ */
+void idmap_text_field(struct idmap_text *text, const char *field, const char *more);
+
+/* Memory between `at` and `end`; what is kept grows up from `at`, scratch down from `end`. */
+struct idmap_arena {
+	char *at, *end;
+};
+
+/* `size` zeroed bytes, aligned for any struct here, or NULL when the arena is full. */
+void *idmap_alloc(struct idmap_arena *arena, size_t size);
+/* The same from the far end. The caller saves `end` before and restores it when done. */
+void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
+/* How much an arena must hold so that a table of `text_size` bytes never fills it. */
+size_t idmap_arena_size(size_t text_size);
+
+/* --- error.c: one line for a person --------------------------------------------------------- */
+
+/* Where in a table something stands; columns are bytes, from 1. */
+struct idmap_place {
+	const char *name; /* a file's path, or a parameter with its `=` */
+	uint32_t line;	  /* of the file, from 1; of a parameter which one of that name, or 0 */
+	bool parameter;	  /* on the kernel command line */
+};
+
+/* What kind of thing went wrong. The numbers are idmap-init's exit codes. */
+enum idmap_class {
+	IDMAP_BAD_SYSTEM = 1, /* the surroundings: /proc, memory, a module */
+	IDMAP_BAD_TABLE = 2,  /* what a person wrote: a table, the command line */
+	IDMAP_NO_SOURCE = 3,  /* a source is not there */
+	IDMAP_NO_MOUNT = 4,   /* a filesystem does not mount */
+	IDMAP_NO_MAP = 5,     /* the kernel or the filesystem refuses the map */
+	IDMAP_NO_TARGET = 6,  /* a target cannot be used */
+	IDMAP_NO_INIT = 7,    /* the real init cannot be started */
+};
+
+struct idmap_row;
+
+struct idmap_error {
+	struct idmap_error *next; /* in a list of all that is wrong with a table */
+	enum idmap_class class;
+	char text[IDMAP_LINE_SIZE];
+};
+
+/* Fills `ret_error` and returns -`error`, an errno. */
+int idmap_fail(struct idmap_error *ret_error, enum idmap_class class, int error, const char *format,
+	       ...) IDMAP_PRINTF(4, 5);
+/* The same, and the line begins with the row: its place, source and target. */
+int idmap_row_fail(struct idmap_error *ret_error, const struct idmap_row *row,
+		   enum idmap_class class, int error, const char *format, ...) IDMAP_PRINTF(5, 6);
+/* What an errno means, in words; static memory. */
+const char *idmap_errno_text(int error);
+/* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
+void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column);
+
+/* --- map.c: extents -> checked map -> uid_map text ------------------------------------------ */
+
+enum idmap_kind { IDMAP_UID, IDMAP_GID, IDMAP_KINDS };
+
+struct idmap_extent {
+	uint32_t disk, seen, count;
+};
+
+/* An extent as written, before checking. */
+struct idmap_spec {
+	struct idmap_extent extent;
+	uint32_t column;
+	uint32_t kinds; /* bits 1 << IDMAP_UID, 1 << IDMAP_GID */
+};
+
+/* Sorted by disk id, merged, free of overlaps and within the kernel's limits. */
+struct idmap_map {
+	struct idmap_map *next;
+	struct idmap_extent *extent[IDMAP_KINDS];
+	uint32_t extents[IDMAP_KINDS];
+	uint32_t number; /* from 1, in the order of the table */
+	uint32_t users;	 /* rows that wait to be built with it */
+	int userns_fd;	 /* -1, or the user namespace; closed when the last user is built */
+};
+
+struct idmap_table;
+
+/*
+ * Checks what a row says and makes its map, equal maps once only. `identity` has a bit a kind
+ * where the word was said; a kind of which nothing was said is identity as well. Every error
+ * goes to the table's list; then NULL is returned. Works in scratch memory; `specs` is sorted.
+ */
+struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_place *place,
+				 struct idmap_spec *specs, uint32_t count, uint32_t identity,
+				 uint32_t column);
+/* What to write to uid_map or gid_map. Never cut when `size` is IDMAP_MAP_TEXT_SIZE. */
+size_t idmap_map_text(const struct idmap_map *map, enum idmap_kind kind, char *buffer, size_t size);
+/* The map as options of a table: idmap=…, or uidmap=…,gidmap=… where they differ. */
+void idmap_map_options(const struct idmap_map *map, struct idmap_text *text);
+/* The id on disk that is seen as `seen`; false where there is none. */
+bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t seen,
+		    uint32_t *ret_disk);
+
+/* --- table.c: text -> rows, with positions -------------------------------------------------- */
+
+/* Attributes of a mount, with the kernel's numbers (MOUNT_ATTR_* in linux/mount.h). */
+enum idmap_attr {
+	IDMAP_RDONLY = 0x1,
+	IDMAP_NOSUID = 0x2,
+	IDMAP_NODEV = 0x4,
+	IDMAP_NOEXEC = 0x8,
+	IDMAP_NOATIME = 0x10,
+	IDMAP_STRICTATIME = 0x20,
+	IDMAP_ATIME_MASK = 0x70,
+	IDMAP_NODIRATIME = 0x80,
+	IDMAP_NOSYMFOLLOW = 0x200000,
+	IDMAP_ATTR_MASK = 0x2000ff,
+};
+
+enum idmap_row_flag {
+	IDMAP_NOFAIL = 1 << 0,
+	IDMAP_NOAUTO = 1 << 1,
+	IDMAP_LOWER = 1 << 2,
+	IDMAP_UPPER = 1 << 3,
+	IDMAP_MKDIR = 1 << 4,
+	IDMAP_BIND = 1 << 5,
+	IDMAP_RBIND = 1 << 6,
+	IDMAP_WAIT = 1 << 7, /* wait= was said */
+};
+
+#define IDMAP_WAIT_S 10
+#define IDMAP_WAIT_FOREVER UINT32_MAX
+
+struct idmap_row {
+	struct idmap_row *next;
+	struct idmap_place place;
+	uint32_t target_column, source_column, type_column;
+	const char *source;
+	const char *target; /* absolute, without // . or a final / */
+	const char *type;   /* a name or a list `erofs:squashfs` */
+	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
+	const char *subdir; /* NULL or X-mount.subdir= */
+	struct idmap_map *map;
+	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
+	uint32_t attr_said; /* which of them the row speaks of */
+	uint32_t flags;	    /* enum idmap_row_flag */
+	uint32_t wait_s;
+	uint32_t mkdir_mode;
+	uint32_t took_us; /* to build and place, for the log */
+};
+
+struct idmap_table {
+	struct idmap_arena *arena;
+	struct idmap_row *first, **tail;
+	struct idmap_map *maps, **maps_tail;
+	struct idmap_error *errors, **errors_tail;
+	uint32_t row_count, map_count, error_count;
+	bool off; /* idmap=off was said */
+};
+
+/* An empty table whose rows, maps and errors live in `arena`. */
+void idmap_table_init(struct idmap_table *table, struct idmap_arena *arena);
+/*
+ * Adds the rows of a file's text of `size` bytes. `name` is kept, the text is not needed
+ * afterwards. Errors go to the table's list and reading goes on.
+ */
+void idmap_table_file(struct idmap_table *table, const char *name, const char *text, size_t size);
+/* Adds what the `number`th idmap= of the command line says; NULL: it has no value. */
+void idmap_table_word(struct idmap_table *table, const char *value, uint32_t number);
+/*
+ * Gives `row` the options of a rootflags= text: words of the VFS and options of the filesystem.
+ * What the row says itself wins.
+ */
+void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags);
+/* The same for rootfstype=, a comma list. */
+void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, const char *types);
+/* Adds a row. Only the plan adds one that nobody wrote; NULL when memory is short. */
+struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_place *place);
+/* Puts an error on the list; the first IDMAP_ERRORS_MAX are kept, all are counted. */
+void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+		       const char *format, ...) IDMAP_PRINTF(4, 5);
+/* A row as a line of a table that says the same (no newline). */
+void idmap_row_text(const struct idmap_row *row, struct idmap_text *text);
+/* Whether `type` is or holds the name `name`. */
+bool idmap_type_has(const char *type, const char *name);
+
+#define IDMAP_ERRORS_MAX 32
+
+/* --- plan.c: rows -> ordered plan, equal maps shared ---------------------------------------- */
+
+/* What the kernel's own parameters say of the root (kernel-parameters.txt); NULL: not there. */
+struct idmap_root {
+	const char *source; /* root= */
+	const char *type;   /* rootfstype=, a comma list */
+	const char *flags;  /* rootflags= */
+	bool writable;	    /* rw came after ro */
+	uint32_t wait_s;    /* rootwait; 0: not said */
+};
+
+struct idmap_plan {
+	struct idmap_row **row; /* the root first, everything after what it stands on */
+	uint32_t rows;
+	uint32_t maps;
+	bool disk_view; /* a row clones from another: the stage must keep the unmapped trees */
+};
+
+/*
+ * Orders the table's rows, fills in what `root` and the defaults say. 0, or -EINVAL with the
+ * reasons on the table's list.
+ */
+int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
+		    struct idmap_plan *ret_plan);
+
+/* Whether `path` is `folder` or inside it, both as the table keeps them. */
+bool idmap_path_inside(const char *path, const char *folder);
+
+/* --- file.c: files and memory --------------------------------------------------------------- */
+
+/* Closes at the end of a scope: `idmap_closed int fd = …`. */
+#define idmap_closed __attribute__((cleanup(idmap_close)))
+/* Closes *fd unless it is negative, keeps errno, makes it -1. */
+void idmap_close(int *fd);
+
+/* Maps zeroed memory that costs only what is touched. -errno: ENOMEM. */
+int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_error *ret_error);
+/* The size of a regular file for a read to come, or -errno. */
+int64_t idmap_file_size(const char *path);
+/*
+ * Reads a file to its end into the arena (files of /proc too, whose size is unknown); NUL follows.
+ * The text lives as long as the arena. -errno of open(2) and read(2).
+ */
+int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size);
+/* Microseconds since boot. */
+uint64_t idmap_now_us(void);
+
+/* --- userns.c: map -> user namespace -------------------------------------------------------- */
+
+/*
+ * Makes the map's user namespace once and keeps it in map->userns_fd. Needs /proc, CAP_SYS_ADMIN
+ * and that nobody chroot'ed us (user_namespaces(7)). The helper process is gone on return.
+ */
+int idmap_userns(struct idmap_map *map, struct idmap_error *ret_error);
+/* One row less waits for the map: closes the namespace after the last. */
+void idmap_userns_put(struct idmap_map *map);
+
+/* --- tree.c: row -> tree -------------------------------------------------------------------- */
+
+/*
+ * Mounts the row's source: a new, detached, unmapped mount with the attributes `attr`. Errors are
+ * those of fsopen(2), fsconfig(2), fsmount(2); the kernel's own words are in the message.
+ */
+int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_error *ret_error);
+/* A detached clone of what `dir_fd` shows; with submounts for rbind. open_tree(2). */
+int idmap_tree_clone(int dir_fd, bool recursive);
+/*
+ * Gives a detached mount the row's map and attributes in one call (mount_setattr(2)). On failure
+ * it finds out whether the kernel, the filesystem or the map is to blame.
+ */
+int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
+
+/* --- stage.c: trees -> a whole root, or nothing --------------------------------------------- */
+
+/*
+ * Two views of the root in the making. `seen` is what the real init gets. `disk` holds the same
+ * trees unmapped, because a mapped mount cannot be mapped again (EPERM): rows that clone from
+ * other rows clone from there. It exists only where the plan asks for it.
+ */
+struct idmap_stage {
+	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
+	bool with_disk;	      /* there is a disk view */
+};
+
+#define IDMAP_STAGE_SEEN "/.idmap/seen"
+#define IDMAP_STAGE_DISK "/.idmap/disk"
+
+/* Makes the stage's folders in the initramfs and checks that it can mount there. */
+int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
+		     struct idmap_error *ret_error);
+/* Builds the row's tree and puts it in place on the stage. */
+int idmap_stage_add(struct idmap_stage *stage, const struct idmap_row *row,
+		    struct idmap_error *ret_error);
+/* The root is whole: drops the disk view; the seen view stays mounted on IDMAP_STAGE_SEEN. */
+void idmap_stage_done(struct idmap_stage *stage);
+/* Unmounts all that stands on the stage. */
+void idmap_stage_drop(struct idmap_stage *stage);
+/*
+ * Opens `path` as a process chroot'ed to `root_fd` would (openat2(2), RESOLVE_IN_ROOT), with
+ * `flags` of open(2) and O_CLOEXEC.
+ */
+int idmap_open_in_root(int root_fd, const char *path, int flags);
+
+#endif

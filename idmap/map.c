@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Extents -> a checked map -> the text of uid_map and gid_map. The kernel answers everything that
+ * is wrong with a map with the same EINVAL, and wraps ids over 32 bits without a word
+ * (kernel/user_namespace.c, map_write()), so all its rules are checked here, where the place is
+ * known. Pure.
+ */
+#include <string.h>
+
+#include "idmap.h"
+
+enum side { DISK, SEEN };
+
+static const char *const kind_name[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
+
+/* Extents of one kind while they are checked. */
+struct check {
+	struct idmap_table *table;
+	const struct idmap_place *place;
+	enum idmap_kind kind;
+	struct idmap_spec *spec;
+	uint32_t count;
+	bool failed;
+};
+
+static uint32_t first_id(const struct idmap_spec *spec, enum side side)
+{
+	return side == SEEN ? spec->extent.seen : spec->extent.disk;
+}
+
+static uint32_t last_id(const struct idmap_spec *spec, enum side side)
+{
+	return first_id(spec, side) + spec->extent.count - 1;
+}
+
+/* Shell's sort: small, in place, and quick enough on hostile input of any length. */
+static void sort(struct idmap_spec *spec, uint32_t count, enum side side)
+{
+	uint32_t gap = 1, i, j;
+
+	while (gap < count / 3)
+		gap = gap * 3 + 1;
+	for (; gap; gap /= 3) {
+		for (i = gap; i < count; i++) {
+			struct idmap_spec one = spec[i];
+
+			for (j = i;
+			     j >= gap && first_id(&spec[j - gap], side) > first_id(&one, side);
+			     j -= gap)
+				spec[j] = spec[j - gap];
+			spec[j] = one;
+		}
+	}
+}
+
+static void overlap(struct check *check, const struct idmap_spec *a, const struct idmap_spec *b,
+		    enum side side)
+{
+	static const char *const side_name[] = {[DISK] = "disk", [SEEN] = "seen"};
+	const uint32_t both = 1u << IDMAP_UID | 1u << IDMAP_GID;
+	bool shared = a->kinds == both && b->kinds == both;
+	uint32_t first = first_id(b, side), last = last_id(a, side);
+	const struct idmap_spec *earlier = a, *later = b;
+
+	check->failed = true;
+	if (shared && check->kind == IDMAP_GID)
+		return; /* said once, for both kinds */
+	if (last > last_id(b, side))
+		last = last_id(b, side);
+	if (a->column > b->column) {
+		earlier = b;
+		later = a;
+	}
+	idmap_table_error(
+		check->table, check->place, later->column,
+		"extents %u:%u:%u and %u:%u:%u overlap on the %s side for %ss%s (ids %u to %u);"
+		" let each id stand in one extent only",
+		earlier->extent.disk, earlier->extent.seen, earlier->extent.count,
+		later->extent.disk, later->extent.seen, later->extent.count, side_name[side],
+		kind_name[check->kind], shared ? " and gids" : "", first, last);
+}
+
+static void check_side(struct check *check, enum side side)
+{
+	struct idmap_spec *spec = check->spec, *reaching = spec;
+	uint32_t i;
+
+	sort(spec, check->count, side);
+	for (i = 1; i < check->count; i++) {
+		if (first_id(&spec[i], side) <= last_id(reaching, side))
+			overlap(check, reaching, &spec[i], side);
+		if (last_id(&spec[i], side) > last_id(reaching, side))
+			reaching = &spec[i];
+	}
+}
+
+/*
+ * Appends an identity extent for every range that no extent claims on either side. The claimed
+ * ranges of both sides, sorted together, leave the gaps.
+ */
+static bool fill_identity(struct check *check)
+{
+	uint32_t i, count = check->count, claims = 2 * count;
+	struct idmap_spec *claim, *out;
+	uint64_t next = 0;
+
+	claim = idmap_alloc_scratch(check->table->arena, (claims + 1) * sizeof(*claim));
+	out = idmap_alloc_scratch(check->table->arena, (count + claims + 1) * sizeof(*out));
+	if (!claim || !out)
+		return false;
+	memcpy(out, check->spec, count * sizeof(*out));
+	for (i = 0; i < count; i++) {
+		claim[2 * i] = claim[2 * i + 1] = check->spec[i];
+		claim[2 * i + 1].extent.disk = check->spec[i].extent.seen;
+	}
+	sort(claim, claims, DISK);
+	/* One more claim just past the last id ends the last gap. */
+	claim[claims].extent = (struct idmap_extent){.disk = IDMAP_ID_MAX + 1, .count = 1};
+	for (i = 0; i <= claims; i++) {
+		uint32_t first = claim[i].extent.disk;
+
+		if (first > next)
+			out[count++].extent =
+				(struct idmap_extent){.disk = (uint32_t)next,
+						      .seen = (uint32_t)next,
+						      .count = (uint32_t)(first - next)};
+		if ((uint64_t)first + claim[i].extent.count > next)
+			next = (uint64_t)first + claim[i].extent.count;
+	}
+	check->spec = out;
+	check->count = count;
+	sort(out, count, DISK);
+	return true;
+}
+
+static void merge(struct check *check)
+{
+	struct idmap_spec *spec = check->spec;
+	uint32_t i, out = 0;
+
+	for (i = 1; i < check->count; i++) {
+		struct idmap_extent *last = &spec[out].extent, *next = &spec[i].extent;
+
+		/* No sum can wrap into equality: ids end one below 32 bits. */
+		if (next->disk == last->disk + last->count &&
+		    next->seen == last->seen + last->count)
+			last->count += next->count;
+		else
+			spec[++out] = spec[i];
+	}
+	if (check->count)
+		check->count = out + 1;
+}
+
+static uint32_t digits(uint32_t value)
+{
+	uint32_t n = 1;
+
+	while (value /= 10)
+		n++;
+	return n;
+}
+
+static void check_limits(struct check *check, uint32_t column)
+{
+	const char *name = kind_name[check->kind];
+	uint32_t i, size = 0;
+
+	for (i = 0; i < check->count; i++) {
+		const struct idmap_extent *e = &check->spec[i].extent;
+
+		size += digits(e->disk) + digits(e->seen) + digits(e->count) + 3;
+	}
+	if (check->count > IDMAP_EXTENTS_MAX) {
+		check->failed = true;
+		idmap_table_error(
+			check->table, check->place, column,
+			"the %s map has %u extents, %u more than the kernel's limit of %u; map"
+			" wider ranges",
+			name, check->count, check->count - IDMAP_EXTENTS_MAX, IDMAP_EXTENTS_MAX);
+	} else if (size >= IDMAP_MAP_TEXT_SIZE) {
+		check->failed = true;
+		idmap_table_error(
+			check->table, check->place, column,
+			"the %s map is %u bytes as text, %u more than the kernel's limit of %u;"
+			" map wider ranges",
+			name, size, size - (IDMAP_MAP_TEXT_SIZE - 1), IDMAP_MAP_TEXT_SIZE - 1);
+	}
+}
+
+/* false: no memory */
+static bool check_kind(struct check *check, const struct idmap_spec *specs, uint32_t count,
+		       bool identity, uint32_t column)
+{
+	uint32_t i;
+
+	check->spec = idmap_alloc_scratch(check->table->arena, (count + 1) * sizeof(*specs));
+	if (!check->spec)
+		return false;
+	for (i = 0; i < count; i++)
+		if (specs[i].kinds & 1u << check->kind)
+			check->spec[check->count++] = specs[i];
+	if (check->count) {
+		check_side(check, SEEN);
+		check_side(check, DISK); /* last: merging wants this order */
+	} else {
+		identity = true;
+	}
+	if (check->failed)
+		return true;
+	if (identity && !fill_identity(check))
+		return false;
+	merge(check);
+	check_limits(check, column);
+	return true;
+}
+
+static bool same_extents(const struct idmap_map *map, const struct check *check)
+{
+	uint32_t i;
+
+	if (map->extents[check->kind] != check->count)
+		return false;
+	for (i = 0; i < check->count; i++)
+		if (memcmp(&map->extent[check->kind][i], &check->spec[i].extent,
+			   sizeof(struct idmap_extent)))
+			return false;
+	return true;
+}
+
+static struct idmap_map *add_map(struct idmap_table *table, const struct check *check)
+{
+	struct idmap_map *map = idmap_alloc(table->arena, sizeof(*map));
+	uint32_t kind, i;
+
+	if (!map)
+		return NULL;
+	for (kind = 0; kind < IDMAP_KINDS; kind++) {
+		map->extent[kind] =
+			idmap_alloc(table->arena, check[kind].count * sizeof(struct idmap_extent));
+		if (!map->extent[kind])
+			return NULL;
+		for (i = 0; i < check[kind].count; i++)
+			map->extent[kind][i] = check[kind].spec[i].extent;
+		map->extents[kind] = check[kind].count;
+	}
+	map->userns_fd = -1;
+	map->number = ++table->map_count;
+	*table->maps_tail = map;
+	table->maps_tail = &map->next;
+	return map;
+}
+
+struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_place *place,
+				 struct idmap_spec *specs, uint32_t count, uint32_t identity,
+				 uint32_t column)
+{
+	struct check check[IDMAP_KINDS];
+	struct idmap_map *map;
+	uint32_t kind;
+
+	for (kind = 0; kind < IDMAP_KINDS; kind++) {
+		check[kind] = (struct check){
+			.table = table, .place = place, .kind = (enum idmap_kind)kind};
+		if (!check_kind(&check[kind], specs, count, identity & 1u << kind, column))
+			goto no_memory;
+	}
+	if (check[IDMAP_UID].failed || check[IDMAP_GID].failed)
+		return NULL;
+	for (map = table->maps; map; map = map->next)
+		if (same_extents(map, &check[IDMAP_UID]) && same_extents(map, &check[IDMAP_GID]))
+			return map;
+	map = add_map(table, check);
+	if (map)
+		return map;
+no_memory:
+	idmap_table_error(table, place, column, "no memory for this map; make the table shorter");
+	return NULL;
+}
+
+size_t idmap_map_text(const struct idmap_map *map, enum idmap_kind kind, char *buffer, size_t size)
+{
+	struct idmap_text text;
+	uint32_t i;
+
+	idmap_text_init(&text, buffer, size);
+	for (i = 0; i < map->extents[kind]; i++) {
+		const struct idmap_extent *e = &map->extent[kind][i];
+
+		idmap_text_add(&text, "%u %u %u\n", e->disk, e->seen, e->count);
+	}
+	return (size_t)(text.at - buffer);
+}
+
+static void add_extents(const struct idmap_map *map, enum idmap_kind kind, struct idmap_text *text)
+{
+	uint32_t i;
+
+	for (i = 0; i < map->extents[kind]; i++) {
+		const struct idmap_extent *e = &map->extent[kind][i];
+
+		idmap_text_add(text, "%s%u:%u:%u", i ? "," : "", e->disk, e->seen, e->count);
+	}
+}
+
+void idmap_map_options(const struct idmap_map *map, struct idmap_text *text)
+{
+	uint32_t n = map->extents[IDMAP_UID];
+	bool same = n == map->extents[IDMAP_GID] &&
+		    !memcmp(map->extent[IDMAP_UID], map->extent[IDMAP_GID],
+			    n * sizeof(struct idmap_extent));
+
+	idmap_text_add(text, same ? "idmap=" : "uidmap=");
+	add_extents(map, IDMAP_UID, text);
+	if (same)
+		return;
+	idmap_text_add(text, ",gidmap=");
+	add_extents(map, IDMAP_GID, text);
+}
+
+bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t seen,
+		    uint32_t *ret_disk)
+{
+	uint32_t i;
+
+	for (i = 0; i < map->extents[kind]; i++) {
+		const struct idmap_extent *e = &map->extent[kind][i];
+
+		if (seen >= e->seen && seen - e->seen < e->count) {
+			*ret_disk = e->disk + (seen - e->seen);
+			return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Rows -> a plan that can be carried out from the first row to the last: what the kernel's own
+ * parameters say of the root is filled in, defaults are settled, what contradicts itself is
+ * refused, and every row comes after the rows that it stands on or clones from. Pure.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "idmap.h"
+
+#define NO_ROW UINT32_MAX
+
+static bool is_root(const struct idmap_row *row)
+{
+	return !row->target[1];
+}
+
+static bool clones(const struct idmap_row *row)
+{
+	return row->flags & (IDMAP_BIND | IDMAP_RBIND);
+}
+
+/* --- what a row means ------------------------------------------------------------------------ */
+
+static void apply_root(struct idmap_table *table, struct idmap_row *row,
+		       const struct idmap_root *root)
+{
+	if (is_root(row) && root->wait_s && !(row->flags & IDMAP_WAIT))
+		row->wait_s = root->wait_s;
+	if (clones(row) || strcmp(row->source, "/dev/root"))
+		return;
+	if (!root->source) {
+		idmap_table_error(
+			table, &row->place, row->source_column,
+			"the row is for what root= names, and the kernel command line has no root=;"
+			" add root=DEVICE");
+		return;
+	}
+	row->source = root->source;
+	if (root->writable && !(row->attr_said & IDMAP_RDONLY))
+		row->attr_said |= IDMAP_RDONLY;
+	if (root->type && !strcmp(row->type, "auto"))
+		idmap_table_rootfstype(table, row, root->type);
+	if (root->flags)
+		idmap_table_rootflags(table, row, root->flags);
+}
+
+static void apply_defaults(struct idmap_row *row)
+{
+	uint32_t attr = strcmp(row->type, "tmpfs") ? IDMAP_RDONLY : 0;
+
+	/* A map can make a stranger's setuid file root's, so only the root itself may have any. */
+	if (!is_root(row))
+		attr |= IDMAP_NOSUID | IDMAP_NODEV;
+	row->attr |= attr & ~row->attr_said;
+}
+
+static void check_row(struct idmap_table *table, const struct idmap_row *row)
+{
+	static const char *const names[] = {
+		"PARTUUID=", "PARTLABEL=", "UUID=", "LABEL=", "SERIAL=", "root:"};
+	const struct idmap_place *place = &row->place;
+	size_t i;
+
+	if (is_root(row) && clones(row))
+		idmap_table_error(
+			table, place, row->type_column,
+			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
+			row->type);
+	if (is_root(row) && row->flags & IDMAP_NOFAIL)
+		idmap_table_error(table, place, 0,
+				  "nofail is not for /, nothing runs without it; take it out");
+	if (row->flags & (IDMAP_LOWER | IDMAP_UPPER) || !strcmp(row->type, "overlay"))
+		idmap_table_error(
+			table, place, row->type_column,
+			"layers are not built into this idmap-init; write a row without lower,"
+			" upper and overlay");
+	if (row->subdir)
+		idmap_table_error(
+			table, place, 0,
+			"X-mount.subdir is not built into this idmap-init; bind the folder in a row of"
+			" its own");
+	for (i = 0; !clones(row) && i < sizeof(names) / sizeof(*names); i++)
+		if (!strncmp(row->source, names[i], strlen(names[i])))
+			idmap_table_error(
+				table, place, row->source_column,
+				"sources by %s are not built into this idmap-init; write the device, as"
+				" in /dev/vda",
+				names[i]);
+}
+
+/* --- paths ----------------------------------------------------------------------------------- */
+
+/* "/" sorts below every other byte, so that a folder is followed by all that is inside it. */
+static int compare_paths(const char *a, const char *b)
+{
+	unsigned char ca, cb;
+
+	a += !a[1]; /* "/" is "" */
+	b += !b[1];
+	do {
+		ca = (unsigned char)*a++;
+		cb = (unsigned char)*b++;
+	} while (ca == cb && ca);
+	if (ca == '/' && cb)
+		ca = 1;
+	if (cb == '/' && ca)
+		cb = 1;
+	return ca - cb;
+}
+
+bool idmap_path_inside(const char *path, const char *folder)
+{
+	size_t length = strlen(folder);
+
+	if (length == 1)
+		return true;
+	return !strncmp(path, folder, length) && (!path[length] || path[length] == '/');
+}
+
+static void sort_rows(struct idmap_row **row, uint32_t count)
+{
+	uint32_t gap = 1, i, j;
+
+	while (gap < count / 3)
+		gap = gap * 3 + 1;
+	for (; gap; gap /= 3) {
+		for (i = gap; i < count; i++) {
+			struct idmap_row *one = row[i];
+
+			for (j = i;
+			     j >= gap && compare_paths(row[j - gap]->target, one->target) > 0;
+			     j -= gap)
+				row[j] = row[j - gap];
+			row[j] = one;
+		}
+	}
+}
+
+/* --- the order ------------------------------------------------------------------------------- */
+
+/* Rows sorted by target, and what an iterative depth-first walk over them needs. */
+struct order {
+	struct idmap_table *table;
+	struct idmap_row **row;
+	uint32_t *parent; /* the row whose target holds this one's */
+	uint32_t *step;	  /* dependencies already looked at; 0: not begun */
+	uint32_t *stack;
+	uint32_t count;
+};
+
+/* How many of the first `limit` rows have targets up to and with `path`. */
+static uint32_t rows_up_to(const struct order *order, const char *path, uint32_t limit)
+{
+	uint32_t low = 0, high = limit;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (compare_paths(order->row[middle]->target, path) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* The row with the longest target that holds `path`, among the first `limit`. */
+static uint32_t holder(const struct order *order, const char *path, uint32_t limit)
+{
+	uint32_t i = rows_up_to(order, path, limit);
+
+	for (i = i ? i - 1 : NO_ROW; i != NO_ROW; i = order->parent[i])
+		if (idmap_path_inside(path, order->row[i]->target))
+			break;
+	return i;
+}
+
+/*
+ * The `step`th row that row `i` needs: what it stands on, what holds its source, and for rbind
+ * all that is mounted below its source. false: no more. NO_ROW: nothing in this step.
+ */
+static bool dependency(const struct order *order, uint32_t i, uint32_t step, uint32_t *ret)
+{
+	const struct idmap_row *row = order->row[i];
+	uint32_t at;
+
+	*ret = NO_ROW;
+	if (!step) {
+		*ret = order->parent[i];
+		return true;
+	}
+	if (!clones(row))
+		return false;
+	if (step == 1) {
+		*ret = holder(order, row->source, order->count);
+		return true;
+	}
+	at = rows_up_to(order, row->source, order->count) + step - 2;
+	if (!(row->flags & IDMAP_RBIND) || at >= order->count ||
+	    !idmap_path_inside(order->row[at]->target, row->source))
+		return false;
+	/* What stands on this very row cannot be a part of what it clones. */
+	if (!idmap_path_inside(order->row[at]->target, row->target))
+		*ret = at;
+	return true;
+}
+
+static bool walk(struct order *order, uint32_t from, struct idmap_plan *plan)
+{
+	const uint32_t done = UINT32_MAX;
+	uint32_t depth = 0, next;
+
+	if (order->step[from] == done)
+		return true;
+	order->stack[depth++] = from;
+	while (depth) {
+		uint32_t i = order->stack[depth - 1];
+
+		if (!dependency(order, i, order->step[i]++, &next)) {
+			order->step[i] = done;
+			plan->row[plan->rows++] = order->row[i];
+			depth--;
+		} else if (next != NO_ROW && !order->step[next]) {
+			order->stack[depth++] = next;
+		} else if (next != NO_ROW && order->step[next] != done) {
+			struct idmap_place place = order->row[i]->place;
+
+			idmap_table_error(
+				order->table, &place, order->row[i]->source_column,
+				"%s cannot be cloned to %s: it would hold itself, by the row for %s;"
+				" bind from a folder that no other row covers",
+				order->row[i]->source, order->row[i]->target,
+				order->row[next]->target);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void check_same_target(struct order *order, uint32_t i)
+{
+	const struct idmap_row *first = order->row[i - 1], *second = order->row[i];
+	struct idmap_text text;
+	char where[128];
+
+	if (compare_paths(first->target, second->target))
+		return;
+	if (second->place.line < first->place.line) {
+		second = first;
+		first = order->row[i];
+	}
+	idmap_text_init(&text, where, sizeof(where));
+	idmap_place_text(&text, &first->place, 0);
+	idmap_table_error(order->table, &second->place, second->target_column,
+			  "the target %s has a row already (%s); keep one of them", second->target,
+			  where);
+}
+
+static int make_order(struct idmap_table *table, struct idmap_plan *plan)
+{
+	struct order order = {.table = table};
+	struct idmap_row *row;
+	uint32_t i;
+
+	order.row = idmap_alloc_scratch(table->arena, table->row_count * sizeof(*order.row));
+	order.parent = idmap_alloc_scratch(table->arena, table->row_count * sizeof(uint32_t));
+	order.step = idmap_alloc_scratch(table->arena, table->row_count * sizeof(uint32_t));
+	order.stack = idmap_alloc_scratch(table->arena, table->row_count * sizeof(uint32_t));
+	plan->row = idmap_alloc(table->arena, table->row_count * sizeof(*plan->row));
+	if (!plan->row || !order.row || !order.parent || !order.step || !order.stack)
+		return -ENOMEM;
+	for (row = table->first; row; row = row->next)
+		if (!(row->flags & IDMAP_NOAUTO))
+			order.row[order.count++] = row;
+	sort_rows(order.row, order.count);
+	for (i = 0; i < order.count; i++) {
+		if (i)
+			check_same_target(&order, i);
+		order.parent[i] = i ? holder(&order, order.row[i]->target, i) : NO_ROW;
+	}
+	for (i = 0; i < order.count; i++)
+		if (!walk(&order, i, plan))
+			break;
+	return 0;
+}
+
+/* --- the plan -------------------------------------------------------------------------------- */
+
+/* Without a row for /, root= alone names the root, as it would for the kernel. */
+static void imply_root(struct idmap_table *table, const struct idmap_root *root)
+{
+	const struct idmap_place place = {.name = "root=", .parameter = true};
+	struct idmap_row *row;
+
+	for (row = table->first; row; row = row->next)
+		if (row->target && is_root(row) && !(row->flags & IDMAP_NOAUTO))
+			return;
+	if (!root->source) {
+		idmap_table_error(
+			table, &place, 0,
+			"nothing names a root; add root=DEVICE to the kernel command line, or a row"
+			" with the target /");
+		return;
+	}
+	row = idmap_table_add(table, &place);
+	if (!row)
+		return;
+	row->source = "/dev/root";
+	row->target = "/";
+	row->type = "auto";
+}
+
+int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
+		    struct idmap_plan *ret_plan)
+{
+	struct idmap_plan plan = {0};
+	char *scratch_end = table->arena->end;
+	struct idmap_row *row;
+	uint32_t i;
+
+	imply_root(table, root);
+	for (row = table->first; row; row = row->next) {
+		/* A row that could not be read has been reported; the others are still checked. */
+		if (!row->target || !row->type || !row->source || row->flags & IDMAP_NOAUTO)
+			continue;
+		apply_root(table, row, root);
+		apply_defaults(row);
+		check_row(table, row);
+	}
+	if (table->error_count)
+		return -EINVAL;
+	if (make_order(table, &plan))
+		idmap_table_error(table, &table->first->place, 0,
+				  "no memory; make the table shorter");
+	table->arena->end = scratch_end;
+	if (table->error_count)
+		return -EINVAL;
+	for (i = 0; i < plan.rows; i++) {
+		row = plan.row[i];
+		if (clones(row))
+			plan.disk_view = true;
+		if (row->map && !row->map->users++)
+			plan.maps++;
+	}
+	*ret_plan = plan;
+	return 0;
+}

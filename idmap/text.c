@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Text and memory without stdio and malloc: those two would double the size of the binary, and
+ * a program that runs once needs neither. Pure.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "idmap.h"
+#include "vadd.h"
+
+void idmap_text_init(struct idmap_text *text, char *buffer, size_t size)
+{
+	text->start = text->at = buffer;
+	text->end = buffer + size - 1;
+	text->most = 0;
+	text->cut = false;
+	*buffer = 0;
+}
+
+static void add(struct idmap_text *text, const char *s, size_t length)
+{
+	size_t room = (size_t)(text->end - text->at);
+
+	if (length > room) {
+		length = room;
+		text->cut = true;
+	}
+	memcpy(text->at, s, length);
+	text->at += length;
+	*text->at = 0;
+}
+
+/* A string from outside: one that is too long must not push the rest of a line out. */
+static void add_string(struct idmap_text *text, const char *s, size_t length)
+{
+	bool shorten = text->most && length > text->most;
+
+	add(text, s, shorten ? text->most : length);
+	if (shorten)
+		add(text, "...", 3);
+}
+
+static void add_number(struct idmap_text *text, uint64_t value, unsigned int base)
+{
+	char digits[24], *p = digits + sizeof(digits);
+
+	do
+		*--p = (char)('0' + value % base);
+	while (value /= base);
+	add(text, p, (size_t)(digits + sizeof(digits) - p));
+}
+
+void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
+{
+	for (; *format; format++) {
+		const char *s = format;
+		int length;
+		char c;
+
+		if (*s != '%') {
+			while (format[1] && format[1] != '%')
+				format++;
+			add(text, s, (size_t)(format + 1 - s));
+			continue;
+		}
+		switch (*++format) {
+		case 's':
+			s = va_arg(list, const char *);
+			add_string(text, s, strlen(s));
+			break;
+		case '.': /* only %.*s */
+			format += 2;
+			length = va_arg(list, int);
+			add_string(text, va_arg(list, const char *), (size_t)length);
+			break;
+		case 'c':
+			c = (char)va_arg(list, int);
+			add(text, &c, 1);
+			break;
+		case 'd':
+			length = va_arg(list, int);
+			if (length < 0)
+				add(text, "-", 1);
+			add_number(text,
+				   length < 0 ? 0u - (unsigned int)length : (unsigned int)length,
+				   10);
+			break;
+		case 'u':
+			add_number(text, va_arg(list, unsigned int), 10);
+			break;
+		case 'o':
+			add_number(text, va_arg(list, unsigned int), 8);
+			break;
+		case 'l': /* only %lu */
+			format++;
+			add_number(text, va_arg(list, unsigned long), 10);
+			break;
+		default:
+			add(text, format, 1);
+		}
+	}
+}
+
+void idmap_text_add(struct idmap_text *text, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	idmap_text_vadd(text, format, list);
+	va_end(list);
+}
+
+void idmap_text_field(struct idmap_text *text, const char *field, const char *more)
+{
+	for (; *field; field++) {
+		unsigned char c = (unsigned char)*field;
+
+		if (c <= ' ' || c == 0x7f || c == '\\' || c == '"' || strchr(more, c))
+			idmap_text_add(text, "\\%o%o%o", c >> 6, c >> 3 & 7u, c & 7u);
+		else
+			add(text, field, 1);
+	}
+}
+
+#define ALIGNMENT sizeof(void *)
+
+static size_t aligned(size_t size)
+{
+	return (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
+}
+
+void *idmap_alloc(struct idmap_arena *arena, size_t size)
+{
+	char *p = arena->at;
+
+	size = aligned(size);
+	if (size > (size_t)(arena->end - p))
+		return NULL;
+	arena->at += size;
+	return memset(p, 0, size);
+}
+
+void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size)
+{
+	size = aligned(size);
+	if (size > (size_t)(arena->end - arena->at))
+		return NULL;
+	arena->end -= size;
+	return memset(arena->end, 0, size);
+}
+
+size_t idmap_arena_size(size_t text_size)
+{
+	/*
+	 * Greedy per byte are a file full of the shortest rows ("a / b": a struct idmap_row of some
+	 * 130 bytes for 6 of text) and a list of the shortest extents ("0:0:1,": 20 bytes as
+	 * written, three copies of 12 while two kinds are checked). Only touched pages cost.
+	 */
+	return text_size * 64 + (IDMAP_ERRORS_MAX + 32) * sizeof(struct idmap_error);
+}

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Row -> tree, by the mount API of 5.2: a mount is made detached, mapped while nobody can see it,
+ * and attached last. That order is the kernel's, not a taste: a mount that was ever attached
+ * cannot be idmapped any more (fs/namespace.c, can_idmap_mount()). mount_setattr(2) answers four
+ * causes with one EINVAL, so a failure is looked into before it is told.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <sys/utsname.h>
+
+#include "config.h"
+#include "idmap.h"
+#include "sys.h"
+
+/* --- a filesystem ---------------------------------------------------------------------------- */
+
+/* The kernel's own words, from a file of fsopen(2): one message a read, its kind in front. */
+static void kernel_words(int fs_fd, struct idmap_text *text)
+{
+	char line[256];
+	ssize_t n;
+
+	while ((n = read(fs_fd, line, sizeof(line))) > 2) {
+		if (line[n - 1] == '\n')
+			n--;
+		if (*line == 'e' || *line == 'w')
+			idmap_text_add(text, "%s%.*s", text->at == text->start ? "" : ", ",
+				       (int)n - 2, line + 2);
+	}
+}
+
+/* What failed, for the line that a person reads. */
+struct attempt {
+	const char *option; /* the refused option, or NULL */
+	int error;
+	char words[256]; /* the kernel's */
+};
+
+static int configure(int fs_fd, const struct idmap_row *row, struct attempt *attempt)
+{
+	char key[IDMAP_OPTION_MAX + 1];
+	const char *item, *equals;
+	uint32_t id, kind;
+
+	if (sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", row->source))
+		return -errno;
+	/*
+	 * The superblock's own ro: as an attribute of the mount alone it would let ext4 replay its
+	 * journal onto the disk.
+	 */
+	if (row->attr & IDMAP_RDONLY && sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL))
+		return -errno;
+	/* A new tmpfs belongs to disk id 0; root of the guest must own it for what it is seen as.
+	 */
+	for (kind = 0; row->map && !strcmp(row->type, "tmpfs") && kind < IDMAP_KINDS; kind++) {
+		struct idmap_text text;
+
+		idmap_text_init(&text, key, sizeof(key));
+		if (!idmap_map_disk(row->map, (enum idmap_kind)kind, 0, &id))
+			continue;
+		idmap_text_add(&text, "%u", id);
+		if (sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, kind == IDMAP_UID ? "uid" : "gid",
+				 key))
+			return -errno;
+	}
+	for (item = row->data; *item; item += strlen(item) + 1) {
+		attempt->option = item;
+		equals = strchr(item, '=');
+		memcpy(key, item, equals ? (size_t)(equals - item) : strlen(item));
+		key[equals ? (size_t)(equals - item) : strlen(item)] = 0;
+		if (sys_fsconfig(fs_fd, equals ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key,
+				 equals ? equals + 1 : NULL))
+			return -errno;
+	}
+	attempt->option = NULL;
+	return sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL) ? -errno : 0;
+}
+
+/* A detached mount of the row's source as `type`, or -errno with the attempt's story. */
+static int try_type(const struct idmap_row *row, const char *type, uint32_t attr,
+		    struct attempt *attempt)
+{
+	idmap_closed int fs_fd = sys_fsopen(type, FSOPEN_CLOEXEC);
+	struct idmap_text words;
+	int result;
+
+	memset(attempt, 0, sizeof(*attempt));
+	if (fs_fd < 0)
+		return attempt->error = -errno;
+	result = configure(fs_fd, row, attempt);
+	if (!result) {
+		result = sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, attr);
+		if (result >= 0)
+			return result;
+		result = -errno;
+	}
+	idmap_text_init(&words, attempt->words, sizeof(attempt->words));
+	kernel_words(fs_fd, &words);
+	return attempt->error = result;
+}
+
+static const char *mount_remedy(const struct idmap_row *row, const struct attempt *attempt)
+{
+	if (attempt->option)
+		return "see the filesystem's manual for the options it takes";
+	switch (-attempt->error) {
+	case ENODEV:
+		return "load its module (mkinitramfs -m) or name another type";
+	case ENOENT:
+	case ENOTBLK:
+	case ENXIO:
+		return "name a block device as SOURCE";
+	case EBUSY:
+		return "it is mounted already, ro here and rw there; use the same in both rows";
+	case EACCES:
+	case EROFS:
+		return "the device is read-only; write ro";
+	case ENOSYS:
+		return "Linux 5.12 or newer is needed";
+	default:
+		return row->attr & IDMAP_RDONLY ? "check TYPE and what is on the device"
+						: "check TYPE and what is on the device, or try ro";
+	}
+}
+
+static int mount_failed(const struct idmap_row *row, const char *type,
+			const struct attempt *attempt, struct idmap_error *ret_error)
+{
+	bool words = *attempt->words;
+
+	if (attempt->option)
+		return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -attempt->error,
+				      "%s does not take the option %s (%s%s%s); %s", type,
+				      attempt->option, idmap_errno_text(-attempt->error),
+				      words ? "; kernel: " : "", attempt->words,
+				      mount_remedy(row, attempt));
+	return idmap_row_fail(
+		ret_error, row, IDMAP_NO_MOUNT, -attempt->error, "%s %s (%s%s%s); %s", type,
+		attempt->error == -ENODEV ? "is no filesystem of this kernel" : "does not mount",
+		idmap_errno_text(-attempt->error), words ? "; kernel: " : "", attempt->words,
+		mount_remedy(row, attempt));
+}
+
+/* All filesystems on devices that this kernel has, in its order, as a list of types. */
+static void kernel_types(char *list, size_t size)
+{
+	char buffer[4096], *line = buffer, *end;
+	idmap_closed int fd = open("/proc/filesystems", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buffer, sizeof(buffer) - 1);
+	struct idmap_text text;
+	bool ext4;
+
+	idmap_text_init(&text, list, size);
+	if (n <= 0)
+		return;
+	buffer[n] = 0;
+	/* Their drivers cannot be idmapped, and ext4's reads what they read. */
+	ext4 = strstr(buffer, "\text4\n") != NULL;
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		*end = 0;
+		if (*line != '\t' || (ext4 && (!strcmp(line, "\text2") || !strcmp(line, "\text3"))))
+			continue;
+		idmap_text_add(&text, "%s%s", text.at == text.start ? "" : ":", line + 1);
+	}
+}
+
+int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_error *ret_error)
+{
+	char types[1024], type[64], tried[512];
+	const char *list = row->type, *end;
+	struct attempt attempt = {0};
+	struct idmap_text text;
+	int fd, count = 0;
+
+	if (IS_ENABLED(CONFIG_TYPE_AUTO) && !strcmp(list, "auto")) {
+		kernel_types(types, sizeof(types));
+		list = types;
+	}
+	idmap_text_init(&text, tried, sizeof(tried));
+	for (; *list; list = end + (*end == ':')) {
+		struct idmap_text name;
+
+		end = strchr(list, ':');
+		if (!end)
+			end = list + strlen(list);
+		idmap_text_init(&name, type, sizeof(type));
+		idmap_text_add(&name, "%.*s", (int)(end - list), list);
+		fd = try_type(row, type, attr, &attempt);
+		if (fd >= 0)
+			return fd;
+		count++;
+		idmap_text_add(&text, "%s%s: %s", count > 1 ? ", " : "", type,
+			       *attempt.words ? attempt.words : idmap_errno_text(-fd));
+		/* As the kernel goes on for a list in rootfstype= (init/do_mounts.c); ENODEV
+		 * besides. */
+		if (fd != -EINVAL && fd != -EACCES && fd != -ENODEV)
+			break;
+	}
+	if (count > 1 && !*end)
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MOUNT, -fd,
+			"no type mounts (%.*s%s); name the right TYPE and load its module", 400,
+			tried, text.cut ? "..." : "");
+	if (!count)
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MOUNT, ENODEV,
+			"the kernel knows no filesystem to try; load a filesystem's module"
+			" (mkinitramfs -m) or name TYPE");
+	return mount_failed(row, type, &attempt, ret_error);
+}
+
+/* --- clones ---------------------------------------------------------------------------------- */
+
+int idmap_tree_clone(int dir_fd, bool recursive)
+{
+	int fd = sys_open_tree(dir_fd, "",
+			       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_EMPTY_PATH |
+				       (recursive ? SYS_AT_RECURSIVE : 0));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* --- the map --------------------------------------------------------------------------------- */
+
+/* Since which Linux a filesystem can be idmapped; NULL: never. By statfs(2)'s f_type. */
+static const struct support {
+	uint32_t magic;
+	char name[12];
+	char since[6];
+} supports[] = {
+	{0xef53, "ext4", "5.12"},
+	{0x58465342, "xfs", "5.12"},
+	{0x4d44, "vfat", "5.12"},
+	{0x9123683e, "btrfs", "5.15"},
+	{0x7366746e, "ntfs3", "5.15"},
+	{0xf2f52010, "f2fs", "5.18"},
+	{0xe0f5e1e2, "erofs", "5.19"},
+	{0x73717368, "squashfs", "6.2"},
+	{0x01021994, "tmpfs", "6.3"},
+	{0x00c36400, "cephfs", "6.7"},
+	{0x958458f6, "hugetlbfs", "6.9"},
+	{0x65735546, "fuse", "6.12"},
+	{0x794c7630, "overlay", ""},
+	{0x858458f6, "ramfs", ""},
+	{0x9fa0, "proc", ""},
+	{0x62656572, "sysfs", ""},
+	{0x01021997, "9p", ""},
+	{0x6969, "nfs", ""},
+	{0xff534d42, "cifs", ""},
+	{0x9660, "isofs", ""},
+	{0x15013346, "udf", ""},
+	{0x28cd3d45, "cramfs", ""},
+	{0x7275, "romfs", ""},
+};
+
+static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_fd)
+{
+	const uint32_t clearable =
+		IDMAP_ATTR_MASK & ~(uint32_t)IDMAP_NOSYMFOLLOW; /* 5.14 and later */
+	struct sys_mount_attr attr = {
+		.attr_set = row->attr,
+		.attr_clr = (clearable & ~row->attr) | IDMAP_ATIME_MASK,
+	};
+
+	if (userns_fd >= 0) {
+		attr.attr_set |= MOUNT_ATTR_IDMAP;
+		attr.userns_fd = (uint64_t)userns_fd;
+	}
+	if (!sys_mount_setattr(
+		    tree_fd, "",
+		    SYS_AT_EMPTY_PATH | (row->flags & IDMAP_RBIND ? SYS_AT_RECURSIVE : 0), &attr))
+		return 0;
+	return -errno;
+}
+
+/* Whether the tree takes a map that no kernel refuses. The tree is lost to us afterwards. */
+static bool takes_any_map(int tree_fd, const struct idmap_row *row)
+{
+	struct idmap_extent extent = {.count = 1};
+	struct idmap_map good = {
+		.extent = {&extent, &extent}, .extents = {1, 1}, .userns_fd = -1, .users = 1};
+	struct idmap_error unused;
+	bool taken;
+
+	if (idmap_userns(&good, &unused))
+		return false;
+	taken = !set_attributes(tree_fd, row, good.userns_fd);
+	idmap_userns_put(&good);
+	return taken;
+}
+
+static int explain_filesystem(int tree_fd, const struct idmap_row *row, const char *release,
+			      struct idmap_error *ret_error)
+{
+	const struct support *support = supports,
+			     *end = supports + sizeof(supports) / sizeof(*supports);
+	struct statfs fs = {0};
+
+	fstatfs(tree_fd, &fs);
+	while (support < end && support->magic != (uint32_t)fs.f_type)
+		support++;
+	if (support == end)
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MAP, EINVAL,
+			"%s cannot be idmapped on this kernel (%s); use erofs, ext4 or xfs",
+			row->type, release);
+	if (!*support->since)
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MAP, EINVAL,
+			"%s can never be idmapped; use erofs, ext4 or xfs for a mapped tree",
+			support->name);
+	if (support == supports &&
+	    (idmap_type_has(row->type, "ext2") || idmap_type_has(row->type, "ext3")))
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MAP, EINVAL,
+			"the type %s cannot be idmapped, ext4 mounts the same image and can; write"
+			" ext4",
+			row->type);
+	return idmap_row_fail(
+		ret_error, row, IDMAP_NO_MAP, EINVAL,
+		"%s can be idmapped since Linux %s%s, and this is %s; boot a newer kernel or use"
+		" another filesystem",
+		support->name, support->since,
+		support->magic == 0x65735546 ? " where its server allows it" : "", release);
+}
+
+static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
+			   struct idmap_error *ret_error)
+{
+	struct utsname uts = {.release = "an unknown one"};
+
+	uname(&uts);
+	switch (error) {
+	case ENOSYS:
+		return idmap_row_fail(ret_error, row, IDMAP_NO_MAP, error,
+				      "%s Linux 5.12 or newer, and this is %s; boot a newer kernel",
+				      row->map ? "idmapped mounts need" : "options of a bind need",
+				      uts.release);
+	case EPERM:
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MAP, error,
+			"the kernel lets nobody map this mount (%s); it is mapped already, or its"
+			" filesystem was mounted in another user namespace",
+			idmap_errno_text(error));
+	case EINVAL:
+		if (row->map && !takes_any_map(tree_fd, row))
+			return explain_filesystem(tree_fd, row, uts.release, ret_error);
+		break;
+	}
+	return idmap_row_fail(
+		ret_error, row, IDMAP_NO_MAP, error,
+		"the kernel (%s) refuses this map or these options (%s), though it takes others;"
+		" try with less of them and report it",
+		uts.release, idmap_errno_text(error));
+}
+
+int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	int result = 0;
+
+	if (row->map)
+		result = idmap_userns(row->map, ret_error);
+	if (result)
+		return result;
+	result = set_attributes(tree_fd, row, row->map ? row->map->userns_fd : -1);
+	if (!result)
+		return 0;
+	if (IS_ENABLED(CONFIG_EXPLAIN))
+		return explain_refusal(tree_fd, row, -result, ret_error);
+	return idmap_row_fail(ret_error, row, IDMAP_NO_MAP, -result,
+			      "it cannot be idmapped on this kernel (%s); try a newer one or erofs",
+			      idmap_errno_text(-result));
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The kernel command line, cut exactly as the kernel cuts it (lib/cmdline.c, kernel/params.c), so
+ * that idmap= and the kernel's own parameters never mean two things. Pure.
+ */
+#include <string.h>
+
+#include "init.h"
+
+/* The kernel's isspace(): ASCII's six, and 0xA0 of Latin-1 (lib/ctype.c). */
+static bool is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r') || (unsigned char)c == 0xa0;
+}
+
+bool cmdline_next(const char **text, struct parameter *ret)
+{
+	const char *p = *text, *start, *equals = NULL, *end;
+	bool quoted, inside;
+
+	while (is_space(*p))
+		p++;
+	if (!*p)
+		return false;
+	quoted = inside = *p == '"';
+	start = p += quoted;
+	for (; *p && (inside || !is_space(*p)); p++) {
+		/* A `=` in the first place is a part of the name. */
+		if (*p == '=' && !equals && p > start)
+			equals = p;
+		if (*p == '"')
+			inside = !inside;
+	}
+	*text = p;
+	*ret = (struct parameter){.name = start};
+	/*
+	 * Of quotes only one at the start of the word or of the value goes, with one at the very
+	 * end; a word that has both loses one at the end still.
+	 */
+	end = p;
+	if (equals) {
+		ret->value = equals + 1;
+		if (*ret->value == '"') {
+			ret->value++;
+			quoted = true;
+		}
+	}
+	if (quoted && end > start && end[-1] == '"')
+		end--;
+	ret->name_length = (size_t)((equals ? equals : end) - start);
+	if (equals)
+		ret->value_length = end > ret->value ? (size_t)(end - ret->value) : 0;
+	return equals || ret->name_length != 2 || memcmp(start, "--", 2);
+}
+
+static bool same_name(const char *a, const char *b, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++)
+		if ((a[i] == '-' ? '_' : a[i]) != (b[i] == '-' ? '_' : b[i]))
+			return false;
+	return true;
+}
+
+bool cmdline_is(const struct parameter *parameter, const char *name)
+{
+	return strlen(name) == parameter->name_length &&
+	       same_name(parameter->name, name, strlen(name));
+}
+
+/* Digits only; everything else counts as not said, as the kernel takes a bad rootdelay= for 0. */
+static uint32_t seconds(const struct parameter *parameter)
+{
+	uint32_t value = 0;
+	size_t i;
+
+	for (i = 0; i < parameter->value_length; i++) {
+		char c = parameter->value[i];
+
+		if (c < '0' || c > '9' || value > 86400)
+			return 0;
+		value = value * 10 + (uint32_t)(c - '0');
+	}
+	return value;
+}
+
+static void read_own(struct boot *boot, struct idmap_table *table,
+		     const struct parameter *parameter, const char *value)
+{
+	static const struct idmap_place place = {.name = "idmap.", .parameter = true};
+
+	if (cmdline_is(parameter, "idmap"))
+		idmap_table_word(table, value, ++boot->words);
+	else if (cmdline_is(parameter, "idmap.conf") && value && *value == '/')
+		boot->conf = value;
+	else if (cmdline_is(parameter, "idmap.conf"))
+		idmap_table_error(table, &place, 0,
+				  "idmap.conf= needs an absolute path; write idmap.conf=/PATH");
+	else
+		idmap_table_error(table, &place, 0,
+				  "'%.*s' is no parameter of idmap-init; write idmap= or"
+				  " idmap.conf=",
+				  (int)parameter->name_length, parameter->name);
+}
+
+void cmdline_read(struct boot *boot, struct idmap_table *table)
+{
+	const char *text = boot->cmdline;
+	struct parameter parameter;
+
+	while (cmdline_next(&text, &parameter)) {
+		struct idmap_root *root = &boot->root;
+		char *value = NULL;
+
+		if (parameter.value) {
+			value = idmap_alloc(table->arena, parameter.value_length + 1);
+			if (!value)
+				return;
+			memcpy(value, parameter.value, parameter.value_length);
+		}
+		if (cmdline_is(&parameter, "rootwait"))
+			root->wait_s = value && seconds(&parameter) ? seconds(&parameter)
+								    : IDMAP_WAIT_FOREVER;
+		else if (!value && (cmdline_is(&parameter, "ro") || cmdline_is(&parameter, "rw")))
+			root->writable = parameter.name[1] == 'w';
+		else if (parameter.name_length >= 5 && !memcmp(parameter.name, "idmap", 5) &&
+			 (parameter.name_length == 5 || parameter.name[5] == '.'))
+			read_own(boot, table, &parameter, value);
+		else if (!value)
+			continue;
+		else if (cmdline_is(&parameter, "root"))
+			root->source = value;
+		else if (cmdline_is(&parameter, "rootfstype"))
+			root->type = value;
+		else if (cmdline_is(&parameter, "rootflags"))
+			root->flags = value;
+		else if (cmdline_is(&parameter, "rootdelay"))
+			boot->root_delay_s = seconds(&parameter);
+		else if (cmdline_is(&parameter, "init"))
+			boot->init = value;
+	}
+}
+
+void cmdline_module_options(const char *cmdline, const char *name, size_t name_length,
+			    struct idmap_text *ret_options)
+{
+	struct parameter parameter;
+
+	while (cmdline_next(&cmdline, &parameter)) {
+		if (parameter.name_length <= name_length || parameter.name[name_length] != '.' ||
+		    !same_name(parameter.name, name, name_length))
+			continue;
+		idmap_text_add(ret_options, "%s%.*s",
+			       ret_options->at > ret_options->start ? " " : "",
+			       (int)(parameter.name_length - name_length - 1),
+			       parameter.name + name_length + 1);
+		if (parameter.value)
+			idmap_text_add(ret_options, "=\"%.*s\"", (int)parameter.value_length,
+				       parameter.value);
+	}
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Waits for disks. The kernel tells of each new device over a netlink socket; we look again
+ * whenever it does. A device node is there some time before its driver is ready and then answers
+ * ENXIO, so what counts is that the device opens.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "init.h"
+
+#define NETLINK_KOBJECT_UEVENT 15 /* linux/netlink.h */
+#define POLL_MS 50		  /* without networking there are no events, only looking again */
+#define TELL_AFTER_US 1000000	  /* the first line about a device that does not come */
+
+/* struct sockaddr_nl of linux/netlink.h */
+struct netlink_address {
+	uint16_t family, pad;
+	uint32_t pid, groups;
+};
+
+int device_listen(void)
+{
+	const struct netlink_address address = {.family = AF_NETLINK, .groups = 1};
+	int fd;
+
+	if (!IS_ENABLED(CONFIG_UEVENT))
+		return -1;
+	fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)))
+		idmap_close(&fd);
+	return fd;
+}
+
+/* Sleeps until an event or for `timeout_ms`; events are forgotten, the caller looks itself. */
+static void wait_event(int uevent_fd, int timeout_ms)
+{
+	struct pollfd pollfd = {.fd = uevent_fd, .events = POLLIN};
+	char event[64];
+
+	if (uevent_fd < 0 && timeout_ms > POLL_MS)
+		timeout_ms = POLL_MS;
+	poll(&pollfd, uevent_fd >= 0, timeout_ms);
+	while (uevent_fd >= 0 && recv(uevent_fd, event, sizeof(event), 0) >= 0)
+		;
+}
+
+/* The names in /proc/partitions, which is a table with two lines of heading. */
+static void list_disks(struct idmap_text *list)
+{
+	char buffer[4096], *line = buffer, *end;
+	idmap_closed int fd = open("/proc/partitions", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, buffer, sizeof(buffer) - 1);
+
+	buffer[n > 0 ? n : 0] = 0;
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		char *name;
+
+		*end = 0;
+		name = strrchr(line, ' ');
+		if (name && strncmp(line, "major", 5))
+			idmap_text_add(list, "%s%s", list->at > list->start ? " " : "", name + 1);
+	}
+	if (list->at == list->start)
+		idmap_text_add(list, "none");
+}
+
+/* 0: it opens, or fails in a way that waiting does not mend. */
+static int look(const char *path)
+{
+	idmap_closed int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	return fd < 0 && (errno == ENOENT || errno == ENXIO || errno == ENODEV) ? -errno : 0;
+}
+
+int device_wait(const struct boot *boot, const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	const bool forever = row->wait_s == IDMAP_WAIT_FOREVER;
+	const uint64_t began_us = idmap_now_us();
+	const uint64_t until_us = boot->start_us + row->wait_s * UINT64_C(1000000);
+	struct idmap_text text;
+	bool told = false;
+	char disks[256];
+
+	if (row->flags & (IDMAP_BIND | IDMAP_RBIND) || strncmp(row->source, "/dev/", 5))
+		return 0;
+	while (look(row->source)) {
+		uint64_t now_us = idmap_now_us();
+
+		idmap_text_init(&text, disks, sizeof(disks));
+		if (!forever && now_us >= until_us) {
+			list_disks(&text);
+			return idmap_row_fail(
+				ret_error, row, IDMAP_NO_SOURCE, ENODEV,
+				"the device did not come within %u s (disks here: %s); check its name,"
+				" load its driver (mkinitramfs -m), or raise wait=",
+				row->wait_s, disks);
+		}
+		if (!told && now_us >= began_us + TELL_AFTER_US) {
+			list_disks(&text);
+			msg(MSG_WARNING, "waiting for %s (disks here: %s)", row->source, disks);
+			told = true;
+		}
+		now_us = (told && forever) ? UINT64_MAX
+					   : (told ? until_us : began_us + TELL_AFTER_US) - now_us;
+		wait_event(boot->uevent_fd, now_us < 1000000 ? (int)(now_us / 1000) + 1 : 1000);
+	}
+	return 0;
+}

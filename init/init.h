@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * init.h - PID 1: what happens once, from the kernel's exec of /init to the exec of the real init.
+ *
+ * main.c tells the story and alone decides to fail. Below it nothing exits: a function returns 0
+ * (or a file descriptor) or -errno with a filled struct idmap_error. What it only warns of goes
+ * through msg().
+ */
+#ifndef INIT_H
+#define INIT_H
+
+#include "idmap.h"
+
+/* What the kernel gave us and its command line says. Strings live as long as the process. */
+struct boot {
+	char **argv, **envp;
+	const char *cmdline;	/* as the kernel shows it, NUL-terminated */
+	struct idmap_root root; /* root= and its kin */
+	const char *init;	/* init=, or NULL */
+	const char *conf;	/* idmap.conf=, or NULL */
+	uint32_t words;		/* how many idmap= there were */
+	uint32_t root_delay_s;	/* rootdelay= */
+	uint64_t start_us;	/* since when rows wait for their devices */
+	int uevent_fd;		/* kernel events, or -1 */
+};
+
+/* --- msg.c --- */
+
+enum { MSG_ERROR = 3, MSG_WARNING = 4, MSG_INFO = 6 };
+
+/* One line to the kernel log, or to the console where there is no /dev/kmsg. */
+void msg(int level, const char *format, ...) IDMAP_PRINTF(2, 3);
+
+/* --- early.c --- */
+
+/* Mounts /dev, /proc, /sys and /run unless they are there, and opens the console. */
+int early_mounts(struct idmap_error *ret_error);
+
+/* --- cmdline.c: pure --- */
+
+/* A parameter as the kernel cuts it; `value` is NULL where there is no `=`. Not terminated. */
+struct parameter {
+	const char *name, *value;
+	size_t name_length, value_length;
+};
+
+/*
+ * Cuts the next parameter off *text, by the rules of next_arg() in lib/cmdline.c. false: the end,
+ * or a bare `--`, after which everything is for the real init.
+ */
+bool cmdline_next(const char **text, struct parameter *ret);
+/* Whether the parameter has this name; `-` and `_` are the same to the kernel. */
+bool cmdline_is(const struct parameter *parameter, const char *name);
+/* Reads boot->cmdline: the root's parameters into *boot, idmap= into the table. */
+void cmdline_read(struct boot *boot, struct idmap_table *table);
+/* The options of module `name` (as in its file name): `a=1 b="x y"` from name.a=1 name.b=… */
+void cmdline_module_options(const char *cmdline, const char *name, size_t name_length,
+			    struct idmap_text *ret_options);
+
+/* --- modules.c --- */
+
+#define MODULES_LIST "/etc/idmap.modules"
+
+/* Loads the modules of MODULES_LIST in its order; none where there is no list. */
+void modules_load(const struct boot *boot, struct idmap_arena *arena);
+
+/* --- device.c --- */
+
+/* Opens the kernel's event socket, before a driver is loaded; -1 without networking. */
+int device_listen(void);
+/* Waits until the row's device can be opened. -ENODEV: it did not come in the row's time. */
+int device_wait(const struct boot *boot, const struct idmap_row *row,
+		struct idmap_error *ret_error);
+
+/* --- handoff.c --- */
+
+/* Which init to run: boot->init or the kernel's list, looked up in the new root. */
+int handoff_find_init(const struct boot *boot, int root_fd, const char **ret_init,
+		      struct idmap_error *ret_error);
+/* Moves /dev, /proc, /sys and /run into the new root, frees the initramfs, makes the root /. */
+int handoff_switch(struct idmap_stage *stage, struct idmap_error *ret_error);
+/* Becomes the real init. Returns only when that fails. */
+int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *ret_error);
+
+#endif

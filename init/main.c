@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The story of a boot, a verb a line, and the only place that decides to fail. All that a person
+ * wrote is read and checked before anything is mounted; the new root is whole before anything is
+ * switched; and what fails is told in one line, the last before the kernel's own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "init.h"
+
+#define DEFAULT_CONF "/etc/idmap.conf"
+#define CMDLINE_MOST 65536
+#define RUN_TABLE_DIR "/run/idmap"
+#define RUN_TABLE RUN_TABLE_DIR "/table"
+
+static void fail(const struct idmap_error *error) __attribute__((noreturn));
+
+static void fail(const struct idmap_error *error)
+{
+	msg(MSG_ERROR, "%s", error->text);
+	/* The exit of PID 1 is the kernel's panic, so that its panic= decides what comes next. */
+	_exit((int)error->class);
+}
+
+/* Every error of the table but the last, which the caller fails with. */
+static int tell_table_errors(const struct idmap_table *table, struct idmap_error *ret_error)
+{
+	const struct idmap_error *error = table->errors;
+
+	if (!table->error_count)
+		return 0;
+	for (; error && error->next; error = error->next)
+		msg(MSG_ERROR, "%s", error->text);
+	if (table->error_count > IDMAP_ERRORS_MAX)
+		msg(MSG_ERROR, "%u more errors are not shown",
+		    table->error_count - IDMAP_ERRORS_MAX);
+	return idmap_fail(ret_error, IDMAP_BAD_TABLE, EINVAL, "%s",
+			  error ? error->text : "no memory to read the table; make it shorter");
+}
+
+static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idmap_arena *arena,
+			struct idmap_error *ret_error)
+{
+	char *text;
+	size_t size;
+	int result = idmap_arena_map(arena, idmap_arena_size(CMDLINE_MOST), ret_error);
+
+	if (result)
+		return result;
+	idmap_table_init(table, arena);
+	result = idmap_file_read("/proc/cmdline", arena, &text, &size);
+	if (result)
+		return idmap_fail(
+			ret_error, IDMAP_BAD_SYSTEM, -result,
+			"/proc/cmdline cannot be read (%s); build the kernel with CONFIG_PROC_FS",
+			idmap_errno_text(-result));
+	boot->cmdline = text;
+	cmdline_read(boot, table);
+	return 0;
+}
+
+/* The file, unless the command line has a table of its own. */
+static int read_conf(struct boot *boot, struct idmap_table *table, struct idmap_arena *arena,
+		     struct idmap_error *ret_error)
+{
+	const char *path = boot->conf ? boot->conf : DEFAULT_CONF;
+	int64_t size;
+	size_t read_size;
+	char *text;
+	int result;
+
+	if (!IS_ENABLED(CONFIG_TABLE_FILE) || boot->words)
+		return 0;
+	size = idmap_file_size(path);
+	if (size == -ENOENT && !boot->conf)
+		return 0;
+	if (size < 0)
+		return idmap_fail(
+			ret_error, IDMAP_BAD_TABLE, (int)-size,
+			"%s cannot be read (%s); put it into the initramfs (mkinitramfs -c) or correct"
+			" idmap.conf=",
+			path, idmap_errno_text((int)-size));
+	result = idmap_arena_map(arena, (size_t)size + idmap_arena_size((size_t)size + 4096),
+				 ret_error);
+	if (result)
+		return result;
+	result = idmap_file_read(path, arena, &text, &read_size);
+	if (result)
+		return idmap_fail(ret_error, IDMAP_BAD_TABLE, -result,
+				  "%s cannot be read (%s); look at it in the"
+				  " initramfs",
+				  path, idmap_errno_text(-result));
+	table->arena = arena;
+	idmap_table_file(table, path, text, read_size);
+	return 0;
+}
+
+static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idmap_plan *plan,
+		      struct idmap_error *ret_error)
+{
+	struct idmap_table table;
+	int result = read_cmdline(boot, &table, &arena[0], ret_error);
+
+	if (!result && !table.off)
+		result = read_conf(boot, &table, &arena[1], ret_error);
+	if (result)
+		return result;
+	if (table.off) {
+		/* Nobody's table: root= alone is left. */
+		idmap_table_init(&table, &arena[0]);
+	}
+	idmap_plan_make(&table, &boot->root, plan);
+	return tell_table_errors(&table, ret_error);
+}
+
+static bool skipped(const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	uint32_t i;
+
+	for (i = 0; i < plan->rows && plan->row[i] != row; i++)
+		if (plan->row[i]->flags & IDMAP_NOAUTO &&
+		    idmap_path_inside(row->target, plan->row[i]->target))
+			return true;
+	return false;
+}
+
+static int build_row(const struct boot *boot, const struct idmap_plan *plan,
+		     struct idmap_stage *stage, struct idmap_row *row,
+		     struct idmap_error *ret_error)
+{
+	uint64_t start_us;
+	int result;
+
+	if (skipped(plan, row)) {
+		row->flags |= IDMAP_NOAUTO;
+		idmap_userns_put(row->map);
+		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
+		return 0;
+	}
+	result = device_wait(boot, row, ret_error);
+	start_us = idmap_now_us();
+	if (!result)
+		result = idmap_stage_add(stage, row, ret_error);
+	if (result && ret_error->class == IDMAP_NO_SOURCE && row->flags & IDMAP_NOFAIL) {
+		msg(MSG_WARNING, "%s", ret_error->text);
+		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
+		row->flags |= IDMAP_NOAUTO;
+		return 0;
+	}
+	row->took_us = (uint32_t)(idmap_now_us() - start_us);
+	return result;
+}
+
+/* All trees in place on the stage, or nothing left of any. */
+static int build_root(const struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
+		      struct idmap_error *ret_error)
+{
+	int result = idmap_stage_open(stage, plan, ret_error);
+	uint32_t i;
+
+	for (i = 0; !result && i < plan->rows; i++)
+		result = build_row(boot, plan, stage, plan->row[i], ret_error);
+	if (result)
+		idmap_stage_drop(stage);
+	else
+		idmap_stage_done(stage);
+	return result;
+}
+
+static void log_rows(const struct idmap_plan *plan)
+{
+	char line[240];
+	struct idmap_text text;
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++) {
+		if (plan->row[i]->flags & IDMAP_NOAUTO)
+			continue;
+		idmap_text_init(&text, line, sizeof(line));
+		idmap_row_text(plan->row[i], &text);
+		msg(MSG_INFO, "%s%s in %u us", line, text.cut ? "..." : "", plan->row[i]->took_us);
+	}
+}
+
+/* The whole table as it was carried out; it reads back as a table. */
+static void write_run_table(const struct idmap_plan *plan)
+{
+	static char line[4 * IDMAP_MAP_TEXT_SIZE];
+	idmap_closed int fd = -1;
+	struct idmap_text text;
+	uint32_t i;
+
+	if (!IS_ENABLED(CONFIG_RUN_TABLE))
+		return;
+	mkdir(RUN_TABLE_DIR, 0755);
+	fd = open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	for (i = 0; fd >= 0 && i < plan->rows; i++) {
+		if (plan->row[i]->flags & IDMAP_NOAUTO)
+			continue;
+		idmap_text_init(&text, line, sizeof(line));
+		idmap_text_add(&text, "# %u us\n", plan->row[i]->took_us);
+		idmap_row_text(plan->row[i], &text);
+		idmap_text_add(&text, "\n");
+		if (write(fd, line, (size_t)(text.at - line)) < 0)
+			idmap_close(&fd);
+	}
+	if (fd < 0)
+		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
+		    idmap_errno_text(errno));
+}
+
+int main(int argc, char **argv, char **envp)
+{
+	struct boot boot = {.argv = argv, .envp = envp, .uevent_fd = -1};
+	struct idmap_arena arena[2] = {0};
+	struct idmap_stage stage;
+	struct idmap_error error;
+	struct idmap_plan plan;
+	const char *init;
+
+	(void)argc;
+	if (early_mounts(&error))
+		fail(&error);
+	if (read_table(&boot, arena, &plan, &error))
+		fail(&error);
+	boot.uevent_fd = device_listen();
+	if (IS_ENABLED(CONFIG_MODULES))
+		modules_load(&boot, &arena[0]);
+	sleep(boot.root_delay_s);
+	boot.start_us = idmap_now_us();
+	if (build_root(&boot, &plan, &stage, &error))
+		fail(&error);
+	if (handoff_find_init(&boot, stage.seen_fd, &init, &error)) {
+		idmap_stage_drop(&stage);
+		fail(&error);
+	}
+	log_rows(&plan);
+	write_run_table(&plan);
+	if (handoff_switch(&stage, &error) || handoff_exec(&boot, init, &error))
+		fail(&error);
+	return 0;
+}

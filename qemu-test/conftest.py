@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures for tests that boot: kernels, programs, images, guests.
+
+Everything that is made is made once a run and shared between the workers of pytest-xdist, and lies
+in the run's temporary folder, of which pytest keeps the last three.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+sys.dont_write_bytecode = True  # the work tree stays clean
+
+import pytest
+
+import guest
+import host
+import images
+
+
+@pytest.fixture(scope="session")
+def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of the whole run, the same in all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+@pytest.fixture(scope="session")
+def programs() -> host.Programs:
+    return host.build_programs()
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Callable[[str], host.Kernel]:
+    """kernels("6.12"): fetched if need be; skips the test where it cannot be."""
+
+    def find(name: str) -> host.Kernel:
+        try:
+            return host.find_kernel(name)
+        except host.KernelMissing as missing:
+            pytest.skip(f"no kernel {name}: {missing}")
+
+    return find
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest, kernels: Callable[[str], host.Kernel]) -> host.Kernel:
+    """6.1, or what @pytest.mark.parametrize("kernel", KERNELS, indirect=True) names."""
+    return kernels(getattr(request, "param", "6.1"))
+
+
+@pytest.fixture
+def root_tree(programs: host.Programs) -> Callable[..., images.Tree]:
+    """root_tree(base=100000, init=None): a new tree of images.busybox_root, free to be changed."""
+
+    def make(base: int = 100000, init: Path | None = None) -> images.Tree:
+        return images.busybox_root(programs.probe, programs.ids, base, init=init)
+
+    return make
+
+
+@pytest.fixture
+def image(run_folder: Path) -> Callable[..., Path]:
+    """image(tree, kind, **options of make_image): a file that other tests use too.
+
+    Boot it read-only, or with snapshot=True.
+    """
+
+    def make(tree: images.Tree, kind: str, **options: Any) -> Path:
+        folder = run_folder / "images"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{images.image_key(tree, kind, **options)}.{kind}"
+        with host.locked(path.with_suffix(".lock")):
+            if not path.exists():
+                images.make_image(tree, kind, path, **options)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def boot(run_folder: Path) -> Callable[..., guest.Guest]:
+    """boot(kernel, initrd, append, disks, **options of Guest), for a with statement."""
+
+    def make(kernel: host.Kernel, initrd: Path | None, append: str = "",
+             disks: Sequence[guest.Disk] = (), **options: Any) -> guest.Guest:
+        return guest.Guest(kernel.vmlinuz, initrd, append, disks,
+                           log_dir=run_folder / "guests", **options)
+
+    return make
+
+
+@pytest.fixture
+def boot_fails(run_folder: Path) -> Callable[..., str]:
+    """Like boot, for a guest that must end without the real init: gives its console."""
+
+    def run(kernel: host.Kernel, initrd: Path | None, append: str = "",
+            disks: Sequence[guest.Disk] = (), **options: Any) -> str:
+        return guest.expect_no_init(kernel.vmlinuz, initrd, append, disks,
+                                    log_dir=run_folder / "guests", **options)
+
+    return run

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+"""Boots one guest under QEMU and talks to the probe in it.
+
+The probe (probe.c) stands for the real init and reports over a serial port of its own, so what a
+test learns never depends on what else is printed. No report is a failure: a guest that hangs,
+panics or runs something else than the probe ends in GuestFailed, with the end of its console.
+
+    with Guest(vmlinuz, initrd, "root=/dev/vda ro", [Disk(image)]) as guest:
+        report = guest.report()
+        assert guest.ask("stat /etc")["uid"] == 0
+
+Strings that come from the guest are bytes in Latin-1: s.encode("latin-1") is what was there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Iterator, Sequence
+
+GUESTS_AT_ONCE = 2
+PR_SET_PDEATHSIG = 1
+
+
+class GuestFailed(Exception):
+    """The guest did not do what it must; the message ends with its console's last lines."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """A virtio disk: the first is /dev/vda in the guest. With snapshot, writes are thrown away."""
+
+    path: Path
+    readonly: bool = True
+    serial: str | None = None
+    format: str = "raw"
+    snapshot: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Mount:
+    """A line of mountinfo, see proc_pid_mountinfo(5). Octal escapes are decoded."""
+
+    id: int
+    parent: int
+    device: str
+    root: str
+    target: str
+    options: list[str]
+    tags: list[str]
+    type: str
+    source: str
+    super_options: list[str]
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    mounts = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        mount_id, parent, device, root, target, options, *tags = left.split(" ")
+        fs_type, source, super_options = right.split(" ", 2)
+        mounts.append(Mount(int(mount_id), int(parent), device, _unescape(root), _unescape(target),
+                            options.split(","), tags, fs_type, _unescape(source),
+                            super_options.split(",")))
+    return mounts
+
+
+def escape(word: str) -> str:
+    """One word of a probe command, whatever bytes it has. The guest sees it in UTF-8."""
+    return "".join(chr(byte) if 0x21 <= byte < 0x7f and byte != 0x5c else f"\\{byte:03o}"
+                   for byte in os.fsencode(word))
+
+
+def _unescape(word: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
+
+
+def have_kvm() -> bool:
+    """A /dev/kvm that opens is not enough: nested in some hosts it is a trap without vmx or svm."""
+    try:
+        flags = re.search(r"^flags\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if not flags or not {"vmx", "svm"} & set(flags[0].split()):
+            return False
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _slot() -> Iterator[None]:
+    """Waits until fewer than GUESTS_AT_ONCE guests of this user run, in whatever process."""
+    folder = Path(tempfile.gettempdir()) / f"idmap-init-guests-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    files = [open(folder / f"slot{i}", "w") for i in range(GUESTS_AT_ONCE)]
+    try:
+        while not any(_try_lock(file) for file in files):
+            time.sleep(0.1)
+        yield
+    finally:
+        for file in files:
+            file.close()
+
+
+def _try_lock(file: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: no QEMU outlives a test run that was killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Guest:
+    """A context manager: QEMU runs inside the with block and is killed at its end.
+
+    kernel, initrd   files; initrd may be None for a kernel that boots from its root=
+    append           kernel command line, after "console=ttyS0 panic=-1"
+    memory           MiB
+    timeout          seconds from the start to the report, or to the exit of a guest that has none
+    log_dir          where the logs of a failed guest stay; those of a good one are removed
+    qemu_args        further arguments of QEMU
+    """
+
+    def __init__(self, kernel: Path, initrd: Path | None, append: str = "",
+                 disks: Sequence[Disk] = (), *, machine: str = "q35", memory: int = 512,
+                 smp: int = 1, timeout: float = 90, log_dir: Path | None = None,
+                 qemu_args: Sequence[str] = ()) -> None:
+        self.kernel = kernel
+        self.initrd = initrd
+        self.append = f"console=ttyS0 panic=-1 {append}".rstrip()
+        self.disks = disks
+        self.machine = machine
+        self.memory = memory
+        self.smp = smp
+        self.timeout = timeout
+        self.log_dir = log_dir
+        self.qemu_args = qemu_args
+        self._cleanup = contextlib.ExitStack()
+        self._received = b""
+        self._report: dict[str, Any] | None = None
+
+    def __enter__(self) -> Guest:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_slot())
+            if self.log_dir:
+                self.log_dir.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix="guest-", dir=self.log_dir))
+            self.console_log = self._folder / "console.log"
+            self._start(stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        self._cleanup.close()
+        if kind is None:
+            shutil.rmtree(self._folder)
+        elif not issubclass(kind, GuestFailed):
+            print(f"The guest's console: {self.console_log}", file=sys.stderr)
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        self._probe, probe_end = socket.socketpair()
+        self._monitor, monitor_end = socket.socketpair()
+        self._monitor_lines: Any = None
+        stack.enter_context(self._probe)
+        stack.enter_context(self._monitor)
+        with probe_end, monitor_end, open(self._folder / "qemu.log", "wb") as log:
+            self._qemu = subprocess.Popen(
+                self._command(probe_end.fileno(), monitor_end.fileno()),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=(probe_end.fileno(), monitor_end.fileno()),
+                preexec_fn=_die_with_parent)
+        stack.callback(self._kill)
+        self._deadline = time.monotonic() + self.timeout
+
+    def _command(self, probe_fd: int, monitor_fd: int) -> list[str]:
+        command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+                   "-no-reboot", "-machine", self.machine, "-m", str(self.memory),
+                   "-smp", str(self.smp)]
+        # Without cx16 because QEMU 7.2 under TCG corrupts cmpxchg16b: random oopses in the guest.
+        command += (["-accel", "kvm", "-cpu", "host"] if have_kvm() else
+                    ["-accel", "tcg", "-cpu", "max,-cx16"])
+        command += ["-kernel", str(self.kernel), "-append", self.append]
+        if self.initrd:
+            command += ["-initrd", str(self.initrd)]
+        command += ["-serial", f"file:{self.console_log}"]
+        command += ["-chardev", f"socket,id=probe,fd={probe_fd}",
+                    "-device", "isa-serial,chardev=probe,index=1"]
+        command += ["-chardev", f"socket,id=monitor,fd={monitor_fd}",
+                    "-mon", "chardev=monitor,mode=control"]
+        for number, disk in enumerate(self.disks):
+            path = str(disk.path).replace(",", ",,")
+            drive = f"if=none,id=disk{number},file={path},format={disk.format}"
+            drive += ",readonly=on" if disk.readonly else ""
+            drive += ",snapshot=on" if disk.snapshot else ""
+            device = f"virtio-blk-pci,drive=disk{number}"
+            device += f",serial={disk.serial}" if disk.serial else ""
+            command += ["-drive", drive, "-device", device]
+        return command + list(self.qemu_args)
+
+    def _kill(self) -> None:
+        if self._qemu.poll() is None:
+            self._qemu.kill()
+        self._qemu.wait()
+
+    def _fail(self, cause: str) -> GuestFailed:
+        """Ends the guest, so that its console is whole, and makes the exception to raise."""
+        self._kill()
+        qemu = (self._folder / "qemu.log").read_text(errors="replace").strip()
+        lines = self.console().splitlines()[-40:]
+        return GuestFailed("\n".join(
+            [f"{cause} (console: {self.console_log})"] + ([f"QEMU: {qemu}"] if qemu else []) +
+            ["  | " + line for line in lines or ["(the console is empty)"]]))
+
+    def _line(self, deadline: float, wanted: str) -> bytes:
+        """The next line from the probe."""
+        while b"\n" not in self._received:
+            self._probe.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                data = self._probe.recv(65536)
+            except TimeoutError:
+                raise self._fail(f"the time is up, and no {wanted} came") from None
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise self._fail(f"the guest has ended, and no {wanted} came")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _json(self, deadline: float, wanted: str) -> dict[str, Any]:
+        line = self._line(deadline, wanted)
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise self._fail(f"instead of a {wanted} came {line[:200]!r}") from None
+
+    def report(self) -> dict[str, Any]:
+        """What the probe was started with (see report() in probe.c); waits for it."""
+        if self._report is None:
+            self._report = self._json(self._deadline, "report of the probe")
+        return self._report
+
+    def ask(self, *words: str, timeout: float = 60) -> dict[str, Any]:
+        """Sends a command of the probe, gives its answer; a failure in the guest is {"error": …}.
+
+        A single word is a whole command line, as it stands: ask("stat /etc"). Of several each is
+        one word of the command, whatever it holds: ask("stat", "/a name with blanks").
+        """
+        self.report()
+        line = words[0] if len(words) == 1 else " ".join(escape(word) for word in words)
+        try:
+            self._probe.sendall(os.fsencode(line) + b"\n")
+        except ConnectionError:
+            raise self._fail(f"the guest has ended before it was asked: {line}") from None
+        return self._json(time.monotonic() + timeout, f"answer to: {line}")
+
+    def run(self, *program: str, uid: int = 0, gid: int = 0) -> str:
+        """Runs a program in the guest, gives its stdout; it must succeed."""
+        answer = self.ask("run", str(uid), str(gid), *program)
+        if answer.get("exit") != 0:
+            raise self._fail(f"{' '.join(program)} in the guest: {answer}")
+        return answer["stdout"]
+
+    def kmsg(self) -> list[dict[str, Any]]:
+        """The kernel's log: records of prio (0 to 7), facility, us, text."""
+        return self.ask("kmsg")["records"]
+
+    def mounts(self) -> list[Mount]:
+        """What is mounted now; parse_mountinfo(report()["mountinfo"]) is what was at the start."""
+        return parse_mountinfo(self.ask("mountinfo")["mountinfo"])
+
+    def poweroff(self) -> str:
+        """Ends the guest in order; gives the whole console."""
+        self.ask("poweroff")
+        return self.wait_exit()
+
+    def wait_exit(self, timeout: float | None = None) -> str:
+        """Waits until the guest has ended by itself; gives the whole console."""
+        left = max(self._deadline - time.monotonic(), 30)
+        try:
+            status = self._qemu.wait(left if timeout is None else timeout)
+        except subprocess.TimeoutExpired:
+            raise self._fail("the time is up, and the guest runs on") from None
+        if status:
+            raise self._fail(f"QEMU ended with {status}")
+        return self.console()
+
+    def wait_no_init(self) -> str:
+        """Waits until the guest has ended without a report of the probe; gives the console."""
+        self._probe.settimeout(max(self._deadline - time.monotonic(), 0.001))
+        try:
+            data = self._probe.recv(1)
+        except TimeoutError:
+            raise self._fail("the time is up: the guest neither ends nor starts the probe") from None
+        except ConnectionError:
+            data = b""
+        if data:
+            raise self._fail("the probe runs in a boot that is meant to fail")
+        return self.wait_exit()
+
+    def console(self) -> str:
+        """The console so far."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.console_log.read_bytes().decode(errors="replace").replace("\r", "")
+        return ""
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """A command of QEMU's monitor: qmp("device_add", driver="virtio-blk-pci", drive="late")."""
+        self._monitor.settimeout(60)
+        if self._monitor_lines is None:
+            self._monitor_lines = self._monitor.makefile("rb")
+            self._monitor_lines.readline()  # the greeting
+            self.qmp("qmp_capabilities")
+        request = {"execute": command,
+                   "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
+        self._monitor.sendall(json.dumps(request).encode() + b"\n")
+        while line := self._monitor_lines.readline():
+            answer = json.loads(line)
+            if "error" in answer:
+                raise self._fail(f"QMP {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+        raise self._fail(f"QEMU has ended before it answered {command}")
+
+
+def expect_no_init(*args: Any, **kwargs: Any) -> str:
+    """Boots a guest (arguments as for Guest) that must end without the real init; its console."""
+    with Guest(*args, **kwargs) as guest:
+        return guest.wait_no_init()

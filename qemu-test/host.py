@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What the host gives to the tests: kernels, the built programs, a lock between test processes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Iterator
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+
+# Each can map more filesystems than the one before; 5.10 has no idmapped mounts at all.
+KERNELS = ["5.10", "6.1", "6.12", "7.x"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    name: str  # one of KERNELS
+    vmlinuz: Path
+    modules: Path  # lib/modules/VERSION
+    version: str
+
+
+class KernelMissing(Exception):
+    """A kernel can be neither found nor fetched; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    folder: Path  # $O, or build
+    init: Path  # idmap-init
+    probe: Path
+    ids: Path
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with the process at the latest."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@functools.lru_cache(maxsize=None)
+def _fetch(name: str) -> Kernel | str:
+    """The kernel, or why there is none: one attempt a process, for a try without network is slow."""
+    result = subprocess.run([HERE / "kernels", name], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        return result.stderr.strip()
+    folder = Path(result.stdout.strip())
+    modules, = (folder / "lib" / "modules").iterdir()
+    return Kernel(name, folder / "vmlinuz", modules, modules.name)
+
+
+def find_kernel(name: str) -> Kernel:
+    kernel = _fetch(name)
+    if isinstance(kernel, str):
+        raise KernelMissing(kernel)
+    return kernel
+
+
+def build_programs() -> Programs:
+    """The programs under test and the guest's own, in $O."""
+    folder = Path(os.environ.get("O", REPOSITORY / "build")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".test-programs.lock"):
+        for name in ("probe", "ids"):
+            source, program = HERE / f"{name}.c", folder / name
+            if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+                continue
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                subprocess.run(
+                    ["musl-gcc", "-std=gnu11", "-Os", "-static", "-Wall", "-Wextra", "-Wshadow",
+                     "-Wmissing-prototypes", "-Wconversion", "-Werror", "-s",
+                     "-o", f"{work}/{name}", source], check=True)
+                shutil.move(f"{work}/{name}", program)
+    return Programs(folder, folder / "idmap-init", folder / "probe", folder / "ids")
