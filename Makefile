@@ -83,7 +83,7 @@ cflags += -fPIE -fstack-protector-strong
 ldflags += -static-pie -Wl,-z,relro -Wl,-z,now
 else
 cflags += -fno-pie -fno-stack-protector
-ldflags += -static -no-pie -Wl,-z,norelro -Wl,--hash-style=gnu
+ldflags += -static -no-pie -nostartfiles -Wl,-z,norelro
 endif
 override CFLAGS := $(cflags) $(CFLAGS)
 override LDFLAGS := $(ldflags) $(LDFLAGS)
@@ -94,6 +94,7 @@ pure := text error map table plan
 lib-y := $(pure) file userns tree stage
 init-y := main msg early cmdline device handoff
 init-$(CONFIG_MODULES) += modules
+init-$(if $(CONFIG_HARDENING),n,y) += start
 lib-objects := $(lib-y:%=$(O)/idmap/%.o)
 init-objects := $(init-y:%=$(O)/init/%.o)
 objects := $(lib-objects) $(init-objects)

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "config.h"
 #include "idmap.h"
 #include "vadd.h"
 
@@ -87,6 +88,47 @@ void idmap_table_error(struct idmap_table *table, const struct idmap_place *plac
 
 const char *idmap_errno_text(int error)
 {
-	/* Without the words' table of the C library, tiny saves two kilobytes. */
-	return strerror(error);
+	/* Of the C library's words those that mounts can bring; all of them cost two kilobytes. */
+	static const struct {
+		int error;
+		const char *text;
+	} words[] = {
+		{EPERM, "operation not permitted"},
+		{ENOENT, "not there"},
+		{EIO, "input/output error"},
+		{ENXIO, "no such device or address"},
+		{E2BIG, "too long a list"},
+		{ENOEXEC, "not a format that can be run"},
+		{EAGAIN, "try again"},
+		{ENOMEM, "no memory"},
+		{EACCES, "permission denied"},
+		{EFAULT, "bad address"},
+		{ENOTBLK, "not a block device"},
+		{EBUSY, "busy"},
+		{EEXIST, "already there"},
+		{ENODEV, "no such device"},
+		{ENOTDIR, "not a folder"},
+		{EISDIR, "a folder"},
+		{EINVAL, "invalid argument"},
+		{EFBIG, "too large"},
+		{ENOSPC, "no room left"},
+		{EROFS, "read-only"},
+		{ENAMETOOLONG, "too long a name"},
+		{ENOSYS, "not in this kernel"},
+		{ELOOP, "too many symbolic links"},
+		{EOVERFLOW, "an id that cannot be stored"},
+		{EUSERS, "too many users"},
+		{EOPNOTSUPP, "not supported"},
+		{EUCLEAN, "the filesystem needs repair"},
+	};
+	static char number[20];
+	struct idmap_text text;
+	size_t i;
+
+	for (i = 0; IS_ENABLED(CONFIG_EXPLAIN) && i < sizeof(words) / sizeof(*words); i++)
+		if (words[i].error == error)
+			return words[i].text;
+	idmap_text_init(&text, number, sizeof(number));
+	idmap_text_add(&text, "errno %d", error);
+	return number;
 }

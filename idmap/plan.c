@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "config.h"
 #include "idmap.h"
 
 #define NO_ROW UINT32_MAX
@@ -61,16 +62,24 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	static const char *const names[] = {
 		"PARTUUID=", "PARTLABEL=", "UUID=", "LABEL=", "SERIAL=", "root:"};
 	const struct idmap_place *place = &row->place;
+	const bool root = is_root(row);
 	size_t i;
 
-	if (is_root(row) && clones(row))
+	if (root && clones(row))
 		idmap_table_error(
 			table, place, row->type_column,
 			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
 			row->type);
-	if (is_root(row) && row->flags & IDMAP_NOFAIL)
+	if (root && row->flags & IDMAP_NOFAIL)
 		idmap_table_error(table, place, 0,
 				  "nofail is not for /, nothing runs without it; take it out");
+	if ((!IS_ENABLED(CONFIG_BIND) && clones(row)) ||
+	    (!IS_ENABLED(CONFIG_TMPFS) && !strcmp(row->type, "tmpfs")) ||
+	    (!IS_ENABLED(CONFIG_TYPE_AUTO) && !strcmp(row->type, "auto")))
+		idmap_table_error(
+			table, place, row->type_column,
+			"the type %s is not built into this idmap-init; name a filesystem%s",
+			row->type, root ? " with rootfstype=" : "");
 	if (row->flags & (IDMAP_LOWER | IDMAP_UPPER) || !strcmp(row->type, "overlay"))
 		idmap_table_error(
 			table, place, row->type_column,
@@ -258,6 +267,28 @@ static void check_same_target(struct order *order, uint32_t i)
 			  where);
 }
 
+/* The whole plan of a build without CONFIG_ROWS. */
+static int take_root(struct idmap_table *table, struct idmap_plan *plan)
+{
+	struct idmap_row *row;
+
+	plan->row = idmap_alloc(table->arena, sizeof(*plan->row));
+	if (!plan->row)
+		return -ENOMEM;
+	for (row = table->first; row; row = row->next) {
+		if (row->flags & IDMAP_NOAUTO)
+			continue;
+		if (!is_root(row) || plan->rows)
+			idmap_table_error(
+				table, &row->place, row->target_column,
+				"this idmap-init is built for one row, the one for /; take this"
+				" one out");
+		else
+			plan->row[plan->rows++] = row;
+	}
+	return 0;
+}
+
 static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 {
 	struct order order = {.table = table};
@@ -331,7 +362,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 	}
 	if (table->error_count)
 		return -EINVAL;
-	if (make_order(table, &plan))
+	if (IS_ENABLED(CONFIG_ROWS) ? make_order(table, &plan) : take_root(table, &plan))
 		idmap_table_error(table, &table->first->place, 0,
 				  "no memory; make the table shorter");
 	table->arena->end = scratch_end;

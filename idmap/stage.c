@@ -7,11 +7,9 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 
 #include "config.h"
 #include "idmap.h"
@@ -25,31 +23,45 @@ struct view {
 
 int idmap_open_in_root(int root_fd, const char *path, int flags)
 {
-	struct sys_open_how how = {.flags = (uint64_t)flags | O_CLOEXEC,
-				   .resolve = RESOLVE_IN_ROOT};
-	int fd = sys_openat2(root_fd, path, &how);
+	struct sys_open_how how = {
+		.flags = (uint64_t)flags | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT,
+	};
 
-	return fd < 0 ? -errno : fd;
+	return sys_openat2(root_fd, path, &how);
+}
+
+static int make_folder(const char *path)
+{
+	int result = sys_mkdirat(AT_FDCWD, path, 0700);
+
+	return result == -EEXIST ? 0 : result;
 }
 
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 		     struct idmap_error *ret_error)
 {
+	int result;
+
 	stage->seen_fd = stage->disk_fd = -1;
 	stage->with_disk = plan->disk_view;
-	mkdir("/.idmap", 0700);
-	if ((mkdir(IDMAP_STAGE_SEEN, 0700) && errno != EEXIST) ||
-	    (plan->disk_view && mkdir(IDMAP_STAGE_DISK, 0700) && errno != EEXIST))
+	result = make_folder("/.idmap");
+	if (!result)
+		result = make_folder(IDMAP_STAGE_SEEN);
+	if (!result && plan->disk_view)
+		result = make_folder(IDMAP_STAGE_DISK);
+	if (result)
 		return idmap_fail(
-			ret_error, IDMAP_BAD_SYSTEM, errno,
+			ret_error, IDMAP_BAD_SYSTEM, -result,
 			"no folder for the stage below /.idmap (%s); start from a writable initramfs",
-			idmap_errno_text(errno));
+			idmap_errno_text(-result));
 	/* A shared parent would refuse the move of the root, and show our mounts elsewhere. */
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		return idmap_fail(
-			ret_error, IDMAP_BAD_SYSTEM, errno,
-			"/ cannot be made private (%s); run as root in the first mount namespace",
-			idmap_errno_text(errno));
+	result = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	if (result)
+		return idmap_fail(ret_error, IDMAP_BAD_SYSTEM, -result,
+				  "/ cannot be made private (%s); run as root in the first mount"
+				  " namespace",
+				  idmap_errno_text(-result));
 	return 0;
 }
 
@@ -59,10 +71,10 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 	char prefix[PATH_MAX];
 	size_t length = strlen(path), i, name = 1;
 	int parent_fd, result = 0;
-	mode_t umask_before = umask(0);
+	unsigned int umask_before = sys_umask(0);
 
 	if (length >= sizeof(prefix)) {
-		umask(umask_before);
+		sys_umask(umask_before);
 		return -ENAMETOOLONG;
 	}
 	parent_fd = idmap_open_in_root(root_fd, "/", O_PATH);
@@ -75,9 +87,8 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 		prefix[i] = 0;
 		fd = idmap_open_in_root(root_fd, prefix, O_PATH | O_DIRECTORY);
 		if (fd == -ENOENT) {
-			if (mkdirat(parent_fd, prefix + name, mode))
-				result = -errno;
-			else
+			result = sys_mkdirat(parent_fd, prefix + name, mode);
+			if (!result)
 				fd = idmap_open_in_root(root_fd, prefix, O_PATH | O_DIRECTORY);
 		}
 		idmap_close(&parent_fd);
@@ -87,7 +98,7 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 	if (!result && parent_fd < 0)
 		result = parent_fd;
 	idmap_close(&parent_fd);
-	umask(umask_before);
+	sys_umask(umask_before);
 	return result;
 }
 
@@ -130,7 +141,7 @@ static int make_target(const struct idmap_stage *stage, const struct idmap_row *
 	idmap_closed int target_fd = -1;
 	int result;
 
-	if (!(row->flags & IDMAP_MKDIR) || !row->target[1])
+	if (!IS_ENABLED(CONFIG_ROWS) || !(row->flags & IDMAP_MKDIR) || !row->target[1])
 		return 0;
 	target_fd = idmap_open_in_root(stage->seen_fd, row->target, O_PATH);
 	if (target_fd != -ENOENT)
@@ -144,20 +155,20 @@ static int place(const struct view *view, int tree_fd, const struct idmap_row *r
 		 struct idmap_error *ret_error)
 {
 	idmap_closed int target_fd = -1;
+	int result;
 
-	if (!row->target[1]) {
-		if (sys_move_mount(tree_fd, "", AT_FDCWD, view->path, MOVE_MOUNT_F_EMPTY_PATH))
-			return target_failed(row, errno, ret_error);
-		*view->root_fd = open(view->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		return *view->root_fd < 0 ? target_failed(row, errno, ret_error) : 0;
+	if (!IS_ENABLED(CONFIG_ROWS) || !row->target[1]) {
+		result = sys_move_mount(tree_fd, "", AT_FDCWD, view->path, MOVE_MOUNT_F_EMPTY_PATH);
+		if (!result)
+			result = *view->root_fd =
+				sys_open(view->path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	} else {
+		result = target_fd = idmap_open_in_root(*view->root_fd, row->target, O_PATH);
+		if (result >= 0)
+			result = sys_move_mount(tree_fd, "", target_fd, "",
+						MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 	}
-	target_fd = idmap_open_in_root(*view->root_fd, row->target, O_PATH);
-	if (target_fd < 0)
-		return target_failed(row, -target_fd, ret_error);
-	if (sys_move_mount(tree_fd, "", target_fd, "",
-			   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH))
-		return target_failed(row, errno, ret_error);
-	return 0;
+	return result < 0 ? target_failed(row, -result, ret_error) : 0;
 }
 
 /* A clone of the row's source, unmapped: from the disk view. */
@@ -220,7 +231,7 @@ int idmap_stage_add(struct idmap_stage *stage, const struct idmap_row *row,
 static void drop(const char *path, int *root_fd)
 {
 	idmap_close(root_fd);
-	umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	sys_umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
 void idmap_stage_done(struct idmap_stage *stage)

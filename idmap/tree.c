@@ -6,7 +6,6 @@
  * causes with one EINVAL, so a failure is looked into before it is told.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/statfs.h>
 #include <sys/utsname.h>
@@ -21,9 +20,9 @@
 static void kernel_words(int fs_fd, struct idmap_text *text)
 {
 	char line[256];
-	ssize_t n;
+	long n;
 
-	while ((n = read(fs_fd, line, sizeof(line))) > 2) {
+	while ((n = sys_read(fs_fd, line, sizeof(line))) > 2) {
 		if (line[n - 1] == '\n')
 			n--;
 		if (*line == 'e' || *line == 'w')
@@ -42,41 +41,45 @@ struct attempt {
 static int configure(int fs_fd, const struct idmap_row *row, struct attempt *attempt)
 {
 	char key[IDMAP_OPTION_MAX + 1];
+	const bool tmpfs = IS_ENABLED(CONFIG_TMPFS) && row->map && !strcmp(row->type, "tmpfs");
 	const char *item, *equals;
 	uint32_t id, kind;
+	int result;
 
-	if (sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", row->source))
-		return -errno;
+	result = sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", row->source);
 	/*
 	 * The superblock's own ro: as an attribute of the mount alone it would let ext4 replay its
 	 * journal onto the disk.
 	 */
-	if (row->attr & IDMAP_RDONLY && sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL))
-		return -errno;
+	if (!result && row->attr & IDMAP_RDONLY)
+		result = sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL);
 	/* A new tmpfs belongs to disk id 0; root of the guest must own it for what it is seen as.
 	 */
-	for (kind = 0; row->map && !strcmp(row->type, "tmpfs") && kind < IDMAP_KINDS; kind++) {
+	for (kind = 0; !result && tmpfs && kind < IDMAP_KINDS; kind++) {
 		struct idmap_text text;
 
 		idmap_text_init(&text, key, sizeof(key));
 		if (!idmap_map_disk(row->map, (enum idmap_kind)kind, 0, &id))
 			continue;
 		idmap_text_add(&text, "%u", id);
-		if (sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, kind == IDMAP_UID ? "uid" : "gid",
-				 key))
-			return -errno;
+		result = sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, kind == IDMAP_UID ? "uid" : "gid",
+				      key);
 	}
-	for (item = row->data; *item; item += strlen(item) + 1) {
+	for (item = row->data; !result && *item; item += strlen(item) + 1) {
+		size_t length;
+
 		attempt->option = item;
 		equals = strchr(item, '=');
-		memcpy(key, item, equals ? (size_t)(equals - item) : strlen(item));
-		key[equals ? (size_t)(equals - item) : strlen(item)] = 0;
-		if (sys_fsconfig(fs_fd, equals ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key,
-				 equals ? equals + 1 : NULL))
-			return -errno;
+		length = equals ? (size_t)(equals - item) : strlen(item);
+		memcpy(key, item, length);
+		key[length] = 0;
+		result = equals ? sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, equals + 1)
+				: sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL);
 	}
+	if (result)
+		return result;
 	attempt->option = NULL;
-	return sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL) ? -errno : 0;
+	return sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL);
 }
 
 /* A detached mount of the row's source as `type`, or -errno with the attempt's story. */
@@ -89,14 +92,12 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 
 	memset(attempt, 0, sizeof(*attempt));
 	if (fs_fd < 0)
-		return attempt->error = -errno;
+		return attempt->error = fs_fd;
 	result = configure(fs_fd, row, attempt);
-	if (!result) {
+	if (!result)
 		result = sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, attr);
-		if (result >= 0)
-			return result;
-		result = -errno;
-	}
+	if (result >= 0)
+		return result;
 	idmap_text_init(&words, attempt->words, sizeof(attempt->words));
 	kernel_words(fs_fd, &words);
 	return attempt->error = result;
@@ -148,36 +149,35 @@ static int mount_failed(const struct idmap_row *row, const char *type,
 static void kernel_types(char *list, size_t size)
 {
 	char buffer[4096], *line = buffer, *end;
-	idmap_closed int fd = open("/proc/filesystems", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buffer, sizeof(buffer) - 1);
+	idmap_closed int fd = sys_open("/proc/filesystems", O_RDONLY | O_CLOEXEC, 0);
+	long n = fd < 0 ? fd : sys_read(fd, buffer, sizeof(buffer) - 1);
 	struct idmap_text text;
-	bool ext4;
 
 	idmap_text_init(&text, list, size);
 	if (n <= 0)
 		return;
 	buffer[n] = 0;
-	/* Their drivers cannot be idmapped, and ext4's reads what they read. */
-	ext4 = strstr(buffer, "\text4\n") != NULL;
 	for (; (end = strchr(line, '\n')); line = end + 1) {
 		*end = 0;
-		if (*line != '\t' || (ext4 && (!strcmp(line, "\text2") || !strcmp(line, "\text3"))))
-			continue;
-		idmap_text_add(&text, "%s%s", text.at == text.start ? "" : ":", line + 1);
+		if (*line == '\t')
+			idmap_text_add(&text, "%s%s", text.at == text.start ? "" : ":", line + 1);
 	}
 }
 
 int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_error *ret_error)
 {
 	char types[1024], type[64], tried[512];
-	const char *list = row->type, *end;
+	const char *list = row->type, *end = list;
 	struct attempt attempt = {0};
+	bool no_ext23 = false;
 	struct idmap_text text;
 	int fd, count = 0;
 
 	if (IS_ENABLED(CONFIG_TYPE_AUTO) && !strcmp(list, "auto")) {
 		kernel_types(types, sizeof(types));
 		list = types;
+		/* Their drivers cannot be idmapped, and ext4's reads what they read. */
+		no_ext23 = idmap_type_has(types, "ext4");
 	}
 	idmap_text_init(&text, tried, sizeof(tried));
 	for (; *list; list = end + (*end == ':')) {
@@ -188,6 +188,8 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 			end = list + strlen(list);
 		idmap_text_init(&name, type, sizeof(type));
 		idmap_text_add(&name, "%.*s", (int)(end - list), list);
+		if (no_ext23 && (!strcmp(type, "ext2") || !strcmp(type, "ext3")))
+			continue;
 		fd = try_type(row, type, attr, &attempt);
 		if (fd >= 0)
 			return fd;
@@ -216,11 +218,9 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 
 int idmap_tree_clone(int dir_fd, bool recursive)
 {
-	int fd = sys_open_tree(dir_fd, "",
-			       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_EMPTY_PATH |
-				       (recursive ? SYS_AT_RECURSIVE : 0));
-
-	return fd < 0 ? -errno : fd;
+	return sys_open_tree(dir_fd, "",
+			     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_EMPTY_PATH |
+				     (recursive ? SYS_AT_RECURSIVE : 0));
 }
 
 /* --- the map --------------------------------------------------------------------------------- */
@@ -269,11 +269,9 @@ static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_f
 		attr.attr_set |= MOUNT_ATTR_IDMAP;
 		attr.userns_fd = (uint64_t)userns_fd;
 	}
-	if (!sys_mount_setattr(
-		    tree_fd, "",
-		    SYS_AT_EMPTY_PATH | (row->flags & IDMAP_RBIND ? SYS_AT_RECURSIVE : 0), &attr))
-		return 0;
-	return -errno;
+	return sys_mount_setattr(
+		tree_fd, "", SYS_AT_EMPTY_PATH | (row->flags & IDMAP_RBIND ? SYS_AT_RECURSIVE : 0),
+		&attr);
 }
 
 /* Whether the tree takes a map that no kernel refuses. The tree is lost to us afterwards. */
@@ -299,7 +297,7 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 			     *end = supports + sizeof(supports) / sizeof(*supports);
 	struct statfs fs = {0};
 
-	fstatfs(tree_fd, &fs);
+	sys_fstatfs(tree_fd, &fs);
 	while (support < end && support->magic != (uint32_t)fs.f_type)
 		support++;
 	if (support == end)
@@ -332,7 +330,7 @@ static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 {
 	struct utsname uts = {.release = "an unknown one"};
 
-	uname(&uts);
+	sys_uname(&uts);
 	switch (error) {
 	case ENOSYS:
 		return idmap_row_fail(ret_error, row, IDMAP_NO_MAP, error,

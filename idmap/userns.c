@@ -6,34 +6,21 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "idmap.h"
+#include "sys.h"
 
-static int helper(void *unused)
-{
-	(void)unused;
-	while (pause())
-		;
-	return 0;
-}
-
-/* errno of clone(2) as user_namespaces(7) explains it; 0 or more is the helper's pid. */
+/* The helper's pid, or -errno explained as user_namespaces(7) and clone(2) have it. */
 static int start_helper(struct idmap_error *ret_error)
 {
-	static char stack[1024] __attribute__((aligned(16)));
 	const char *remedy;
-	int pid = clone(helper, stack + sizeof(stack),
-			CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD, NULL);
-	int error = errno;
+	int pid = sys_clone_idle(CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD);
 
 	if (pid >= 0)
 		return pid;
-	switch (error) {
+	switch (-pid) {
 	case EINVAL:
 	case ENOSYS:
 		remedy = "build the kernel with CONFIG_USER_NS=y";
@@ -48,8 +35,8 @@ static int start_helper(struct idmap_error *ret_error)
 	default:
 		remedy = "give the machine more memory";
 	}
-	return idmap_fail(ret_error, IDMAP_NO_MAP, error, "no user namespace for a map (%s); %s",
-			  idmap_errno_text(error), remedy);
+	return idmap_fail(ret_error, IDMAP_NO_MAP, -pid, "no user namespace for a map (%s); %s",
+			  idmap_errno_text(-pid), remedy);
 }
 
 /* Writes one map of the process; the kernel takes it in a single write. */
@@ -59,19 +46,21 @@ static int write_map(int pid, const char *file, const struct idmap_map *map, enu
 	char path[40], buffer[IDMAP_MAP_TEXT_SIZE];
 	size_t size = idmap_map_text(map, kind, buffer, sizeof(buffer));
 	struct idmap_text text;
-	ssize_t written;
+	idmap_closed int fd = -1;
+	long written;
 
 	idmap_text_init(&text, path, sizeof(path));
 	idmap_text_add(&text, "/proc/%d/%s", pid, file);
-	idmap_closed int fd = open(path, O_WRONLY | O_CLOEXEC);
-	written = fd < 0 ? -1 : write(fd, buffer, size);
-	if (written == (ssize_t)size)
+	fd = sys_open(path, O_WRONLY | O_CLOEXEC, 0);
+	written = fd < 0 ? fd : sys_write(fd, buffer, size);
+	if (written == (long)size)
 		return 0;
-	return idmap_fail(ret_error, IDMAP_NO_MAP, written < 0 ? errno : EIO,
-			  "%s of %u extents is refused (%s); %s", path, map->extents[kind],
-			  idmap_errno_text(written < 0 ? errno : EIO),
-			  fd < 0 ? "mount /proc"
-				 : "Linux before 4.15 takes 5 extents, later ones 340");
+	if (written >= 0)
+		written = -EIO;
+	return idmap_fail(
+		ret_error, IDMAP_NO_MAP, (int)-written, "%s of %u extents is refused (%s); %s",
+		path, map->extents[kind], idmap_errno_text((int)-written),
+		fd < 0 ? "mount /proc" : "Linux before 4.15 takes 5 extents, later ones 340");
 }
 
 static int hold_namespace(int pid, const struct idmap_map *map, struct idmap_error *ret_error)
@@ -87,11 +76,10 @@ static int hold_namespace(int pid, const struct idmap_map *map, struct idmap_err
 		return result;
 	idmap_text_init(&text, path, sizeof(path));
 	idmap_text_add(&text, "/proc/%d/ns/user", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return idmap_fail(ret_error, IDMAP_NO_MAP, errno,
-				  "%s does not open (%s); mount /proc", path,
-				  idmap_errno_text(errno));
+		idmap_fail(ret_error, IDMAP_NO_MAP, -fd, "%s does not open (%s); mount /proc", path,
+			   idmap_errno_text(-fd));
 	return fd;
 }
 
@@ -105,8 +93,8 @@ int idmap_userns(struct idmap_map *map, struct idmap_error *ret_error)
 	if (pid < 0)
 		return pid;
 	fd = hold_namespace(pid, map, ret_error);
-	kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+	sys_kill(pid, SIGKILL);
+	while (sys_wait4(pid, 0) == -EINTR)
 		;
 	if (fd < 0)
 		return fd;

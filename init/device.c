@@ -5,14 +5,13 @@
  * ENXIO, so what counts is that the device opens.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "config.h"
 #include "init.h"
+#include "sys.h"
 
 #define NETLINK_KOBJECT_UEVENT 15 /* linux/netlink.h */
 #define POLL_MS 50		  /* without networking there are no events, only looking again */
@@ -31,8 +30,9 @@ int device_listen(void)
 
 	if (!IS_ENABLED(CONFIG_UEVENT))
 		return -1;
-	fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
-	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)))
+	fd = sys_socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			NETLINK_KOBJECT_UEVENT);
+	if (fd >= 0 && sys_bind(fd, &address, sizeof(address)))
 		idmap_close(&fd);
 	return fd;
 }
@@ -41,12 +41,15 @@ int device_listen(void)
 static void wait_event(int uevent_fd, int timeout_ms)
 {
 	struct pollfd pollfd = {.fd = uevent_fd, .events = POLLIN};
+	struct timespec timeout;
 	char event[64];
 
 	if (uevent_fd < 0 && timeout_ms > POLL_MS)
 		timeout_ms = POLL_MS;
-	poll(&pollfd, uevent_fd >= 0, timeout_ms);
-	while (uevent_fd >= 0 && recv(uevent_fd, event, sizeof(event), 0) >= 0)
+	timeout = (struct timespec){.tv_sec = timeout_ms / 1000,
+				    .tv_nsec = timeout_ms % 1000 * 1000000};
+	sys_ppoll(&pollfd, uevent_fd >= 0, &timeout);
+	while (uevent_fd >= 0 && sys_read(uevent_fd, event, sizeof(event)) >= 0)
 		;
 }
 
@@ -54,8 +57,8 @@ static void wait_event(int uevent_fd, int timeout_ms)
 static void list_disks(struct idmap_text *list)
 {
 	char buffer[4096], *line = buffer, *end;
-	idmap_closed int fd = open("/proc/partitions", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, buffer, sizeof(buffer) - 1);
+	idmap_closed int fd = sys_open("/proc/partitions", O_RDONLY | O_CLOEXEC, 0);
+	long n = fd < 0 ? 0 : sys_read(fd, buffer, sizeof(buffer) - 1);
 
 	buffer[n > 0 ? n : 0] = 0;
 	for (; (end = strchr(line, '\n')); line = end + 1) {
@@ -73,9 +76,9 @@ static void list_disks(struct idmap_text *list)
 /* 0: it opens, or fails in a way that waiting does not mend. */
 static int look(const char *path)
 {
-	idmap_closed int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	idmap_closed int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
 
-	return fd < 0 && (errno == ENOENT || errno == ENXIO || errno == ENODEV) ? -errno : 0;
+	return fd == -ENOENT || fd == -ENXIO || fd == -ENODEV ? fd : 0;
 }
 
 int device_wait(const struct boot *boot, const struct idmap_row *row, struct idmap_error *ret_error)

@@ -4,12 +4,12 @@
  * Whoever ran before us may have mounted some of them, which is fine.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "init.h"
+#include "sys.h"
 
 static const struct early_mount {
 	const char *target, *type, *data;
@@ -27,21 +27,33 @@ static bool is_mounted(const char *path)
 {
 	struct stat here, root;
 
-	return !stat(path, &here) && !stat("/", &root) && here.st_dev != root.st_dev;
+	return !sys_fstatat(AT_FDCWD, path, &here, 0) && !sys_fstatat(AT_FDCWD, "/", &root, 0) &&
+	       here.st_dev != root.st_dev;
+}
+
+static int mount_early(const struct early_mount *m)
+{
+	int result = sys_mkdirat(AT_FDCWD, m->target, 0755);
+
+	if (!result || result == -EEXIST)
+		result = sys_mount(m->type, m->target, m->type, m->flags, m->data);
+	return result == -EBUSY ? 0 : result;
 }
 
 /* The kernel leaves 0 to 2 closed when the initramfs has no /dev/console. */
 static void open_console(void)
 {
-	int fd;
+	int fd = sys_dup(STDERR_FILENO);
 
-	if (fcntl(STDERR_FILENO, F_GETFD) >= 0)
+	if (fd >= 0) {
+		sys_close(fd);
 		return;
-	fd = open("/dev/console", O_RDWR | O_NOCTTY);
+	}
+	fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
 	if (fd < 0)
-		fd = open("/dev/null", O_RDWR);
+		fd = sys_open("/dev/null", O_RDWR, 0);
 	while (fd >= 0 && fd < STDERR_FILENO)
-		fd = dup(fd);
+		fd = sys_dup(fd);
 }
 
 int early_mounts(struct idmap_error *ret_error)
@@ -50,19 +62,16 @@ int early_mounts(struct idmap_error *ret_error)
 
 	for (i = 0; i < sizeof(mounts) / sizeof(*mounts); i++) {
 		const struct early_mount *m = &mounts[i];
+		int result = is_mounted(m->target) ? 0 : mount_early(m);
 
-		if (is_mounted(m->target))
+		if (!result)
 			continue;
-		if ((mkdir(m->target, 0755) && errno != EEXIST) ||
-		    (mount(m->type, m->target, m->type, m->flags, m->data) && errno != EBUSY)) {
-			if (m->needed)
-				return idmap_fail(
-					ret_error, IDMAP_BAD_SYSTEM, errno,
-					"%s cannot be mounted (%s); build the kernel with %s",
-					m->target, idmap_errno_text(errno), m->type);
-			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", m->target,
-			    idmap_errno_text(errno));
-		}
+		if (m->needed)
+			return idmap_fail(ret_error, IDMAP_BAD_SYSTEM, -result,
+					  "%s cannot be mounted (%s); build the kernel with %s",
+					  m->target, idmap_errno_text(-result), m->type);
+		msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", m->target,
+		    idmap_errno_text(-result));
 	}
 	open_console();
 	return 0;

@@ -6,11 +6,9 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -23,17 +21,18 @@ static int check_init(int root_fd, const char *path)
 {
 	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_PATH);
 	struct stat st;
+	int result;
 
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st))
-		return -errno;
+	result = sys_fstatat(fd, "", &st, SYS_AT_EMPTY_PATH);
+	if (result)
+		return result;
 	if (!S_ISREG(st.st_mode))
 		return -EACCES;
 	/* faccessat2: 5.8; an older kernel leaves the question to the exec. */
-	if (syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH) && errno != ENOSYS)
-		return -errno;
-	return 0;
+	result = sys_faccessat2(fd, "", X_OK, SYS_AT_EMPTY_PATH);
+	return result == -ENOSYS ? 0 : result;
 }
 
 int handoff_find_init(const struct boot *boot, int root_fd, const char **ret_init,
@@ -78,15 +77,15 @@ int handoff_find_init(const struct boot *boot, int root_fd, const char **ret_ini
 static void move_into(int root_fd, const char *path)
 {
 	idmap_closed int target_fd = idmap_open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
-	int error = target_fd < 0 ? -target_fd : 0;
+	int result = target_fd;
 
-	if (!error && sys_move_mount(AT_FDCWD, path, target_fd, "", MOVE_MOUNT_T_EMPTY_PATH))
-		error = errno;
-	if (!error || error == EINVAL) /* EINVAL: nothing was mounted there */
+	if (result >= 0)
+		result = sys_move_mount(AT_FDCWD, path, target_fd, "", MOVE_MOUNT_T_EMPTY_PATH);
+	if (!result || result == -EINVAL) /* EINVAL: nothing was mounted there */
 		return;
 	msg(MSG_WARNING, "the new root takes no %s (%s), going on without", path,
-	    idmap_errno_text(error));
-	umount2(path, MNT_DETACH);
+	    idmap_errno_text(-result));
+	sys_umount2(path, MNT_DETACH);
 }
 
 /*
@@ -98,7 +97,7 @@ static void delete_contents(int dir_fd)
 	char buffer[2048];
 	long n;
 
-	while ((n = syscall(SYS_getdents64, dir_fd, buffer, sizeof(buffer))) > 0) {
+	while ((n = sys_getdents64(dir_fd, buffer, sizeof(buffer))) > 0) {
 		struct dirent *entry;
 		long at;
 
@@ -113,54 +112,65 @@ static void delete_contents(int dir_fd)
 			if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 				continue;
 			if (entry->d_type != DT_DIR) {
-				unlinkat(dir_fd, entry->d_name, 0);
+				sys_unlinkat(dir_fd, entry->d_name, 0);
 				continue;
 			}
 			fd = sys_openat2(dir_fd, entry->d_name, &how);
 			if (fd < 0)
 				continue;
 			delete_contents(fd);
-			unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
+			sys_unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
 		}
 	}
 }
 
-static int switch_failed(const char *step, struct idmap_error *ret_error)
+static int switch_failed(const char *step, int result, struct idmap_error *ret_error)
 {
 	return idmap_fail(
-		ret_error, IDMAP_BAD_SYSTEM, errno,
-		"the root cannot be switched, %s failed (%s); start idmap-init as /init of an"
-		" initramfs",
-		step, idmap_errno_text(errno));
+		ret_error, IDMAP_BAD_SYSTEM, -result,
+		"the root cannot be switched, %s failed (%s); start idmap-init as /init of"
+		" an initramfs",
+		step, idmap_errno_text(-result));
+}
+
+/* Before 7.0: the new root is moved over the initramfs, which is then deleted file by file. */
+static int move_over(struct idmap_error *ret_error)
+{
+	idmap_closed int old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	int result;
+
+	if (old_fd < 0)
+		return switch_failed("open", old_fd, ret_error);
+	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
+	if (result)
+		return switch_failed("mount", result, ret_error);
+	result = sys_chroot(".");
+	if (!result)
+		result = sys_chdir("/");
+	if (result)
+		return switch_failed("chroot", result, ret_error);
+	delete_contents(old_fd);
+	return 0;
 }
 
 int handoff_switch(struct idmap_stage *stage, struct idmap_error *ret_error)
 {
 	static const char *const moved[] = {"/dev", "/proc", "/sys", "/run"};
-	idmap_closed int old_fd = -1;
 	size_t i;
+	int result;
 
 	for (i = 0; i < sizeof(moved) / sizeof(*moved); i++)
 		move_into(stage->seen_fd, moved[i]);
-	/* The O_PATH descriptor keeps the root reachable whatever is mounted where. */
-	if (fchdir(stage->seen_fd))
-		return switch_failed("chdir", ret_error);
+	/* The descriptor leads to the root whatever is mounted where. */
+	result = sys_fchdir(stage->seen_fd);
 	idmap_close(&stage->seen_fd);
+	if (result)
+		return switch_failed("chdir", result, ret_error);
 	/* Since 7.0 the initramfs stands on a root of its own and can be pivoted away from. */
-	if (!syscall(SYS_pivot_root, ".", ".")) {
-		if (umount2(".", MNT_DETACH))
-			return switch_failed("umount", ret_error);
-		return 0;
-	}
-	old_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (old_fd < 0)
-		return switch_failed("open", ret_error);
-	if (mount(".", "/", NULL, MS_MOVE, NULL))
-		return switch_failed("mount", ret_error);
-	if (chroot(".") || chdir("/"))
-		return switch_failed("chroot", ret_error);
-	delete_contents(old_fd);
-	return 0;
+	if (sys_pivot_root(".", "."))
+		return move_over(ret_error);
+	result = sys_umount2(".", MNT_DETACH);
+	return result ? switch_failed("umount", result, ret_error) : 0;
 }
 
 /* --- the exec -------------------------------------------------------------------------------- */
@@ -168,6 +178,7 @@ int handoff_switch(struct idmap_stage *stage, struct idmap_error *ret_error)
 int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *ret_error)
 {
 	char **from, **to;
+	int result;
 
 	/* The kernel gives PID 1 what it does not know itself; idmap= is ours and ends here. */
 	for (from = to = boot->envp; *from; from++)
@@ -175,9 +186,9 @@ int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *
 			*to++ = *from;
 	*to = NULL;
 	boot->argv[0] = (char *)(uintptr_t)init;
-	execve(init, boot->argv, boot->envp);
+	result = sys_execve(init, boot->argv, boot->envp);
 	return idmap_fail(
-		ret_error, IDMAP_NO_INIT, errno,
+		ret_error, IDMAP_NO_INIT, -result,
 		"%s does not start (%s); check its format and that its interpreter is in the new root",
-		init, idmap_errno_text(errno));
+		init, idmap_errno_text(-result));
 }

@@ -5,13 +5,11 @@
  * switched; and what fails is told in one line, the last before the kernel's own.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "config.h"
 #include "init.h"
+#include "sys.h"
 
 #define DEFAULT_CONF "/etc/idmap.conf"
 #define CMDLINE_MOST 65536
@@ -24,7 +22,7 @@ static void fail(const struct idmap_error *error)
 {
 	msg(MSG_ERROR, "%s", error->text);
 	/* The exit of PID 1 is the kernel's panic, so that its panic= decides what comes next. */
-	_exit((int)error->class);
+	sys_exit((int)error->class);
 }
 
 /* Every error of the table but the last, which the caller fails with. */
@@ -193,25 +191,26 @@ static void write_run_table(const struct idmap_plan *plan)
 	static char line[4 * IDMAP_MAP_TEXT_SIZE];
 	idmap_closed int fd = -1;
 	struct idmap_text text;
+	long result;
 	uint32_t i;
 
 	if (!IS_ENABLED(CONFIG_RUN_TABLE))
 		return;
-	mkdir(RUN_TABLE_DIR, 0755);
-	fd = open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	for (i = 0; fd >= 0 && i < plan->rows; i++) {
+	sys_mkdirat(AT_FDCWD, RUN_TABLE_DIR, 0755);
+	fd = sys_open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	result = fd;
+	for (i = 0; result >= 0 && i < plan->rows; i++) {
 		if (plan->row[i]->flags & IDMAP_NOAUTO)
 			continue;
 		idmap_text_init(&text, line, sizeof(line));
 		idmap_text_add(&text, "# %u us\n", plan->row[i]->took_us);
 		idmap_row_text(plan->row[i], &text);
 		idmap_text_add(&text, "\n");
-		if (write(fd, line, (size_t)(text.at - line)) < 0)
-			idmap_close(&fd);
+		result = sys_write(fd, line, (size_t)(text.at - line));
 	}
-	if (fd < 0)
+	if (result < 0)
 		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
-		    idmap_errno_text(errno));
+		    idmap_errno_text((int)-result));
 }
 
 int main(int argc, char **argv, char **envp)
@@ -231,7 +230,7 @@ int main(int argc, char **argv, char **envp)
 	boot.uevent_fd = device_listen();
 	if (IS_ENABLED(CONFIG_MODULES))
 		modules_load(&boot, &arena[0]);
-	sleep(boot.root_delay_s);
+	sys_nanosleep(&(struct timespec){.tv_sec = boot.root_delay_s});
 	boot.start_us = idmap_now_us();
 	if (build_root(&boot, &plan, &stage, &error))
 		fail(&error);

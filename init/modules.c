@@ -5,25 +5,31 @@
  * yet a failure; the device that is then missing is, and says so.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "init.h"
+#include "sys.h"
 
 static void load(const char *path, const char *cmdline)
 {
-	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-	idmap_closed int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const char *name = path, *p;
+	size_t length = 0;
+	idmap_closed int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
 	struct idmap_text text;
 	char options[1024];
+	int result;
 
 	idmap_text_init(&text, options, sizeof(options));
-	cmdline_module_options(cmdline, name, strcspn(name, "."), &text);
-	if (fd < 0 || (syscall(SYS_finit_module, fd, options, 0) && errno != EEXIST))
+	for (p = path; *p; p++)
+		if (*p == '/')
+			name = p + 1;
+	while (name[length] && name[length] != '.')
+		length++;
+	cmdline_module_options(cmdline, name, length, &text);
+	result = fd < 0 ? fd : sys_finit_module(fd, options);
+	/* ENODEV is a driver's word for hardware that is not here, such as a crc by another CPU. */
+	if (result && result != -EEXIST && result != -ENODEV)
 		msg(MSG_WARNING, "module %s does not load (%s), going on without", path,
-		    idmap_errno_text(errno));
+		    idmap_errno_text(-result));
 }
 
 void modules_load(const struct boot *boot, struct idmap_arena *arena)
@@ -38,7 +44,8 @@ void modules_load(const struct boot *boot, struct idmap_arena *arena)
 		msg(MSG_WARNING, "%s cannot be read (%s), going on without modules", MODULES_LIST,
 		    idmap_errno_text(-result));
 	for (; !result && *line; line = end) {
-		end = line + strcspn(line, "\n");
+		for (end = line; *end && *end != '\n';)
+			end++;
 		if (*end)
 			*end++ = 0;
 		if (*line)

@@ -3,11 +3,11 @@
  * Lines for the kernel log. /dev/kmsg drops what comes after ten lines in five seconds, but counts
  * by open file (kernel/printk/printk.c, devkmsg_write()), so it is opened anew now and then.
  */
-#include <fcntl.h>
 #include <stdarg.h>
-#include <unistd.h>
+#include <unistd.h> /* STDERR_FILENO */
 
 #include "init.h"
+#include "sys.h"
 #include "vadd.h"
 
 #define LINES_PER_OPEN 9
@@ -32,10 +32,7 @@ void msg(int level, const char *format, ...)
 	if (lines++ % LINES_PER_OPEN == 0)
 		idmap_close(&kmsg_fd);
 	if (kmsg_fd < 0)
-		kmsg_fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (kmsg_fd < 0 || write(kmsg_fd, line, (size_t)(text.at - line)) < 0) {
-		/* A console that refuses too leaves nobody to tell. */
-		if (write(STDERR_FILENO, line + prefix, (size_t)(text.at - line) - prefix) < 0)
-			return;
-	}
+		kmsg_fd = sys_open("/dev/kmsg", O_WRONLY | O_CLOEXEC, 0);
+	if (kmsg_fd < 0 || sys_write(kmsg_fd, line, (size_t)(text.at - line)) < 0)
+		sys_write(STDERR_FILENO, line + prefix, (size_t)(text.at - line) - prefix);
 }
