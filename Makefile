@@ -17,7 +17,9 @@ PYTHON ?= /usr/bin/python3
 
 srctree := $(CURDIR)
 Q := $(if $(filter 1,$(V)),,@)
-say = $(if $(filter 1,$(V)),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
+# Silent under V=1, where the commands show, and under make -s.
+silent := $(filter 1,$(V))$(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
+say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -25,8 +27,9 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(
 .PHONY: all help
 
 # What a fresh machine lacks is installed before anything else looks for it.
-ifneq ($(filter run check bench,$(MAKECMDGOALS)),)
-ifneq ($(shell ./install-packages build run check >&2 || echo missing),)
+needed := $(if $(filter run check,$(MAKECMDGOALS)),build run) $(filter check,$(MAKECMDGOALS))
+ifneq ($(strip $(needed)),)
+ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
 endif
 endif
@@ -46,10 +49,8 @@ kconfig = mkdir -p $(O)/include/config $(O)/include/generated && \
 	cd $(O) && srctree=$(srctree) $(1) $(2) $(srctree)/Kconfig
 
 .PHONY: $(filter-out %_defconfig,$(config-goals))
-config oldconfig listnewconfig:
-	$(Q)$(call kconfig,kconfig-conf,--$(subst olddefconfig,,$(if $(filter config,$@),oldaskconfig,$@)))
-olddefconfig:
-	$(Q)$(call kconfig,kconfig-conf,--olddefconfig)
+config oldconfig olddefconfig listnewconfig:
+	$(Q)$(call kconfig,kconfig-conf,--$(patsubst config,oldaskconfig,$@))
 menuconfig:
 	$(Q)$(call kconfig,kconfig-mconf,)
 nconfig:
@@ -121,3 +122,110 @@ $(O)/idmap-init: $(O)/idmap-init.debug
 	$(call say,STRIP,$@)
 	$(Q)$(STRIP) -s -R .comment -R .note.gnu.property -o $@ $<
 
+.PHONY: install size
+install: all
+	install -D -m 755 $(O)/idmap-init $(DESTDIR)$(PREFIX)/sbin/idmap-init
+	install -D -m 755 init/mkinitramfs $(DESTDIR)$(PREFIX)/sbin/idmap-mkinitramfs
+	install -D -m 644 $(O)/libidmap.a $(DESTDIR)$(PREFIX)/lib/libidmap.a
+	install -D -m 644 idmap/idmap.h $(DESTDIR)$(PREFIX)/include/idmap.h
+
+defconfigs := tiny default full
+# One after the other and each in a folder of its own, so that a build in $(O) stays as it is.
+size:
+	$(Q)for c in $(defconfigs); do \
+		$(MAKE) -s O=$(O)/size/$$c $${c}_defconfig && $(MAKE) -s O=$(O)/size/$$c all && \
+		printf '%-8s %6d bytes\n' $$c $$(stat -c %s $(O)/size/$$c/idmap-init) || exit 1; \
+	done
+
+### Tests #######################################################################################
+
+.PHONY: run check check-unit check-fuzz check-build check-boot test-programs
+
+# The guest's side of the tests: plain programs of musl, whatever the configuration.
+test-programs: $(O)/probe $(O)/ids
+$(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)musl-gcc -std=gnu11 -Os -static -s $(warnings) -o $@ $<
+
+# The pure part on the host, with its own C library and the sanitizers. It sees the full table.
+hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-I$(O)/test/include -Iidmap -Iinit
+pure-sources := $(pure:%=idmap/%.c) init/cmdline.c
+unit-tests := $(basename $(wildcard idmap/test/test_*.c init/test/test_*.c))
+fuzzers := $(basename $(wildcard idmap/test/fuzz_*.c init/test/fuzz_*.c))
+FUZZ_RUNS ?= 100000
+
+$(O)/test/include/generated/autoconf.h: configs/default_defconfig $(kconfigs)
+	$(Q)$(MAKE) -s O=$(O)/test default_defconfig
+	$(Q)$(MAKE) -s O=$(O)/test $(O)/test/include/generated/autoconf.h
+
+$(unit-tests:%=$(O)/test/%): $(O)/test/%: %.c $(pure-sources) $(wildcard idmap/*.h init/*.h) \
+		$(O)/test/include/generated/autoconf.h
+	$(call say,HOSTCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(HOSTCC) $(hostflags) -DTEST_DATA='"$(srctree)/$(dir $<)table.data"' -o $@ $< \
+		$(pure-sources) -lcmocka
+
+$(fuzzers:%=$(O)/test/%): $(O)/test/%: %.c $(pure-sources) $(wildcard idmap/*.h init/*.h) \
+		$(O)/test/include/generated/autoconf.h
+	$(call say,CLANG,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(hostflags) -fsanitize=fuzzer -o $@ $< $(pure-sources)
+
+check-unit: $(unit-tests:%=$(O)/test/%)
+	$(Q)for t in $^; do $$t || exit 1; done
+
+# A fixed seed and a bounded number of runs: the same inputs each time, in seconds.
+check-fuzz: $(fuzzers:%=$(O)/test/%)
+	$(Q)for t in $^; do \
+		dict=$${t#$(O)/test/}.dict; echo "$$t: $(FUZZ_RUNS) runs"; \
+		$$t -seed=1 -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 -verbosity=0 \
+			$$(test -f $$dict && echo -dict=$$dict) || exit 1; \
+	done
+
+pytest = PYTHONDONTWRITEBYTECODE=1 O=$(abspath $(O)) $(PYTHON) -m pytest -q -rs -p no:cacheprovider
+check-build: all test-programs
+	$(Q)$(pytest) -n 2 init/test
+
+check-boot: all test-programs
+	$(Q)$(pytest) -n 2 qemu-test
+
+check: check-unit check-fuzz check-build check-boot
+	@echo "make check: all of it passed"
+
+run: all test-programs
+	$(Q)O=$(abspath $(O)) $(PYTHON) qemu-test/run $(if $(KERNEL),--kernel '$(KERNEL)') \
+		$(if $(MODULES),--modules '$(MODULES)') $(if $(IMAGE),--image '$(IMAGE)') \
+		$(if $(APPEND),--append '$(APPEND)')
+
+### The rest ####################################################################################
+
+.PHONY: clean distclean format packages
+clean:
+	rm -rf $(O)
+
+distclean: clean
+
+packages:
+	./install-packages all
+
+format:
+	clang-format -i idmap/*.[ch] idmap/test/*.c init/*.[ch] init/test/*.c qemu-test/*.c
+
+help:
+	@echo 'Run and test (both install what is missing, as root on Debian):'
+	@echo '  run              boot a guest whose root is mapped, and show it'
+	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..."'
+	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
+	@echo 'Build:'
+	@echo '  all              idmap-init and libidmap.a (the default)'
+	@echo '  size             bytes of idmap-init by defconfig'
+	@echo '  install          to DESTDIR and PREFIX (/usr/local)'
+	@echo '  packages         install everything that packages.debian lists'
+	@echo '  format           put the sources into the project'"'"'s style'
+	@echo '  clean            remove the build folder'
+	@echo 'Configure:'
+	@echo '  tiny_defconfig default_defconfig full_defconfig'
+	@echo '  menuconfig nconfig config oldconfig olddefconfig listnewconfig savedefconfig'
+	@echo 'Variables: O=build (folder), V=1 (show commands), CC, CROSS_COMPILE, CFLAGS, LDFLAGS'

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "explain.h"
 #include "idmap.h"
 #include "sys.h"
 

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "explain.h"
 #include "idmap.h"
 
 enum side { DISK, SEEN };

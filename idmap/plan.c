@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "config.h"
+#include "explain.h"
 #include "idmap.h"
 
 #define NO_ROW UINT32_MAX

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 
-#include "config.h"
+#include "explain.h"
 #include "idmap.h"
 #include "sys.h"
 

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "explain.h"
 #include "idmap.h"
 
 /* A piece of the text as written; `column` is where it begins, from 1. */

@@ -10,7 +10,7 @@
 #include <sys/statfs.h>
 #include <sys/utsname.h>
 
-#include "config.h"
+#include "explain.h"
 #include "idmap.h"
 #include "sys.h"
 

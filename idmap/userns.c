@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include "explain.h"
 #include "idmap.h"
 #include "sys.h"
 

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "explain.h"
 #include "init.h"
 
 /* The kernel's isspace(): ASCII's six, and 0xA0 of Latin-1 (lib/ctype.c). */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "config.h"
+#include "explain.h"
 #include "init.h"
 #include "sys.h"
 

@@ -7,6 +7,7 @@ in the run's temporary folder, of which pytest keeps the last three.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable, Sequence
@@ -76,6 +77,28 @@ def image(run_folder: Path) -> Callable[..., Path]:
             if not path.exists():
                 images.make_image(tree, kind, path, **options)
         return path
+
+    return make
+
+
+@pytest.fixture
+def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Callable[..., Path]:
+    """initramfs(kernel, conf=text): made by init/mkinitramfs, with the drivers that roots need."""
+
+    def make(kernel: host.Kernel, conf: str | bytes | None = None, *, init: Path | None = None,
+             modules: str = "virtio_pci,virtio_blk,erofs,squashfs,ext4",
+             add: Sequence[tuple[Path, str]] = ()) -> Path:
+        out = tmp_path / f"initramfs-{kernel.name}-{len(list(tmp_path.iterdir()))}"
+        command = [host.REPOSITORY / "init" / "mkinitramfs", "-o", out,
+                   "-i", init or programs.init, "-k", kernel.modules, "-m", modules]
+        if conf is not None:
+            file = out.with_suffix(".conf")
+            file.write_bytes(conf if isinstance(conf, bytes) else conf.encode())
+            command += ["-c", file]
+        for source, target in add:
+            command += ["-a", f"{source}:{target}"]
+        subprocess.run(command, check=True)
+        return out
 
     return make
 

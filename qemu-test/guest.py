@@ -128,6 +128,28 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def qemu_command(kernel: Path, initrd: Path | None, append: str, disks: Sequence[Disk] = (), *,
+                 machine: str = "q35", memory: int = 512, smp: int = 1) -> list[str]:
+    """QEMU with this machine and nothing else: no serial port, no monitor, no display."""
+    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+               "-no-reboot", "-machine", machine, "-m", str(memory), "-smp", str(smp)]
+    # Without cx16 because QEMU 7.2 under TCG corrupts cmpxchg16b: random oopses in the guest.
+    command += (["-accel", "kvm", "-cpu", "host"] if have_kvm() else
+                ["-accel", "tcg", "-cpu", "max,-cx16"])
+    command += ["-kernel", str(kernel), "-append", append]
+    if initrd:
+        command += ["-initrd", str(initrd)]
+    for number, disk in enumerate(disks):
+        path = str(disk.path).replace(",", ",,")
+        drive = f"if=none,id=disk{number},file={path},format={disk.format}"
+        drive += ",readonly=on" if disk.readonly else ""
+        drive += ",snapshot=on" if disk.snapshot else ""
+        device = f"virtio-blk-pci,drive=disk{number}"
+        device += f",serial={disk.serial}" if disk.serial else ""
+        command += ["-drive", drive, "-device", device]
+    return command
+
+
 class Guest:
     """A context manager: QEMU runs inside the with block and is killed at its end.
 
@@ -191,28 +213,13 @@ class Guest:
         self._deadline = time.monotonic() + self.timeout
 
     def _command(self, probe_fd: int, monitor_fd: int) -> list[str]:
-        command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-                   "-no-reboot", "-machine", self.machine, "-m", str(self.memory),
-                   "-smp", str(self.smp)]
-        # Without cx16 because QEMU 7.2 under TCG corrupts cmpxchg16b: random oopses in the guest.
-        command += (["-accel", "kvm", "-cpu", "host"] if have_kvm() else
-                    ["-accel", "tcg", "-cpu", "max,-cx16"])
-        command += ["-kernel", str(self.kernel), "-append", self.append]
-        if self.initrd:
-            command += ["-initrd", str(self.initrd)]
+        command = qemu_command(self.kernel, self.initrd, self.append, self.disks,
+                               machine=self.machine, memory=self.memory, smp=self.smp)
         command += ["-serial", f"file:{self.console_log}"]
         command += ["-chardev", f"socket,id=probe,fd={probe_fd}",
                     "-device", "isa-serial,chardev=probe,index=1"]
         command += ["-chardev", f"socket,id=monitor,fd={monitor_fd}",
                     "-mon", "chardev=monitor,mode=control"]
-        for number, disk in enumerate(self.disks):
-            path = str(disk.path).replace(",", ",,")
-            drive = f"if=none,id=disk{number},file={path},format={disk.format}"
-            drive += ",readonly=on" if disk.readonly else ""
-            drive += ",snapshot=on" if disk.snapshot else ""
-            device = f"virtio-blk-pci,drive=disk{number}"
-            device += f",serial={disk.serial}" if disk.serial else ""
-            command += ["-drive", drive, "-device", device]
         return command + list(self.qemu_args)
 
     def _kill(self) -> None:
