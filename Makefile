@@ -80,8 +80,10 @@ cflags := -std=gnu11 -Os $(warnings) -ffile-prefix-map=$(srctree)/= -ffunction-s
 	-fno-strict-aliasing -I$(O)/include -Iidmap
 ldflags := -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,--sort-section=alignment
 ifeq ($(CONFIG_HARDENING),y)
+# Debian's musl-gcc does not know -static-pie and would ask for a loader; rcrt1.o relocates itself.
 cflags += -fPIE -fstack-protector-strong
-ldflags += -static-pie -Wl,-z,relro -Wl,-z,now
+ldflags += -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now
+startup := -l:rcrt1.o
 else
 cflags += -fno-pie -fno-stack-protector
 ldflags += -static -no-pie -nostartfiles -Wl,-z,norelro
@@ -102,7 +104,7 @@ objects := $(lib-objects) $(init-objects)
 
 all: $(O)/idmap-init $(O)/libidmap.a
 
-$(objects): $(O)/%.o: %.c $(autoconf)
+$(objects): $(O)/%.o: %.c $(autoconf) Makefile
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
@@ -116,7 +118,7 @@ $(O)/libidmap.a: $(lib-objects)
 
 $(O)/idmap-init.debug: $(init-objects) $(O)/libidmap.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(startup) $^
 
 $(O)/idmap-init: $(O)/idmap-init.debug
 	$(call say,STRIP,$@)

@@ -34,6 +34,20 @@ def programs() -> host.Programs:
 
 
 @pytest.fixture(scope="session")
+def defconfig(programs: host.Programs) -> Callable[[str], Path]:
+    """defconfig("tiny"): idmap-init as that defconfig builds it."""
+
+    def build(name: str) -> Path:
+        folder = programs.folder / "size" / name
+        if not (folder / ".config").exists():
+            host.make(folder, f"{name}_defconfig")
+        host.make(folder, "all")
+        return folder / "idmap-init"
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def kernels() -> Callable[[str], host.Kernel]:
     """kernels("6.12"): fetched if need be; skips the test where it cannot be."""
 
