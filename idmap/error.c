@@ -13,7 +13,7 @@
 
 /* So much of a path or of a kernel's message tells it from others, and leaves room for the remedy.
  */
-#define STRING_MOST 160
+#define STRING_MOST 200
 
 int idmap_fail(struct idmap_error *ret_error, enum idmap_class class, int error, const char *format,
 	       ...)
@@ -62,12 +62,11 @@ void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, 
 		idmap_text_add(text, ", column %u", column);
 }
 
-void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
-		       const char *format, ...)
+void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+			const char *format, va_list list)
 {
 	struct idmap_error *error;
 	struct idmap_text text;
-	va_list list;
 
 	if (table->error_count++ >= IDMAP_ERRORS_MAX)
 		return;
@@ -79,11 +78,19 @@ void idmap_table_error(struct idmap_table *table, const struct idmap_place *plac
 	idmap_place_text(&text, place, column);
 	idmap_text_add(&text, ": ");
 	text.most = STRING_MOST;
-	va_start(list, format);
 	idmap_text_vadd(&text, format, list);
-	va_end(list);
 	*table->errors_tail = error;
 	table->errors_tail = &error->next;
+}
+
+void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+		       const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	idmap_table_verror(table, place, column, format, list);
+	va_end(list);
 }
 
 const char *idmap_errno_text(int error)

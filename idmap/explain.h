@@ -10,20 +10,19 @@
 #include "config.h"
 #include "idmap.h"
 
-#define idmap_table_error(table, place, column, ...)                                               \
-	(IS_ENABLED(CONFIG_EXPLAIN)                                                                \
-		 ? idmap_table_error(table, place, column, __VA_ARGS__)                            \
+#define idmap_table_error(table, place, column, ...)                    \
+	(IS_ENABLED(CONFIG_EXPLAIN)                                     \
+		 ? idmap_table_error(table, place, column, __VA_ARGS__) \
 		 : idmap_table_error(table, place, column, "%s", "not understood"))
 
-#define idmap_row_fail(ret_error, row, class, error, ...)                                          \
-	(IS_ENABLED(CONFIG_EXPLAIN)                                                                \
-		 ? idmap_row_fail(ret_error, row, class, error, __VA_ARGS__)                       \
-		 : idmap_row_fail(ret_error, row, class, error, "%s: %s", __func__,                \
-				  idmap_errno_text(error)))
+#define idmap_row_fail(ret_error, row, class, error, ...)                                       \
+	(IS_ENABLED(CONFIG_EXPLAIN) ? idmap_row_fail(ret_error, row, class, error, __VA_ARGS__) \
+				    : idmap_row_fail(ret_error, row, class, error, "%s: %s",    \
+						     __func__, idmap_errno_text(error)))
 
-#define idmap_fail(ret_error, class, error, ...)                                                   \
-	(IS_ENABLED(CONFIG_EXPLAIN) ? idmap_fail(ret_error, class, error, __VA_ARGS__)             \
-				    : idmap_fail(ret_error, class, error, "%s: %s", __func__,      \
+#define idmap_fail(ret_error, class, error, ...)                                              \
+	(IS_ENABLED(CONFIG_EXPLAIN) ? idmap_fail(ret_error, class, error, __VA_ARGS__)        \
+				    : idmap_fail(ret_error, class, error, "%s: %s", __func__, \
 						 idmap_errno_text(error)))
 
 #endif

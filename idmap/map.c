@@ -162,9 +162,9 @@ static uint32_t digits(uint32_t value)
 	return n;
 }
 
-static void check_limits(struct check *check, uint32_t column)
+/* `name`: which of the row's maps is meant, with a blank after it. */
+static void check_limits(struct check *check, const char *name, uint32_t column)
 {
-	const char *name = kind_name[check->kind];
 	uint32_t i, size = 0;
 
 	for (i = 0; i < check->count; i++) {
@@ -172,26 +172,26 @@ static void check_limits(struct check *check, uint32_t column)
 
 		size += digits(e->disk) + digits(e->seen) + digits(e->count) + 3;
 	}
-	if (check->count > IDMAP_EXTENTS_MAX) {
-		check->failed = true;
+	if (check->count > IDMAP_EXTENTS_MAX)
+		idmap_table_error(check->table, check->place, column,
+				  "the %smap has %u extents, %u more than the kernel's limit of %u;"
+				  " map wider ranges",
+				  name, check->count, check->count - IDMAP_EXTENTS_MAX,
+				  IDMAP_EXTENTS_MAX);
+	else if (size >= IDMAP_MAP_TEXT_SIZE)
 		idmap_table_error(
 			check->table, check->place, column,
-			"the %s map has %u extents, %u more than the kernel's limit of %u; map"
-			" wider ranges",
-			name, check->count, check->count - IDMAP_EXTENTS_MAX, IDMAP_EXTENTS_MAX);
-	} else if (size >= IDMAP_MAP_TEXT_SIZE) {
-		check->failed = true;
-		idmap_table_error(
-			check->table, check->place, column,
-			"the %s map is %u bytes as text, %u more than the kernel's limit of %u;"
-			" map wider ranges",
+			"the %smap is %u bytes as text, %u more than the kernel's limit of"
+			" %u; map wider ranges",
 			name, size, size - (IDMAP_MAP_TEXT_SIZE - 1), IDMAP_MAP_TEXT_SIZE - 1);
-	}
+	else
+		return;
+	check->failed = true;
 }
 
 /* false: no memory */
 static bool check_kind(struct check *check, const struct idmap_spec *specs, uint32_t count,
-		       bool identity, uint32_t column)
+		       bool identity)
 {
 	uint32_t i;
 
@@ -212,20 +212,33 @@ static bool check_kind(struct check *check, const struct idmap_spec *specs, uint
 	if (identity && !fill_identity(check))
 		return false;
 	merge(check);
-	check_limits(check, column);
 	return true;
 }
 
-static bool same_extents(const struct idmap_map *map, const struct check *check)
+static bool same_extents(const struct check *a, const struct check *b)
 {
 	uint32_t i;
 
-	if (map->extents[check->kind] != check->count)
+	if (a->count != b->count)
 		return false;
-	for (i = 0; i < check->count; i++)
-		if (memcmp(&map->extent[check->kind][i], &check->spec[i].extent,
-			   sizeof(struct idmap_extent)))
+	for (i = 0; i < a->count; i++)
+		if (memcmp(&a->spec[i].extent, &b->spec[i].extent, sizeof(struct idmap_extent)))
 			return false;
+	return true;
+}
+
+static bool same_map(const struct idmap_map *map, const struct check *check)
+{
+	uint32_t kind, i;
+
+	for (kind = 0; kind < IDMAP_KINDS; kind++) {
+		if (map->extents[kind] != check[kind].count)
+			return false;
+		for (i = 0; i < check[kind].count; i++)
+			if (memcmp(&map->extent[kind][i], &check[kind].spec[i].extent,
+				   sizeof(struct idmap_extent)))
+				return false;
+	}
 	return true;
 }
 
@@ -263,13 +276,20 @@ struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_p
 	for (kind = 0; kind < IDMAP_KINDS; kind++) {
 		check[kind] = (struct check){
 			.table = table, .place = place, .kind = (enum idmap_kind)kind};
-		if (!check_kind(&check[kind], specs, count, identity & 1u << kind, column))
+		if (!check_kind(&check[kind], specs, count, identity & 1u << kind))
 			goto no_memory;
+	}
+	if (!check[IDMAP_UID].failed && !check[IDMAP_GID].failed) {
+		bool same = same_extents(&check[IDMAP_UID], &check[IDMAP_GID]);
+
+		check_limits(&check[IDMAP_UID], same ? "" : "uid ", column);
+		if (!same)
+			check_limits(&check[IDMAP_GID], "gid ", column);
 	}
 	if (check[IDMAP_UID].failed || check[IDMAP_GID].failed)
 		return NULL;
 	for (map = table->maps; map; map = map->next)
-		if (same_extents(map, &check[IDMAP_UID]) && same_extents(map, &check[IDMAP_GID]))
+		if (same_map(map, check))
 			return map;
 	map = add_map(table, check);
 	if (map)

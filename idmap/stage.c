@@ -118,6 +118,7 @@ static int target_failed(const struct idmap_row *row, int error, struct idmap_er
 			"make it in the image, or map some disk id to seen 0 where it is to be made";
 		break;
 	case ENOTDIR:
+	case EINVAL: /* move_mount(2) says so of a file on a folder and of a folder on a file */
 		remedy = "a folder goes on a folder and a file on a file";
 		break;
 	case ELOOP:

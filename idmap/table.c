@@ -5,10 +5,12 @@
  * that an escaped comma or blank never separates anything. Every error is put on the table's list
  * with its place, and reading goes on. Pure.
  */
+#include <stdarg.h>
 #include <string.h>
 
 #include "explain.h"
 #include "idmap.h"
+#include "vadd.h"
 
 /* A piece of the text as written; `column` is where it begins, from 1. */
 struct piece {
@@ -28,7 +30,6 @@ struct reader {
 	uint32_t list_kinds; /* of the list opened last; 0: none is open */
 	char *data;	     /* end of the options for the filesystem */
 	bool vfs_only;	     /* rootflags=: only words of the VFS are ours */
-	bool failed;
 };
 
 #define BOTH_KINDS (1u << IDMAP_UID | 1u << IDMAP_GID)
@@ -132,85 +133,109 @@ static enum scan scan_u32(const char *text, size_t length, uint32_t *ret)
 
 #define WRITE_EXTENT "write DISK:SEEN:COUNT"
 
-/*
- * One extent in text[from..to), whose piece gives the columns. Prefix, three numbers, bounds.
- */
-static bool read_extent(struct reader *r, const struct piece *piece, const char *text, size_t from,
-			size_t to)
+/* An error at byte `index` of a decoded piece of the row. */
+static void row_error(struct reader *r, const struct piece *piece, size_t index, const char *format,
+		      ...) IDMAP_PRINTF(4, 5);
+
+static void row_error(struct reader *r, const struct piece *piece, size_t index, const char *format,
+		      ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	idmap_table_verror(r->table, &r->row->place, column_of(piece, index), format, list);
+	va_end(list);
+}
+
+/* Without CONFIG_EXPLAIN the place alone is told, as in explain.h. */
+#define row_error(r, piece, index, ...)                                       \
+	(IS_ENABLED(CONFIG_EXPLAIN) ? row_error(r, piece, index, __VA_ARGS__) \
+				    : row_error(r, piece, index, "%s", "not understood"))
+
+/* The three numbers between the colons of text[from..to). */
+static bool read_numbers(struct reader *r, const struct piece *piece, const char *text, size_t from,
+			 size_t to, uint32_t number[3])
 {
 	static const char *const name[] = {"DISK", "SEEN", "COUNT"};
-	const char *whole = text + from;
-	int whole_length = (int)(to - from);
-	uint32_t number[3] = {0}, kinds = r->list_kinds, column = column_of(piece, from),
-		 colons = 0, i;
-	size_t p;
+	size_t end;
+	int i;
 
-	if (text[from + 1] == ':' && !is_digit(text[from])) {
-		if (kinds != BOTH_KINDS) {
-			idmap_table_error(
-				r->table, &r->row->place, column,
-				"the prefix %c: belongs in idmap= only; leave it out here",
-				text[from]);
+	for (i = 0; i < 3; i++, from = end + 1) {
+		for (end = from; end < to && text[end] != ':';)
+			end++;
+		switch (scan_u32(text + from, end - from, &number[i])) {
+		case SCAN_OK:
+			continue;
+		case SCAN_EMPTY:
+			row_error(r, piece, from, "%s of the extent is missing; " WRITE_EXTENT,
+				  name[i]);
+			return false;
+		case SCAN_NOT_DECIMAL:
+			row_error(r, piece, from,
+				  "%s '%.*s' is no decimal number; write digits only", name[i],
+				  (int)(end - from), text + from);
+			return false;
+		case SCAN_TOO_LARGE:
+			row_error(r, piece, from,
+				  "%s '%.*s' does not fit in 32 bits; the last id is %u", name[i],
+				  (int)(end - from), text + from, IDMAP_ID_MAX);
 			return false;
 		}
-		if (text[from] != 'b')
-			kinds = 1u << (text[from] == 'u' ? IDMAP_UID : IDMAP_GID);
+	}
+	return true;
+}
+
+/* One extent in text[from..to): prefix, three numbers, bounds. */
+static void read_extent(struct reader *r, const struct piece *piece, const char *text, size_t from,
+			size_t to)
+{
+	const char *whole = text + from;
+	const int length = (int)(to - from);
+	uint32_t number[3] = {0}, kinds = r->list_kinds, colons = 0, i;
+	size_t start = from, p;
+
+	if (whole[1] == ':' && !is_digit(*whole)) {
+		if (kinds != BOTH_KINDS) {
+			row_error(r, piece, start,
+				  "the prefix %c: belongs in idmap= only; leave it out here",
+				  *whole);
+			return;
+		}
+		if (*whole != 'b')
+			kinds = 1u << (*whole == 'u' ? IDMAP_UID : IDMAP_GID);
 		from += 2;
 	}
 	for (p = from; p < to; p++)
 		colons += text[p] == ':';
 	if (colons != 2) {
-		idmap_table_error(r->table, &r->row->place, column,
-				  "'%.*s' is no extent, it has %u of 3 numbers; " WRITE_EXTENT,
-				  whole_length, whole, to > from ? colons + 1 : 0);
-		return false;
+		row_error(r, piece, start,
+			  "'%.*s' is no extent, it has %u of 3 numbers; " WRITE_EXTENT, length,
+			  whole, to > from ? colons + 1 : 0);
+		return;
 	}
-	for (i = 0; i < 3; i++, from = p + 1) {
-		for (p = from; p < to && text[p] != ':';)
-			p++;
-		switch (scan_u32(text + from, p - from, &number[i])) {
-		case SCAN_OK:
-			continue;
-		case SCAN_EMPTY:
-			idmap_table_error(r->table, &r->row->place, column_of(piece, from),
-					  "%s is missing in extent '%.*s'; " WRITE_EXTENT, name[i],
-					  whole_length, whole);
-			return false;
-		case SCAN_NOT_DECIMAL:
-			idmap_table_error(r->table, &r->row->place, column_of(piece, from),
-					  "%s '%.*s' is no decimal number; write digits only",
-					  name[i], (int)(p - from), text + from);
-			return false;
-		case SCAN_TOO_LARGE:
-			idmap_table_error(r->table, &r->row->place, column_of(piece, from),
-					  "%s '%.*s' does not fit in 32 bits; the last id is %u",
-					  name[i], (int)(p - from), text + from, IDMAP_ID_MAX);
-			return false;
-		}
-	}
+	if (!read_numbers(r, piece, text, from, to, number))
+		return;
 	if (!number[2]) {
-		idmap_table_error(r->table, &r->row->place, column,
-				  "extent '%.*s' has COUNT 0 and maps nothing; write 1 or more",
-				  whole_length, whole);
-		return false;
+		row_error(r, piece, start,
+			  "extent '%.*s' has COUNT 0 and maps nothing; write 1 or more", length,
+			  whole);
+		return;
 	}
 	for (i = 0; i < 2; i++) {
 		uint64_t last = (uint64_t)number[i] + number[2] - 1;
 
 		if (last > IDMAP_ID_MAX) {
-			idmap_table_error(r->table, &r->row->place, column,
-					  "extent '%.*s' reaches %s id %lu; the last id is %u",
-					  whole_length, whole, i ? "seen" : "disk",
-					  (unsigned long)last, IDMAP_ID_MAX);
-			return false;
+			row_error(r, piece, start,
+				  "extent '%.*s' reaches %s id %lu; the last id is %u", length,
+				  whole, i ? "seen" : "disk", (unsigned long)last, IDMAP_ID_MAX);
+			return;
 		}
 	}
 	r->spec[r->specs++] = (struct idmap_spec){
 		.extent = {.disk = number[0], .seen = number[1], .count = number[2]},
-		.column = column,
+		.column = column_of(piece, start),
 		.kinds = kinds,
 	};
-	return true;
 }
 
 /* A value that can only be meant as an extent, right or wrong; never a filesystem's option. */
@@ -224,9 +249,8 @@ static bool looks_like_extent(const char *s)
 }
 
 /* Extents and `identity` in text[from..], separated by blanks (mount(8)'s form) or commas. */
-static bool read_extents(struct reader *r, const struct piece *piece, const char *text, size_t from)
+static void read_extents(struct reader *r, const struct piece *piece, const char *text, size_t from)
 {
-	bool good = true;
 	size_t to;
 
 	for (; text[from]; from = to) {
@@ -235,22 +259,21 @@ static bool read_extents(struct reader *r, const struct piece *piece, const char
 			continue;
 		while (text[to] && !is_blank(text[to]) && text[to] != ',')
 			to++;
-		if (to - from == 8 && !memcmp(text + from, "identity", 8)) {
+		if (to - from == 8 && !memcmp(text + from, "identity", 8))
 			r->identity |= r->list_kinds;
-		} else if (looks_like_extent(text + from)) {
-			good = read_extent(r, piece, text, from, to) && good;
-		} else {
-			good = false;
-			idmap_table_error(r->table, &r->row->place, column_of(piece, from),
-					  text[from] == '/'
-						  ? "'%.*s' is a path, and namespaces are not taken"
-						    " by path; write the extents, DISK:SEEN:COUNT"
-						  : "'%.*s' is no extent; " WRITE_EXTENT
-						    ", or identity",
-					  (int)(to - from), text + from);
-		}
+		else if (looks_like_extent(text + from))
+			read_extent(r, piece, text, from, to);
+		else if (text[from] == '/')
+			row_error(
+				r, piece, from,
+				"'%.*s' is a path, and namespaces are not taken by path; write the"
+				" extents, DISK:SEEN:COUNT",
+				(int)(to - from), text + from);
+		else
+			row_error(r, piece, from,
+				  "'%.*s' is no extent; " WRITE_EXTENT ", or identity",
+				  (int)(to - from), text + from);
 	}
-	return good;
 }
 
 /* --- options --------------------------------------------------------------------------------- */
@@ -313,17 +336,6 @@ static const char *const keys[] = {
 
 #define COUNT_OF(array) (sizeof(array) / sizeof(*(array)))
 
-static void option_error(struct reader *r, const struct piece *piece, size_t index,
-			 const char *format, const char *item)
-{
-	r->failed = true;
-	/* Every format that comes here takes the item, once. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	idmap_table_error(r->table, &r->row->place, column_of(piece, index), format, item);
-#pragma GCC diagnostic pop
-}
-
 static void open_list(struct reader *r, const struct piece *piece, const char *item, size_t value,
 		      uint32_t kinds)
 {
@@ -331,10 +343,9 @@ static void open_list(struct reader *r, const struct piece *piece, const char *i
 		r->map_column = column_of(piece, 0);
 	r->list_kinds = kinds;
 	if (!item[value])
-		option_error(r, piece, value, "%s has no extent; " WRITE_EXTENT ", or identity",
-			     item);
-	else if (!read_extents(r, piece, item, value))
-		r->failed = true;
+		row_error(r, piece, value, "%s has no extent; " WRITE_EXTENT ", or identity", item);
+	else
+		read_extents(r, piece, item, value);
 }
 
 static void read_wait(struct reader *r, const struct piece *piece, const char *item,
@@ -345,8 +356,8 @@ static void read_wait(struct reader *r, const struct piece *piece, const char *i
 	uint32_t seconds;
 
 	if (scan_u32(value, strlen(value), &seconds) != SCAN_OK || seconds > most) {
-		option_error(r, piece, (size_t)(value - item),
-			     "'%s' is no time to wait; write whole seconds, at most 86400", item);
+		row_error(r, piece, (size_t)(value - item),
+			  "'%s' is no time to wait; write whole seconds, at most 86400", item);
 		return;
 	}
 	r->row->wait_s = seconds;
@@ -362,8 +373,8 @@ static void read_mkdir(struct reader *r, const struct piece *piece, const char *
 	for (i = 0; value[i] >= '0' && value[i] <= '7' && mode <= 0777; i++)
 		mode = mode << 3 | (uint32_t)(value[i] - '0');
 	if (!i || value[i]) {
-		option_error(r, piece, (size_t)(value - item),
-			     "'%s' is no mode; write octal digits, as in X-mount.mkdir=0755", item);
+		row_error(r, piece, (size_t)(value - item),
+			  "'%s' is no mode; write octal digits, as in X-mount.mkdir=0755", item);
 		return;
 	}
 	r->row->mkdir_mode = mode;
@@ -380,8 +391,8 @@ static void read_subdir(struct reader *r, const struct piece *piece, const char 
 	char *path = idmap_alloc(r->table->arena, size);
 
 	if (!path || !*value) {
-		option_error(r, piece, (size_t)(value - item),
-			     "'%s' names no folder; write X-mount.subdir=DIR", item);
+		row_error(r, piece, (size_t)(value - item),
+			  "'%s' names no folder; write X-mount.subdir=DIR", item);
 		return;
 	}
 	path[0] = '/';
@@ -426,7 +437,7 @@ static bool read_key(struct reader *r, const struct piece *piece, const char *it
 	case KEY_LOWERDIR:
 	case KEY_UPPERDIR:
 	case KEY_WORKDIR:
-		option_error(
+		row_error(
 			r, piece, 0,
 			"'%s' is not taken; write each layer as a row with the option lower or upper",
 			item);
@@ -459,14 +470,13 @@ static void keep_for_filesystem(struct reader *r, const struct piece *piece, con
 	size_t length = strlen(item), value = length > key_length ? length - key_length - 1 : 0;
 
 	if (!key_length) {
-		option_error(r, piece, 0, "'%s' has no name before its =; write NAME=VALUE", item);
+		row_error(r, piece, 0, "'%s' has no name before its =; write NAME=VALUE", item);
 		return;
 	}
 	if (key_length > IDMAP_OPTION_MAX || value > IDMAP_OPTION_MAX) {
-		option_error(
-			r, piece, 0,
-			"'%s' is too long for a filesystem's option; the kernel takes 255 bytes",
-			item);
+		row_error(r, piece, 0,
+			  "'%s' is too long for a filesystem's option; the kernel takes 255 bytes",
+			  item);
 		return;
 	}
 	memcpy(r->data, item, length + 1);
@@ -492,28 +502,26 @@ static void read_item(struct reader *r, const struct piece *piece, const char *i
 			r->list_kinds = BOTH_KINDS;
 		if (!r->map_column)
 			r->map_column = column_of(piece, 0);
-		if (!read_extents(r, piece, item, 0))
-			r->failed = true;
+		read_extents(r, piece, item, 0);
 		return;
 	}
 	if (!strncmp(item, "x-", 2) || (!strncmp(item, "X-", 2) && strncmp(item, "X-mount.", 8)))
 		return; /* comments, as in fstab(5) */
 	if (!strncmp(item, "X-mount.", 8)) {
-		option_error(
-			r, piece, 0,
-			"'%s' is not known; X-mount. takes idmap=, mkdir[=MODE] and subdir=DIR",
-			item);
+		row_error(r, piece, 0,
+			  "'%s' is not known; X-mount. takes idmap=, mkdir[=MODE] and subdir=DIR",
+			  item);
 		return;
 	}
 	if (*item == '/') {
-		option_error(r, piece, 0,
-			     "'%s' is a path, not an option; a row is SOURCE,TARGET,TYPE[,OPTIONS]",
-			     item);
+		row_error(r, piece, 0,
+			  "'%s' is a path, not an option; a row is SOURCE,TARGET,TYPE[,OPTIONS]",
+			  item);
 		return;
 	}
 	for (i = 0; !equals && i < COUNT_OF(keys); i++) {
 		if (!strcmp(keys[i], item)) {
-			option_error(r, piece, 0, "'%s' needs a value; write it after a =", item);
+			row_error(r, piece, 0, "'%s' needs a value; write it after a =", item);
 			return;
 		}
 	}
@@ -521,7 +529,7 @@ static void read_item(struct reader *r, const struct piece *piece, const char *i
 }
 
 /* All options of a row. The map is made by the caller's scratch; equal maps are made once. */
-static bool read_options(struct idmap_table *table, struct idmap_row *row,
+static void read_options(struct idmap_table *table, struct idmap_row *row,
 			 const struct piece *options, bool vfs_only)
 {
 	struct reader r = {.table = table, .row = row, .vfs_only = vfs_only};
@@ -538,7 +546,7 @@ static bool read_options(struct idmap_table *table, struct idmap_row *row,
 		idmap_table_error(table, &row->place, options->column,
 				  "no memory; make the table shorter");
 		table->arena->end = scratch_end;
-		return false;
+		return;
 	}
 	for (start = 0; start <= options->length; start = i + 1) {
 		struct piece piece = {.at = options->at + start,
@@ -551,17 +559,13 @@ static bool read_options(struct idmap_table *table, struct idmap_row *row,
 			continue;
 		if (decode(table, &row->place, &piece, item))
 			read_item(&r, &piece, item);
-		else
-			r.failed = true;
 	}
-	if (r.map_column && !r.failed) {
+	/* Checked even if something else of the row is wrong: every error is to be told. */
+	if (r.specs || r.identity)
 		row->map = idmap_map_make(table, &row->place, r.spec, r.specs, r.identity,
 					  r.map_column);
-		r.failed = !row->map;
-	}
 	row->data = data;
 	table->arena->end = scratch_end;
-	return !r.failed;
 }
 
 /* --- sources, targets, types ----------------------------------------------------------------- */
@@ -865,13 +869,12 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags)
 {
 	struct idmap_place place = {.name = "rootflags=", .parameter = true};
-	struct idmap_row said = {.place = place};
+	struct idmap_row said = {.place = place, .data = ""};
 	struct piece piece = {.at = flags, .length = strlen(flags), .column = 1};
 	size_t first = 0, second = 0;
 	char *data;
 
-	if (!read_options(table, &said, &piece, true))
-		return;
+	read_options(table, &said, &piece, true);
 	row->attr |= said.attr & ~row->attr_said;
 	row->attr_said |= said.attr_said;
 	/* The filesystem takes the last of two, and the row's own come last. */

@@ -72,7 +72,8 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 		case '.': /* only %.*s */
 			format += 2;
 			length = va_arg(list, int);
-			add_string(text, va_arg(list, const char *), (size_t)length);
+			s = va_arg(list, const char *);
+			add_string(text, s, strnlen(s, (size_t)length));
 			break;
 		case 'c':
 			c = (char)va_arg(list, int);

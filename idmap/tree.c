@@ -204,8 +204,7 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 	if (count > 1 && !*end)
 		return idmap_row_fail(
 			ret_error, row, IDMAP_NO_MOUNT, -fd,
-			"no type mounts (%.*s%s); name the right TYPE and load its module", 400,
-			tried, text.cut ? "..." : "");
+			"no type mounts (%s); name the right TYPE and load its module", tried);
 	if (!count)
 		return idmap_row_fail(
 			ret_error, row, IDMAP_NO_MOUNT, ENODEV,

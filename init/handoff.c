@@ -64,7 +64,7 @@ int handoff_find_init(const struct boot *boot, int root_fd, const char **ret_ini
 			return 0;
 		}
 		if (result != -ENOENT)
-			msg(MSG_WARNING, "%s of the new root is passed over (%s)", usual[i],
+			msg(MSG_ERROR, "%s of the new root is passed over (%s)", usual[i],
 			    idmap_errno_text(-result));
 	}
 	return idmap_fail(

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""Trees besides the root: a second disk, binds and tmpfs, each with a map and options of its own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from guest import Disk
+from images import Dir, File
+from test_root import MAPPED, NOBODY, last_words, log_lines, owners
+
+ROOT = "/dev/vda / erofs idmap=100000:0:65536\n"
+
+
+def seen(guest, path):
+    entry = guest.ask("stat", path)
+    return entry["uid"], entry["gid"]
+
+
+def options(guest, target):
+    """What is mounted there last: its type and its own options."""
+    mount = [m for m in guest.mounts() if m.target == target][-1]
+    return mount.type, set(mount.options)
+
+
+@pytest.fixture
+def second(image):
+    """A data disk, owned by ids that the root's map does not know."""
+    tree = {
+        "/": Dir(5000, 5000), "/file": File("data\n", 5007, 5007), "/deep": Dir(5000, 5000),
+        "/deep/er": Dir(5000, 5000), "/stranger": File("x\n", 1, 1),
+    }
+    return lambda fs="erofs": image(tree, fs)
+
+
+@pytest.mark.parametrize("kernel", MAPPED, indirect=True)
+def test_disk_and_bind(kernel, root_tree, second, image, initramfs, boot):
+    """The issue of a second disk at /srv, and of a folder of the root at /opt/app with a map of its
+    own: DISK is what the image has, not what another row shows."""
+    conf = ROOT + (
+        "/images/app /opt/app bind uidmap=100000:2000:1,101000:3000:1,gidmap=100000:7:1,noexec\n"
+        "/dev/vdb /srv erofs idmap=5000:0:1000\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert seen(guest, "/images/app/run") == (0, 0)
+        assert seen(guest, "/opt/app/run") == (2000, 7)
+        assert seen(guest, "/opt/app/data") == (3000, 65534)
+        assert seen(guest, "/srv") == (0, 0)
+        assert seen(guest, "/srv/file") == (7, 7)
+        assert seen(guest, "/srv/stranger") == NOBODY
+
+        assert options(guest, "/opt/app") == (
+            "erofs", {"ro", "nosuid", "nodev", "noexec", "relatime", "idmapped"})
+        assert options(guest, "/srv") == ("erofs", {"ro", "nosuid", "nodev", "relatime", "idmapped"})
+        assert options(guest, "/") == ("erofs", {"ro", "relatime", "idmapped"})
+        # noexec counts, and so do the others' absence.
+        assert guest.ask("run 0 0 /opt/app/run") == {"error": "EACCES"}
+        assert guest.run("/images/app/run") == "app\n"
+        assert not [m for m in guest.mounts() if ".idmap" in m.target]
+
+        table = guest.ask("read /run/idmap/table")["content"]
+        assert [line for line in table.splitlines() if not line.startswith("#")] == [
+            "/dev/vda / erofs ro,idmap=100000:0:65536",
+            "/images/app /opt/app bind ro,nosuid,nodev,noexec,"
+            "uidmap=100000:2000:1,101000:3000:1,gidmap=100000:7:1",
+            "/dev/vdb /srv erofs ro,nosuid,nodev,idmap=5000:0:1000",
+        ]
+        assert len([line for line in log_lines(guest) if re.search(r" in \d+ us$", line)]) == 3
+
+
+def test_options(kernel, root_tree, second, image, initramfs, boot):
+    """Each word of the VFS, seen in the guest; suid and dev take the defaults back."""
+    conf = ROOT + (
+        "/dev/vdb /srv erofs suid,dev,noatime,nodiratime,nosymfollow\n"
+        "/images /mnt bind strictatime,suid\n"
+        "/images/app/run /etc/hostname bind\n"
+        "tmp /tmp tmpfs size=64k,mode=1777,nr_inodes=9\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert options(guest, "/srv") == ("erofs", {"ro", "noatime", "nodiratime", "nosymfollow"})
+        assert seen(guest, "/srv/file") == (5007, 5007)
+        assert options(guest, "/mnt") == ("erofs", {"ro", "nodev"})
+        assert seen(guest, "/mnt/app/run") == (100000, 100000)
+        # A file goes on a file.
+        assert guest.ask("read /etc/hostname")["content"] == "#!/bin/sh\necho app\n"
+        assert options(guest, "/tmp")[1] >= {"rw", "nosuid", "nodev"}
+        assert guest.ask("stat /tmp")["mode"] == 0o1777
+        assert guest.ask("write /tmp/x y") == {"written": 1}
+        tmp, = [m for m in guest.mounts() if m.target == "/tmp"]
+        assert "size=64k" in tmp.super_options and "nr_inodes=9" in tmp.super_options
+
+
+@pytest.mark.parametrize("kernel", MAPPED, indirect=True)
+def test_order_and_rbind(kernel, root_tree, second, image, initramfs, boot):
+    """Rows in the wrong order, targets inside targets, and rbind with what is mounted below."""
+    tree = root_tree()
+    conf = (
+        "/mnt /opt/app rbind idmap=5000:40:10,100000:0:1\n"
+        "/images/app /mnt/deep/er bind idmap=100000:30:1\n"
+        "/dev/vdb /mnt erofs idmap=5000:20:10\n" + ROOT)
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert seen(guest, "/mnt") == (20, 20)
+        assert seen(guest, "/mnt/deep/er") == (30, 30) == seen(guest, "/mnt/deep/er/run")
+        assert seen(guest, "/opt/app") == (40, 40)
+        # The clone below is mapped from what the image has, too.
+        assert seen(guest, "/opt/app/deep/er/run") == (0, 0)
+        for target in ("/opt/app", "/opt/app/deep/er"):
+            assert options(guest, target)[1] >= {"ro", "nosuid", "nodev", "idmapped"}
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "7.x"], indirect=True)
+def test_mapped_tmpfs(kernel, root_tree, image, initramfs, boot):
+    """A mapped tmpfs belongs to root as root is seen, and can be built upon."""
+    conf = ROOT + (
+        "scratch /srv tmpfs idmap=7000:0:1,8000:1000:1,size=1m\n"
+        "/dev/vdb /srv/a/b erofs idmap=100000:0:1,X-mount.mkdir=0750\n"
+        "/images/app /srv/c bind X-mount.mkdir\n")
+    disks = [Disk(image(root_tree(), "erofs"))] * 2
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert seen(guest, "/srv") == (0, 0)
+        assert guest.ask("write /srv/x y") == {"written": 1}
+        assert seen(guest, "/srv/x") == (0, 0)
+        assert (seen(guest, "/srv/a"), guest.ask("stat /srv/a")["mode"]) == ((0, 0), 0o750)
+        assert seen(guest, "/srv/a/b") == (0, 0)
+        assert seen(guest, "/srv/c/run") == (100000, 100000)
+        assert guest.ask("chown /srv/x 5 5") == {"error": "EOVERFLOW"}
+
+
+def test_tmpfs_before_6_3(kernel, root_tree, image, initramfs, boot_fails):
+    conf = ROOT + "t /srv tmpfs idmap=7000:0:1\n"
+    console = boot_fails(kernel, initramfs(kernel, conf), "quiet", [Disk(image(root_tree(), "erofs"))])
+    assert last_words(console)[0] == (
+        "idmap-init: /etc/idmap.conf:2: t on /srv: tmpfs can be idmapped since Linux 6.3, and this is"
+        f" {kernel.version}; boot a newer kernel or use another filesystem")
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_one_namespace_a_map(limit, kernel, root_tree, second, image, initramfs, boot, boot_fails):
+    """Five rows with two maps need two user namespaces: the kernel is told to allow no more, and
+    on 6.1 a mount keeps its namespace alive. With one it cannot work, which shows that it counts."""
+    conf = ROOT + (
+        "/dev/vdb /srv erofs idmap=5000:0:10\n"
+        "/images/app /opt/app bind idmap=100000:0:65536\n"
+        "/images /mnt bind idmap=5000:0:10\n"
+        # The same map in other words: sorted and merged it is equal.
+        "/owners /home bind idmap=132768:32768:32768,100000:0:32768\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(second())]
+    append = f"sysctl.user.max_user_namespaces={limit} quiet"
+    if limit == 1:
+        console = boot_fails(kernel, initramfs(kernel, conf), append, disks)
+        assert last_words(console) == (
+            "idmap-init: no user namespace for a map (no room left); raise"
+            " /proc/sys/user/max_user_namespaces", "0x00000500")
+        return
+    with boot(kernel, initramfs(kernel, conf), append, disks) as guest:
+        assert seen(guest, "/home/root") == (0, 0)
+        assert len([m for m in guest.mounts() if "idmapped" in m.options]) == 5
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_links_stay_inside(kernel, root_tree, second, image, initramfs, boot):
+    """Links of the image are followed as in a chroot, for targets and for sources of binds."""
+    from images import Link
+
+    tree = root_tree()
+    tree["/etc/link"] = Link("/../../../srv", 100000, 100000)
+    tree["/home/app"] = Link("/images/../images/app", 100000, 100000)
+    conf = ROOT + ("/dev/vdb /etc/link erofs idmap=5000:0:10\n"
+                   "/home/app /opt/app bind idmap=100000:9:1\n")
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert seen(guest, "/srv/file") == (7, 7)
+        assert seen(guest, "/opt/app/run") == (9, 9)
+
+
+def test_nofail(kernel, root_tree, image, initramfs, boot):
+    """An absent source with nofail is skipped, and so is what would stand on it; nothing else."""
+    conf = ROOT + ("/dev/vdx /mnt erofs nofail,wait=1\n"
+                   "/images/app /mnt/deep bind\n"
+                   "/no/such /home bind nofail\n"
+                   "/dev/vdy /srv erofs noauto\n"
+                   "/images/app /opt/app bind idmap=100000:1:1\n")
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert seen(guest, "/opt/app") == (1, 1)
+        targets = [m.target for m in guest.mounts() if m.type == "erofs"]
+        assert sorted(targets) == ["/", "/opt/app"]
+        log = log_lines(guest)
+        assert ("idmap-init: /etc/idmap.conf:2: /dev/vdx on /mnt: the device did not come within 1 s"
+                " (disks here: vda); check its name, load its driver (mkinitramfs -m), or raise"
+                " wait=") in log
+        assert "idmap-init: /mnt is skipped, its row says nofail" in log
+        assert "idmap-init: /mnt/deep is skipped, what it stands on is absent" in log
+        assert "idmap-init: /home is skipped, its row says nofail" in log
+
+
+def test_two_carriers(kernel, root_tree, second, image, initramfs, boot):
+    """Any idmap= on the command line replaces the file; several rows there, quotes as the kernel's."""
+    append = ('idmap=/dev/vda,/,erofs,100000:0:65536 "idmap=/dev/vdb,/srv,erofs,X-mount.idmap=u:5000:0:9'
+              ' g:5000:3:9" idmap=/images/app,/opt/app,bind,nosuid,uidmap=100000:5:1')
+    disks = [Disk(image(root_tree(), "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, "/dev/vdq /never erofs\n"), append, disks) as guest:
+        assert seen(guest, "/srv/file") == (7, 10)
+        assert seen(guest, "/opt/app/run") == (5, 100000)
+
+
+def test_other_conf(kernel, root_tree, image, initramfs, boot, tmp_path):
+    other = tmp_path / "other.conf"
+    other.write_text("/dev/vda / erofs idmap=100000:1:65536\n")
+    initrd = initramfs(kernel, ROOT, add=[(other, "/etc/other.conf")])
+    with boot(kernel, initrd, "idmap.conf=/etc/other.conf",
+              [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert seen(guest, "/owners/root") == (1, 1)
