@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""What must hold of the build and of the sources themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEFCONFIGS = ["tiny", "default", "full"]
+PURE = ["idmap/text.c", "idmap/error.c", "idmap/map.c", "idmap/table.c", "idmap/plan.c",
+        "init/cmdline.c"]
+# What a pure file may include, directly or not: the language's own headers and ours, which hold
+# types and declarations only.
+PURE_HEADERS = re.compile(
+    r"(.*/)?(stdarg|stdbool|stddef|stdint|string|strings|errno|features|alltypes|stdc-predef"
+    r"|bits/errno|bits/alltypes|bits/stdint|init|idmap|vadd|explain|config|autoconf)\.h")
+
+
+def run(*command, cwd=REPOSITORY, check=True, **options):
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "O")}
+    return subprocess.run([str(word) for word in command], cwd=cwd, check=check, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=environment, **options).stdout
+
+
+def tracked(*patterns):
+    """Files of the work tree, by the patterns of git, or all of a source archive without git."""
+    return [REPOSITORY / name for pattern in patterns
+            for name in sorted(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob(pattern))]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """built("tiny"): the folder of a build of that defconfig."""
+    done = {}
+
+    def build(name):
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name)
+            run("make", "-s", f"O={folder}", f"{name}_defconfig")
+            run("make", "-s", f"O={folder}", "all")
+            done[name] = folder
+        return done[name]
+
+    return build
+
+
+@pytest.mark.parametrize("name", DEFCONFIGS)
+def test_defconfig_round_trip(name, tmp_path):
+    """kconfig drops what it does not know without a word; nothing of ours is dropped."""
+    run("make", "-s", f"O={tmp_path}", f"{name}_defconfig")
+    run("make", "-s", f"O={tmp_path}", "savedefconfig")
+    assert (tmp_path / "defconfig").read_text() == \
+        (REPOSITORY / "configs" / f"{name}_defconfig").read_text()
+
+
+def test_without_config_is_default(tmp_path, built):
+    run("make", "-s", f"O={tmp_path}")
+    assert (tmp_path / "idmap-init").read_bytes() == (built("default") / "idmap-init").read_bytes()
+
+
+@pytest.mark.parametrize("name", DEFCONFIGS)
+def test_reproducible(name, tmp_path, built):
+    """Another folder of sources and of output, the same bytes."""
+    copy = tmp_path / "a folder with another name".replace(" ", "-")
+    shutil.copytree(REPOSITORY, copy, ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
+    out = tmp_path / "out"
+    run("make", "-s", f"O={out}", f"{name}_defconfig", cwd=copy)
+    run("make", "-s", f"O={out}", "all", cwd=copy)
+    for output in ("idmap-init", "libidmap.a"):
+        assert (out / output).read_bytes() == (built(name) / output).read_bytes(), output
+
+
+@pytest.mark.parametrize("name", DEFCONFIGS)
+def test_binary(name, built):
+    """Static and without a loader; without the C runtime's start nothing may want thread-local
+    storage, such as a stack protector of the C library's functions."""
+    folder = built(name)
+    headers = run("readelf", "-lW", folder / "idmap-init")
+    assert "INTERP" not in headers
+    assert ("GNU_RELRO" in headers) == (name == "full")
+    assert ("DYN (" in headers) == (name == "full")
+    assert re.search(r"GNU_STACK.* RW ", headers)
+    assert ("%fs" in run("objdump", "-d", folder / "idmap-init.debug")) == (name == "full")
+    assert "not stripped" not in run("file", folder / "idmap-init") if shutil.which("file") else True
+
+
+@pytest.mark.parametrize("name", DEFCONFIGS)
+def test_clang(name, built, tmp_path):
+    """clang finds nothing either, with all the warnings; gcc's are errors in every build."""
+    include = run("musl-gcc", "-print-file-name=include").strip()
+    musl = re.search(r"-isystem (\S+musl\S*)", run("musl-gcc", "-v", "-E", "-xc", "/dev/null")) \
+        or re.search(r"^ (\S*musl\S*)$", run("musl-gcc", "-v", "-E", "-xc", "/dev/null"), re.M)
+    assert musl and include
+    for source in tracked("idmap/*.c", "init/*.c"):
+        said = run("clang", "--target=x86_64-linux-musl", "-nostdinc", "-isystem", musl[1],
+                   "-std=gnu11", "-Os", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes",
+                   "-Wconversion", "-Werror", f"-I{built(name)}/include", "-Iidmap",
+                   "-c", source, "-o", tmp_path / "object.o", check=False)
+        assert said == "", source
+
+
+@pytest.mark.parametrize("source", PURE)
+def test_pure(source, built):
+    """A pure file includes nothing that can touch the system, not even by way of another."""
+    rule = run("musl-gcc", "-M", "-std=gnu11", f"-I{built('default')}/include", "-Iidmap", source)
+    headers = rule.replace("\\\n", " ").split()[2:]
+    assert headers
+    assert [name for name in headers if not PURE_HEADERS.fullmatch(name)] == []
+
+
+def test_pure_calls_nothing(built):
+    """And what the pure files need from elsewhere is a handful of string functions."""
+    objects = [built("default") / source.replace(".c", ".o") for source in PURE]
+    symbols = {line.split()[-2:][0] + line.split()[-1]
+               for line in run("nm", *objects).splitlines() if len(line.split()) >= 2}
+    defined = {s[1:] for s in symbols if s[0] in "TtDdBbRr"}
+    wanted = {s[1:] for s in symbols if s[0] == "U"} - defined
+    assert wanted <= {"memcpy", "memmove", "memset", "memcmp", "memchr", "strlen", "strnlen", "strchr",
+                      "strcmp", "strncmp"}
+
+
+def test_no_ifdef_config():
+    for source in tracked("idmap/*.c", "init/*.c"):
+        assert not re.search(r"^\s*#\s*if.*CONFIG_", source.read_text(), re.M), source
+
+
+def test_kconfig_symbols_are_used():
+    symbols = {name for file in tracked("Kconfig", "*/Kconfig")
+               for name in re.findall(r"^config (\w+)", file.read_text(), re.M)}
+    text = "".join(p.read_text() for p in tracked("Makefile", "*/*.c", "*/*.h"))
+    assert symbols and [s for s in sorted(symbols) if f"CONFIG_{s}" not in text] == []
+    assert [s for s in sorted(set(re.findall(r"CONFIG_([A-Z_]+)\)", text))) if s not in symbols] == []
+
+
+def test_format():
+    sources = tracked("idmap/*.[ch]", "idmap/test/*.[ch]", "init/*.[ch]", "init/test/*.[ch]",
+                      "qemu-test/*.c")
+    assert run("clang-format", "--dry-run", "-Werror", *sources, check=False) == ""
+
+
+def test_shell():
+    assert run("shellcheck", "init/mkinitramfs", "install-packages", "qemu-test/kernels", ".ci/run",
+               check=False) == ""
+
+
+def test_headers():
+    """Every source says its licence and why it exists."""
+    for source in tracked("*/*.[ch]", "*/test/*.[ch]", "*/*.py", "*/test/*.py", "init/mkinitramfs",
+                          "qemu-test/kernels", "qemu-test/run", "install-packages"):
+        head = "".join(source.read_text().splitlines(keepends=True)[:3])
+        assert "SPDX-License-Identifier: MIT" in head, source
+
+
+def test_install(tmp_path, built):
+    out = run("make", "-s", f"O={built('default')}", "install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
+    assert "error" not in out
+    assert {str(p.relative_to(tmp_path)): oct(p.stat().st_mode & 0o777)
+            for p in tmp_path.rglob("*") if p.is_file()} == {
+        "usr/sbin/idmap-init": "0o755", "usr/sbin/idmap-mkinitramfs": "0o755",
+        "usr/lib/libidmap.a": "0o644", "usr/include/idmap.h": "0o644"}
+    # The installed script finds the installed program.
+    run(tmp_path / "usr/sbin/idmap-mkinitramfs", "-o", tmp_path / "initramfs")
+
+
+def test_public_header_stands_alone(tmp_path):
+    source = tmp_path / "use.c"
+    source.write_text('#include "idmap.h"\nint main(void)\n{\n\treturn IDMAP_EXTENTS_MAX != 340;\n}\n')
+    run("gcc", "-Wall", "-Wextra", "-Werror", f"-I{REPOSITORY}/idmap", source, "-o", tmp_path / "use")
+    run(tmp_path / "use")
+
+
+def test_help():
+    out = run("make", "help")
+    for goal in ("run", "check", "size", "install", "menuconfig", "savedefconfig"):
+        assert re.search(rf"\b{goal}\b", out)
