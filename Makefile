@@ -175,6 +175,12 @@ $(fuzzers:%=$(O)/test/%): $(O)/test/%: %.c $(pure-sources) $(wildcard idmap/*.h 
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(hostflags) -fsanitize=fuzzer -o $@ $< $(pure-sources)
 
+# The same for people and for the README's tests: prints what a table means.
+$(O)/test/print_plan: idmap/test/print_plan.c $(pure-sources) $(wildcard idmap/*.h init/*.h) \
+		$(O)/test/include/generated/autoconf.h
+	$(call say,HOSTCC,$@)
+	$(Q)$(HOSTCC) $(hostflags) -o $@ $< $(pure-sources)
+
 check-unit: $(unit-tests:%=$(O)/test/%)
 	$(Q)for t in $^; do $$t || exit 1; done
 

@@ -137,10 +137,13 @@ def test_kconfig_symbols_are_used():
                for name in re.findall(r"^config (\w+)", file.read_text(), re.M)}
     text = "".join(p.read_text() for p in tracked("Makefile", "*/*.c", "*/*.h"))
     assert symbols and [s for s in sorted(symbols) if f"CONFIG_{s}" not in text] == []
-    assert [s for s in sorted(set(re.findall(r"CONFIG_([A-Z_]+)\)", text))) if s not in symbols] == []
+    assert [s for s in sorted(set(re.findall(r"CONFIG_([A-Z_]+)\)", text))) if s not in symbols | {"X"}] == []
 
 
 def test_format():
+    version = re.search(r"version (\d+)", run("clang-format", "--version"))[1]
+    if version != "14":
+        pytest.skip(f"clang-format {version} formats otherwise than Debian 12's 14, which is the rule")
     sources = tracked("idmap/*.[ch]", "idmap/test/*.[ch]", "init/*.[ch]", "init/test/*.[ch]",
                       "qemu-test/*.c")
     assert run("clang-format", "--dry-run", "-Werror", *sources, check=False) == ""

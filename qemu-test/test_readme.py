@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""README.md is tested: its commands are run, its tables and command lines parsed, its figures
+compared. A block is marked by its language: sh, conf, cmdline."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import host
+import images
+
+README = (host.REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)(?: recipe=(\w+))?\n(.*?)^```$", README, re.M | re.S)
+
+
+def blocks(language):
+    return [text for kind, _, text in BLOCKS if kind == language]
+
+
+def recipe(name):
+    text, = [text for kind, label, text in BLOCKS if label == name]
+    return text
+
+
+@pytest.fixture(scope="module")
+def print_plan(programs):
+    """print_plan(file or "-", command line): rows, or the errors, as idmap/test/print_plan.c has it."""
+    folder = programs.folder
+    host.make(folder, str(folder / "test" / "print_plan"))
+
+    def run(file, cmdline=""):
+        return subprocess.run([folder / "test" / "print_plan", file, cmdline], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    return run
+
+
+def test_every_block_is_known():
+    assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline"}
+    # Each sh block is one of the two commands or a recipe with a test below.
+    assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {"", "first", "initramfs", "tiny"}
+    assert blocks("sh")[0] == "make run\nmake check\n"
+
+
+@pytest.mark.parametrize("text", blocks("conf"))
+def test_conf(text, print_plan, tmp_path):
+    """A table without a root of its own is for the root that the next command line names."""
+    file = tmp_path / "idmap.conf"
+    file.write_text(text)
+    done = print_plan(file, "root=/dev/vda rootfstype=erofs ro")
+    assert done.returncode == 0, done.stdout
+    rows = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(done.stdout.splitlines()) == len(rows)
+
+
+@pytest.mark.parametrize("text", blocks("cmdline"))
+def test_cmdline(text, print_plan):
+    done = print_plan("-", text.strip())
+    assert done.returncode == 0, done.stdout
+
+
+def test_error_lines(print_plan, tmp_path):
+    """The overlap that the README quotes, from the program itself."""
+    file = tmp_path / "idmap.conf"
+    file.write_text("\n\n/dev/vda / erofs idmap=0:0:10,5:100:1\n")
+    said = print_plan(file).stdout.replace(str(file), "/etc/idmap.conf")
+    assert f"    idmap-init: {said}" in README
+
+
+def test_sizes(defconfig):
+    """The figures are Debian 12's compiler's; another one may differ by a little."""
+    line = re.search(r"tiny ([\d,]+),\s+default ([\d,]+), full ([\d,]+) bytes", README)
+    for name, said in zip(("tiny", "default", "full"), line.groups()):
+        said = int(said.replace(",", ""))
+        assert abs(defconfig(name).stat().st_size - said) <= said * 0.03, name
+
+
+def test_exit_codes():
+    header = (host.REPOSITORY / "idmap" / "idmap.h").read_text()
+    codes = [int(code) for code in re.findall(r"\bIDMAP_(?:BAD|NO)_\w+ = (\d)", header)]
+    said = re.findall(r"^\| (\d) \| (0x\w+) \|", README, re.M)
+    assert codes == [int(code) for code, _ in said]
+    assert [f"0x{code << 8:08x}" for code in codes] == [panic for _, panic in said]
+
+
+@pytest.fixture
+def workshop(tmp_path, programs, kernel):
+    """A copy of the sources with what the recipes speak of, and a QEMU that behaves under TCG."""
+    copy = tmp_path / "idmap-init"
+    shutil.copytree(host.REPOSITORY, copy,
+                    ignore=shutil.ignore_patterns(".git", "build*", "__pycache__"))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    wrapper = tools / "qemu-system-x86_64"
+    real = shutil.which("qemu-system-x86_64")
+    wrapper.write_text(f"#!/bin/sh\nexec {real} -cpu max,-cx16 \"$@\"\n")
+    wrapper.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "O")}
+    environment.update(PATH=f"{tools}:{os.environ['PATH']}", KERNEL=str(kernel.vmlinuz),
+                       MODULES=str(kernel.modules))
+
+    def run(text, timeout=120):
+        done = subprocess.run(["sh", "-eu"], input=text, cwd=copy, env=environment, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    run.folder = copy
+    return run
+
+
+def test_first(workshop, programs):
+    tree = images.busybox_root(programs.probe, programs.ids)
+    tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
+    images.make_image(tree, "erofs", workshop.folder / "root.erofs")
+    out = workshop(recipe("first"))
+    assert re.search(r"idmap-init: /dev/vda / erofs ro,idmap=100000:0:65536 in \d+ us", out)
+    assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
+
+
+def test_initramfs(workshop):
+    (workshop.folder / "idmap.conf").write_text(blocks("conf")[0])
+    (workshop.folder / "extra").write_text("extra\n")
+    workshop("make\n" + recipe("initramfs"))
+    listing = subprocess.run(["cpio", "-it", "--quiet"], check=True, stdout=subprocess.PIPE, text=True,
+                             stdin=open(workshop.folder / "initramfs")).stdout.splitlines()
+    assert {"init", "etc/idmap.conf", "etc/idmap.modules", "etc/extra"} <= set(listing)
+
+
+def test_tiny(workshop):
+    workshop(recipe("tiny"))
+    tiny = (workshop.folder / "build-tiny" / "idmap-init").stat().st_size
+    workshop("make")
+    assert tiny < (workshop.folder / "build" / "idmap-init").stat().st_size
+
+
+def test_make_run(programs):
+    """make run without a terminal: says what it does, prints the listing and powers off."""
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")}
+    done = subprocess.run(["make", "-s", "run", f"O={programs.folder}"], cwd=host.REPOSITORY, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=180, env=environment)
+    assert done.returncode == 0, done.stdout
+    assert "  100000   100000  /bin/busybox" in done.stdout
+    assert "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536" in done.stdout
+    assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin$", done.stdout, re.M)
+
+
+def test_make_run_own(programs, kernel, root_tree, image):
+    """KERNEL, MODULES, IMAGE and APPEND of one's own."""
+    tree = root_tree()
+    tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
+    done = subprocess.run(
+        ["make", "-s", "run", f"O={programs.folder}", f"KERNEL={kernel.vmlinuz}",
+         f"MODULES={kernel.modules}", f"IMAGE={image(tree, 'ext4')}",
+         "APPEND=root=/dev/vda ro idmap=100000:7:65536 -- x"],
+        cwd=host.REPOSITORY, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=180,
+        env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")})
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^drwxr-xr-x +\d+ 7 +7 .* bin$", done.stdout, re.M)
+
+
+def test_make_run_wrong(programs):
+    done = subprocess.run(["make", "-s", "run", f"O={programs.folder}", "IMAGE=/no/such"],
+                          cwd=host.REPOSITORY, text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode != 0
+    assert "run: IMAGE=/no/such: no such file; give a filesystem's image" in done.stdout
