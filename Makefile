@@ -153,6 +153,7 @@ $(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
 # The pure part on the host, with its own C library and the sanitizers. It sees the full table.
 hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-I$(O)/test/include -Iidmap -Iinit
+headers := $(wildcard idmap/*.h idmap/test/*.h init/*.h init/test/*.h)
 pure-sources := $(pure:%=idmap/%.c) init/cmdline.c
 unit-tests := $(basename $(wildcard idmap/test/test_*.c init/test/test_*.c))
 fuzzers := $(basename $(wildcard idmap/test/fuzz_*.c init/test/fuzz_*.c))
@@ -162,34 +163,36 @@ $(O)/test/include/generated/autoconf.h: configs/default_defconfig $(kconfigs)
 	$(Q)$(MAKE) -s O=$(O)/test default_defconfig
 	$(Q)$(MAKE) -s O=$(O)/test $(O)/test/include/generated/autoconf.h
 
-$(unit-tests:%=$(O)/test/%): $(O)/test/%: %.c $(pure-sources) $(wildcard idmap/*.h init/*.h) \
+$(unit-tests:%=$(O)/test/%): $(O)/test/%: %.c $(pure-sources) $(headers) \
 		$(O)/test/include/generated/autoconf.h
 	$(call say,HOSTCC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(HOSTCC) $(hostflags) -DTEST_DATA='"$(srctree)/$(dir $<)table.data"' -o $@ $< \
 		$(pure-sources) -lcmocka
 
-$(fuzzers:%=$(O)/test/%): $(O)/test/%: %.c $(pure-sources) $(wildcard idmap/*.h init/*.h) \
+$(fuzzers:%=$(O)/test/%): $(O)/test/%: %.c $(pure-sources) $(headers) \
 		$(O)/test/include/generated/autoconf.h
 	$(call say,CLANG,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(hostflags) -fsanitize=fuzzer -o $@ $< $(pure-sources)
 
 # The same for people and for the README's tests: prints what a table means.
-$(O)/test/print_plan: idmap/test/print_plan.c $(pure-sources) $(wildcard idmap/*.h init/*.h) \
+$(O)/test/print_plan: idmap/test/print_plan.c $(pure-sources) $(headers) \
 		$(O)/test/include/generated/autoconf.h
 	$(call say,HOSTCC,$@)
 	$(Q)$(HOSTCC) $(hostflags) -o $@ $< $(pure-sources)
 
 check-unit: $(unit-tests:%=$(O)/test/%)
-	$(Q)for t in $^; do $$t || exit 1; done
+	$(Q)failed=; for t in $^; do $$t || failed=1; done; test -z "$$failed"
 
 # A fixed seed and a bounded number of runs: the same inputs each time, in seconds.
 check-fuzz: $(fuzzers:%=$(O)/test/%)
 	$(Q)for t in $^; do \
-		dict=$${t#$(O)/test/}.dict; echo "$$t: $(FUZZ_RUNS) runs"; \
-		$$t -seed=1 -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 -verbosity=0 \
-			$$(test -f $$dict && echo -dict=$$dict) || exit 1; \
+		dict=$${t#$(O)/test/}.dict; \
+		$$t -seed=1 -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 -artifact_prefix=$(O)/ \
+			$$(test -f $$dict && echo -dict=$$dict) >$$t.log 2>&1 || \
+			{ tail -n 40 $$t.log; exit 1; }; \
+		echo "$${t##*/}: $$(tail -n 1 $$t.log)"; \
 	done
 
 pytest = PYTHONDONTWRITEBYTECODE=1 O=$(abspath $(O)) $(PYTHON) -m pytest -q -rs -p no:cacheprovider
@@ -219,7 +222,7 @@ packages:
 	./install-packages all
 
 format:
-	clang-format -i idmap/*.[ch] idmap/test/*.c init/*.[ch] init/test/*.c qemu-test/*.c
+	clang-format -i idmap/*.[ch] idmap/test/*.[ch] init/*.[ch] init/test/*.[ch] qemu-test/*.c
 
 help:
 	@echo 'Run and test (both install what is missing, as root on Debian):'

@@ -51,7 +51,7 @@
 /* A buffer being filled. What does not fit is dropped and `cut` set; always NUL-terminated. */
 struct idmap_text {
 	char *start, *at, *end;
-	size_t most; /* longer strings put in by %s or %.*s are shortened to it; 0: none is */
+	size_t most; /* strings put in by %s or %.*s become messages of so many bytes; 0: as is */
 	bool cut;
 };
 
@@ -192,7 +192,7 @@ enum idmap_row_flag {
 struct idmap_row {
 	struct idmap_row *next;
 	struct idmap_place place;
-	uint32_t target_column, source_column, type_column;
+	uint32_t target_column, source_column, type_column, nofail_column;
 	const char *source;
 	const char *target; /* absolute, without // . or a final / */
 	const char *type;   /* a name or a list `erofs:squashfs` */
@@ -213,7 +213,8 @@ struct idmap_table {
 	struct idmap_map *maps, **maps_tail;
 	struct idmap_error *errors, **errors_tail;
 	uint32_t row_count, map_count, error_count;
-	bool off; /* idmap=off was said */
+	bool unread; /* some row could not be read at all; it may have been the one for / */
+	bool off;    /* idmap=off was said */
 };
 
 /* An empty table whose rows, maps and errors live in `arena`. */

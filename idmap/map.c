@@ -62,6 +62,8 @@ static void overlap(struct check *check, const struct idmap_spec *a, const struc
 	bool shared = a->kinds == both && b->kinds == both;
 	uint32_t first = first_id(b, side), last = last_id(a, side);
 	const struct idmap_spec *earlier = a, *later = b;
+	struct idmap_text text;
+	char ids[40];
 
 	check->failed = true;
 	if (shared && check->kind == IDMAP_GID)
@@ -72,13 +74,14 @@ static void overlap(struct check *check, const struct idmap_spec *a, const struc
 		earlier = b;
 		later = a;
 	}
-	idmap_table_error(
-		check->table, check->place, later->column,
-		"extents %u:%u:%u and %u:%u:%u overlap on the %s side for %ss%s (ids %u to %u);"
-		" let each id stand in one extent only",
-		earlier->extent.disk, earlier->extent.seen, earlier->extent.count,
-		later->extent.disk, later->extent.seen, later->extent.count, side_name[side],
-		kind_name[check->kind], shared ? " and gids" : "", first, last);
+	idmap_text_init(&text, ids, sizeof(ids));
+	idmap_text_add(&text, first == last ? "id %u" : "ids %u to %u", first, last);
+	idmap_table_error(check->table, check->place, later->column,
+			  "extents %u:%u:%u and %u:%u:%u overlap on the %s side for %ss%s (%s);"
+			  " let each id stand in one extent only",
+			  earlier->extent.disk, earlier->extent.seen, earlier->extent.count,
+			  later->extent.disk, later->extent.seen, later->extent.count,
+			  side_name[side], kind_name[check->kind], shared ? " and gids" : "", ids);
 }
 
 static void check_side(struct check *check, enum side side)

@@ -31,7 +31,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		row->wait_s = root->wait_s;
 	if (clones(row) || strcmp(row->source, "/dev/root"))
 		return;
-	if (!root->source) {
+	if (!root->source || !*root->source) {
 		idmap_table_error(
 			table, &row->place, row->source_column,
 			"the row is for what root= names, and the kernel command line has no root=;"
@@ -39,12 +39,17 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	}
 	row->source = root->source;
-	if (root->writable && !(row->attr_said & IDMAP_RDONLY))
-		row->attr_said |= IDMAP_RDONLY;
+	if (strlen(row->source) > IDMAP_OPTION_MAX)
+		idmap_table_error(
+			table, &row->place, 0,
+			"root= is longer than the 255 bytes that the kernel takes; name the"
+			" device by a shorter path");
 	if (root->type && !strcmp(row->type, "auto"))
 		idmap_table_rootfstype(table, row, root->type);
 	if (root->flags)
 		idmap_table_rootflags(table, row, root->flags);
+	if (root->writable && !(row->attr_said & IDMAP_RDONLY))
+		row->attr_said |= IDMAP_RDONLY;
 }
 
 static void apply_defaults(struct idmap_row *row)
@@ -71,7 +76,7 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
 			row->type);
 	if (root && row->flags & IDMAP_NOFAIL)
-		idmap_table_error(table, place, 0,
+		idmap_table_error(table, place, row->nofail_column,
 				  "nofail is not for /, nothing runs without it; take it out");
 	if ((!IS_ENABLED(CONFIG_BIND) && clones(row)) ||
 	    (!IS_ENABLED(CONFIG_TMPFS) && !strcmp(row->type, "tmpfs")) ||
@@ -112,10 +117,12 @@ static int compare_paths(const char *a, const char *b)
 		ca = (unsigned char)*a++;
 		cb = (unsigned char)*b++;
 	} while (ca == cb && ca);
+	if (ca == cb)
+		return 0;
 	if (ca == '/' && cb)
-		ca = 1;
+		return -1;
 	if (cb == '/' && ca)
-		cb = 1;
+		return 1;
 	return ca - cb;
 }
 
@@ -139,7 +146,9 @@ static void sort_rows(struct idmap_row **row, uint32_t count)
 			struct idmap_row *one = row[i];
 
 			for (j = i;
-			     j >= gap && compare_paths(row[j - gap]->target, one->target) > 0;
+			     j >= gap && (compare_paths(row[j - gap]->target, one->target) > 0 ||
+					  (!compare_paths(row[j - gap]->target, one->target) &&
+					   row[j - gap]->place.line > one->place.line));
 			     j -= gap)
 				row[j] = row[j - gap];
 			row[j] = one;
@@ -204,6 +213,8 @@ static bool dependency(const struct order *order, uint32_t i, uint32_t step, uin
 		return false;
 	if (step == 1) {
 		*ret = holder(order, row->source, order->count);
+		if (*ret == i)
+			*ret = order->parent[i];
 		return true;
 	}
 	at = rows_up_to(order, row->source, order->count) + step - 2;
@@ -242,7 +253,6 @@ static bool walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 				" bind from a folder that no other row covers",
 				order->row[i]->source, order->row[i]->target,
 				order->row[next]->target);
-			return false;
 		}
 	}
 	return true;
@@ -276,7 +286,7 @@ static int take_root(struct idmap_table *table, struct idmap_plan *plan)
 	if (!plan->row)
 		return -ENOMEM;
 	for (row = table->first; row; row = row->next) {
-		if (row->flags & IDMAP_NOAUTO)
+		if (row->flags & IDMAP_NOAUTO || !row->target)
 			continue;
 		if (!is_root(row) || plan->rows)
 			idmap_table_error(
@@ -303,7 +313,7 @@ static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 	if (!plan->row || !order.row || !order.parent || !order.step || !order.stack)
 		return -ENOMEM;
 	for (row = table->first; row; row = row->next)
-		if (!(row->flags & IDMAP_NOAUTO))
+		if (!(row->flags & IDMAP_NOAUTO) && row->target && row->type && row->source)
 			order.row[order.count++] = row;
 	sort_rows(order.row, order.count);
 	for (i = 0; i < order.count; i++) {
@@ -328,6 +338,8 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 	for (row = table->first; row; row = row->next)
 		if (row->target && is_root(row) && !(row->flags & IDMAP_NOAUTO))
 			return;
+	if (table->unread)
+		return;
 	if (!root->source) {
 		idmap_table_error(
 			table, &place, 0,
@@ -360,7 +372,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		apply_defaults(row);
 		check_row(table, row);
 	}
-	if (table->error_count)
+	if (!table->row_count)
 		return -EINVAL;
 	if (IS_ENABLED(CONFIG_ROWS) ? make_order(table, &plan) : take_root(table, &plan))
 		idmap_table_error(table, &table->first->place, 0,

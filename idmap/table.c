@@ -208,9 +208,8 @@ static void read_extent(struct reader *r, const struct piece *piece, const char 
 	for (p = from; p < to; p++)
 		colons += text[p] == ':';
 	if (colons != 2) {
-		row_error(r, piece, start,
-			  "'%.*s' is no extent, it has %u of 3 numbers; " WRITE_EXTENT, length,
-			  whole, to > from ? colons + 1 : 0);
+		row_error(r, piece, start, "'%.*s' is no extent of three numbers; " WRITE_EXTENT,
+			  length, whole);
 		return;
 	}
 	if (!read_numbers(r, piece, text, from, to, number))
@@ -489,8 +488,11 @@ static void read_item(struct reader *r, const struct piece *piece, const char *i
 	size_t key_length = equals ? (size_t)(equals - item) : strlen(item);
 	size_t i;
 
-	if (read_word(r, item))
+	if (read_word(r, item)) {
+		if (!strcmp(item, "nofail"))
+			r->row->nofail_column = piece->column;
 		return;
+	}
 	if (r->vfs_only) {
 		keep_for_filesystem(r, piece, item, key_length);
 		return;
@@ -649,8 +651,10 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 		letters = false;
 		if (!*p)
 			break;
-		*p = ':';
 	}
+	for (p = type; *p; p++)
+		if (*p == ',')
+			*p = ':';
 	for (i = 0; i < COUNT_OF(alone); i++) {
 		if (strchr(type, ':') && idmap_type_has(type, alone[i])) {
 			idmap_table_error(table, &row->place, column,
@@ -710,6 +714,7 @@ static void read_row(struct idmap_table *table, const struct idmap_place *place,
 	type = decode_kept(table, place, &field[TYPE]);
 	read_options(table, row, &field[OPTIONS], false);
 	row->source = source;
+	table->unread |= !target;
 	if (target)
 		row->target = normal_path(&r, &field[TARGET], target, "TARGET");
 	if (type)
@@ -764,23 +769,23 @@ static void read_line(struct idmap_table *table, const struct idmap_place *place
 	if (!fields)
 		return;
 	if (fields < OPTIONS) {
-		idmap_table_error(
-			table, place, (uint32_t)length + 1,
-			"the row ends after %u of its fields; write SOURCE TARGET TYPE [OPTIONS]",
-			(unsigned int)fields);
+		table->unread = true;
+		idmap_table_error(table, place, (uint32_t)length + 1,
+				  "the row ends too soon; write SOURCE TARGET TYPE [OPTIONS]");
 		return;
 	}
-	for (; fields > FIELDS; fields--) {
-		const struct piece *extra = &field[fields - 1];
+	for (i = FIELDS; i < fields; i++) {
+		const struct piece *extra = &field[i];
 		uint32_t number;
 
 		/* fstab's fs_freq and fs_passno */
-		if (fields <= MOST && scan_u32(extra->at, extra->length, &number) == SCAN_OK)
+		if (i < MOST && scan_u32(extra->at, extra->length, &number) == SCAN_OK)
 			continue;
 		idmap_table_error(
 			table, place, extra->column,
 			"'%.*s' is one field too many; write OPTIONS without blanks, \\040 for one",
 			(int)extra->length, extra->at);
+		table->unread = true;
 		return;
 	}
 	if (fields < FIELDS)
@@ -799,7 +804,9 @@ void idmap_table_file(struct idmap_table *table, const char *name, const char *t
 		place.line = 1;
 		idmap_table_error(table, &place, 1,
 				  "the file begins with a byte order mark; save it as plain UTF-8");
-		return;
+		text += 3;
+		size -= 3;
+		place.line = 0;
 	}
 	while (i < size) {
 		const char *line = text + i, *end = memchr(line, '\n', size - i);
@@ -834,6 +841,7 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 	uint32_t i;
 
 	if (!value || !*value) {
+		table->unread = true;
 		idmap_table_error(table, &place, 0,
 				  "it is empty; write extents DISK:SEEN:COUNT, a row, or off");
 		return;
@@ -851,6 +859,7 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 	}
 	if (field[TARGET].length && *field[TARGET].at == '/') {
 		if (!field[TYPE].length) {
+			table->unread = true;
 			idmap_table_error(table, &place, field[TYPE].column,
 					  "TYPE is missing; write SOURCE,TARGET,TYPE[,OPTIONS]");
 			return;
@@ -883,8 +892,10 @@ void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, con
 	while (row->data[second])
 		second += strlen(row->data + second) + 1;
 	data = idmap_alloc(table->arena, first + second + 1);
-	if (!data)
+	if (!data) {
+		idmap_table_error(table, &place, 0, "no memory; make the table shorter");
 		return;
+	}
 	memcpy(data, said.data, first);
 	memcpy(data + first, row->data, second);
 	row->data = data;
@@ -895,12 +906,16 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
 	struct idmap_row said = {.place = {.name = "rootfstype=", .parameter = true}};
 	char *copy = idmap_alloc(table->arena, strlen(types) + 1);
 
-	if (!copy)
+	if (!copy) {
+		idmap_table_error(table, &said.place, 0, "no memory; make the table shorter");
 		return;
+	}
 	memcpy(copy, types, strlen(types));
 	said.type = read_type(table, &said, 1, copy);
 	if (said.type)
 		row->type = said.type;
+	if (said.type && (!strcmp(said.type, "bind") || !strcmp(said.type, "rbind")))
+		row->flags |= IDMAP_BIND;
 }
 
 /* --- and back -------------------------------------------------------------------------------- */
@@ -910,9 +925,11 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 	bool root = !strcmp(row->target, "/");
 	const char *item;
 
-	if (*row->source == '#')
-		idmap_text_add(text, "\\043");
-	idmap_text_field(text, row->source + (*row->source == '#'), "");
+	bool odd = *row->source == '#' || *row->source == '\xef';
+
+	if (odd)
+		idmap_text_add(text, *row->source == '#' ? "\\043" : "\\357");
+	idmap_text_field(text, row->source + odd, "");
 	idmap_text_add(text, " ");
 	idmap_text_field(text, row->target, "");
 	idmap_text_add(text, " %s %s", row->type, row->attr & IDMAP_RDONLY ? "ro" : "rw");

@@ -31,12 +31,29 @@ static void add(struct idmap_text *text, const char *s, size_t length)
 	*text->at = 0;
 }
 
-/* A string from outside: one that is too long must not push the rest of a line out. */
+/*
+ * In a message a string from outside is shortened, so that it does not push the rest of the line
+ * out, and loses its control characters, so that it neither breaks the line nor drives a terminal.
+ */
 static void add_string(struct idmap_text *text, const char *s, size_t length)
 {
 	bool shorten = text->most && length > text->most;
+	size_t i;
 
-	add(text, s, shorten ? text->most : length);
+	if (!text->most) {
+		add(text, s, length);
+		return;
+	}
+	if (shorten)
+		length = text->most;
+	for (i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)s[i];
+
+		if (c < ' ' || c == 0x7f)
+			idmap_text_add(text, "\\%o%o%o", c >> 6, c >> 3 & 7u, c & 7u);
+		else
+			add(text, s + i, 1);
+	}
 	if (shorten)
 		add(text, "...", 3);
 }
@@ -144,7 +161,7 @@ void *idmap_alloc(struct idmap_arena *arena, size_t size)
 
 void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size)
 {
-	size = aligned(size);
+	size = aligned(size) + (uintptr_t)arena->end % ALIGNMENT;
 	if (size > (size_t)(arena->end - arena->at))
 		return NULL;
 	arena->end -= size;

@@ -33,7 +33,7 @@ bool cmdline_next(const char **text, struct parameter *ret)
 			inside = !inside;
 	}
 	*text = p;
-	*ret = (struct parameter){.name = start};
+	*ret = (struct parameter){.name = start, .quoted = quoted};
 	/*
 	 * Of quotes only one at the start of the word or of the value goes, with one at the very
 	 * end; a word that has both loses one at the end still.
@@ -116,8 +116,14 @@ void cmdline_read(struct boot *boot, struct idmap_table *table)
 
 		if (parameter.value) {
 			value = idmap_alloc(table->arena, parameter.value_length + 1);
-			if (!value)
+			if (!value) {
+				static const struct idmap_place place = {.name = "idmap=",
+									 .parameter = true};
+
+				idmap_table_error(table, &place, 0,
+						  "no memory; make the table shorter");
 				return;
+			}
 			memcpy(value, parameter.value, parameter.value_length);
 		}
 		if (cmdline_is(&parameter, "rootwait"))
@@ -149,15 +155,17 @@ void cmdline_module_options(const char *cmdline, const char *name, size_t name_l
 	struct parameter parameter;
 
 	while (cmdline_next(&cmdline, &parameter)) {
-		if (parameter.name_length <= name_length || parameter.name[name_length] != '.' ||
-		    !same_name(parameter.name, name, name_length))
+		const char *option = parameter.name + name_length + 1;
+		size_t length = parameter.name_length - name_length - 1;
+
+		if (parameter.name_length < name_length + 2 || parameter.name[name_length] != '.' ||
+		    !same_name(parameter.name, name, name_length) ||
+		    memchr(parameter.name, '"', parameter.name_length) ||
+		    (length == 2 && !parameter.value && !memcmp(option, "--", 2)))
 			continue;
-		idmap_text_add(ret_options, "%s%.*s",
+		/* As it stands there, quotes and all, so that it is cut once more the same way. */
+		idmap_text_add(ret_options, "%s%s%.*s",
 			       ret_options->at > ret_options->start ? " " : "",
-			       (int)(parameter.name_length - name_length - 1),
-			       parameter.name + name_length + 1);
-		if (parameter.value)
-			idmap_text_add(ret_options, "=\"%.*s\"", (int)parameter.value_length,
-				       parameter.value);
+			       parameter.quoted ? "\"" : "", (int)(cmdline - option), option);
 	}
 }

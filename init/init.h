@@ -42,6 +42,7 @@ int early_mounts(struct idmap_error *ret_error);
 struct parameter {
 	const char *name, *value;
 	size_t name_length, value_length;
+	bool quoted; /* the word began with a quote, which is not in `name` */
 };
 
 /*

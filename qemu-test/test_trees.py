@@ -176,6 +176,15 @@ def test_links_stay_inside(kernel, root_tree, second, image, initramfs, boot):
         assert seen(guest, "/opt/app/run") == (9, 9)
 
 
+def test_map_in_place(kernel, root_tree, image, initramfs, boot):
+    """A folder bound onto itself: seen with another map than what holds it."""
+    conf = ROOT + "/images/app /images/app bind idmap=100000:70:1,101000:71:1\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert seen(guest, "/images") == (0, 0)
+        assert seen(guest, "/images/app") == (70, 70) == seen(guest, "/images/app/run")
+        assert seen(guest, "/images/app/data") == (71, 71)
+
+
 def test_nofail(kernel, root_tree, image, initramfs, boot):
     """An absent source with nofail is skipped, and so is what would stand on it; nothing else."""
     conf = ROOT + ("/dev/vdx /mnt erofs nofail,wait=1\n"

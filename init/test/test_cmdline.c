@@ -310,7 +310,7 @@ static const struct read_case read_cases[] = {
 	{.line = "idmap=a,/,erofs idmap=\"b,/b,erofs,x y,1:2\"",
 	 .boot = {.words = 2},
 	 .source = "a",
-	 .error = "cmdline: idmap= #2, column 16: '1:2' is no extent, it has 2 of 3 numbers; write"
+	 .error = "cmdline: idmap= #2, column 16: '1:2' is no extent of three numbers; write"
 		  " DISK:SEEN:COUNT",
 	 .errors = 1},
 	{.line = "idmapfoo=a,/,erofs idmap-x=1 xidmap=2 Idmap=off i-dmap=3 idmap_=4"},
