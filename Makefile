@@ -93,7 +93,7 @@ override LDFLAGS := $(ldflags) $(LDFLAGS)
 
 ### Programs ####################################################################################
 
-pure := text error map table plan
+pure := text error map scan options table plan
 lib-y := $(pure) file userns tree stage
 init-y := main msg early cmdline device handoff
 init-$(CONFIG_MODULES) += modules

@@ -16,8 +16,8 @@
  *
  *   text --table.c--> table --plan.c--> plan --userns.c, tree.c--> trees --stage.c--> a root
  *
- * The first half is pure: text.c, map.c, table.c, plan.c and error.c see memory and nothing else,
- * so that the unit tests and fuzzers run the very code that boots. Nothing in the library prints
+ * The first half is pure: text.c, error.c, map.c, scan.c, options.c, table.c and plan.c see memory
+ * and nothing else, so that the unit tests and fuzzers run the very code that boots. Nothing in the library prints
  * or exits. A function returns 0 or a file descriptor, or -errno and then fills its struct
  * idmap_error with one line for a person: place, cause and remedy.
  *

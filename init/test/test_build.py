@@ -13,13 +13,14 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFCONFIGS = ["tiny", "default", "full"]
-PURE = ["idmap/text.c", "idmap/error.c", "idmap/map.c", "idmap/table.c", "idmap/plan.c",
+PURE = ["idmap/text.c", "idmap/error.c", "idmap/map.c", "idmap/scan.c", "idmap/options.c",
+        "idmap/table.c", "idmap/plan.c",
         "init/cmdline.c"]
 # What a pure file may include, directly or not: the language's own headers and ours, which hold
 # types and declarations only.
 PURE_HEADERS = re.compile(
     r"(.*/)?(stdarg|stdbool|stddef|stdint|string|strings|errno|features|alltypes|stdc-predef"
-    r"|bits/errno|bits/alltypes|bits/stdint|init|idmap|vadd|explain|config|autoconf)\.h")
+    r"|bits/errno|bits/alltypes|bits/stdint|init|idmap|scan|vadd|explain|config|autoconf)\.h")
 
 
 def run(*command, cwd=REPOSITORY, check=True, **options):
