@@ -95,7 +95,7 @@ override LDFLAGS := $(ldflags) $(LDFLAGS)
 
 pure := text error map scan options table plan
 lib-y := $(pure) file userns tree stage
-init-y := main msg early cmdline device handoff
+init-y := main msg early cmdline device realinit handoff
 init-$(CONFIG_MODULES) += modules
 init-$(if $(CONFIG_HARDENING),n,y) += start
 lib-objects := $(lib-y:%=$(O)/idmap/%.o)

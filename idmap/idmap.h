@@ -17,9 +17,9 @@
  *   text --table.c--> table --plan.c--> plan --userns.c, tree.c--> trees --stage.c--> a root
  *
  * The first half is pure: text.c, error.c, map.c, scan.c, options.c, table.c and plan.c see memory
- * and nothing else, so that the unit tests and fuzzers run the very code that boots. Nothing in the library prints
- * or exits. A function returns 0 or a file descriptor, or -errno and then fills its struct
- * idmap_error with one line for a person: place, cause and remedy.
+ * and nothing else, so that the unit tests and fuzzers run the very code that boots. Nothing in the
+ * library prints or exits. A function returns 0 or a file descriptor, or -errno and then fills its
+ * struct idmap_error with one line for a person: place, cause and remedy.
  *
  * Memory comes from one arena that the caller hands in; nothing is freed one by one.
  */
@@ -183,7 +183,8 @@ enum idmap_row_flag {
 	IDMAP_MKDIR = 1 << 4,
 	IDMAP_BIND = 1 << 5,
 	IDMAP_RBIND = 1 << 6,
-	IDMAP_WAIT = 1 << 7, /* wait= was said */
+	IDMAP_WAIT = 1 << 7,   /* wait= was said */
+	IDMAP_BOOTED = 1 << 8, /* the root that the kernel booted, cloned instead of mounted */
 };
 
 #define IDMAP_WAIT_S 10
@@ -204,7 +205,8 @@ struct idmap_row {
 	uint32_t flags;	    /* enum idmap_row_flag */
 	uint32_t wait_s;
 	uint32_t mkdir_mode;
-	uint32_t took_us; /* to build and place, for the log */
+	uint32_t took_us;		 /* to build and place, for the log */
+	struct idmap_row *placed_before; /* the stage's own */
 };
 
 struct idmap_table {
@@ -253,6 +255,7 @@ struct idmap_root {
 	const char *type;   /* rootfstype=, a comma list */
 	const char *flags;  /* rootflags= */
 	bool writable;	    /* rw came after ro */
+	bool booted;	    /* the kernel has mounted it, we are in it and not in an initramfs */
 	uint32_t wait_s;    /* rootwait; 0: not said */
 };
 
@@ -260,6 +263,7 @@ struct idmap_plan {
 	struct idmap_row **row; /* the root first, everything after what it stands on */
 	uint32_t rows;
 	uint32_t maps;
+	bool new_root;	/* there is a row for / */
 	bool disk_view; /* a row clones from another: the stage must keep the unmapped trees */
 };
 
@@ -323,24 +327,33 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
  * Two views of the root in the making. `seen` is what the real init gets. `disk` holds the same
  * trees unmapped, because a mapped mount cannot be mapped again (EPERM): rows that clone from
  * other rows clone from there. It exists only where the plan asks for it.
+ *
+ * With a row for /, the new root is put together on a folder of the root that is left behind.
+ * Without such a row the root that we are in is the root, trees go into place one by one, and each
+ * can be taken back.
  */
 struct idmap_stage {
-	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
-	bool with_disk;	      /* there is a disk view */
+	int seen_fd, disk_fd;	  /* O_PATH of their roots, or -1 */
+	bool new_root;		  /* there is a row for / */
+	bool with_disk;		  /* there is a disk view */
+	const char *const *carry; /* mounts that come along into a new root; NULL ends the list */
+	uint32_t left;		  /* bits: those that the new root has no folder for */
+	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
 };
 
-#define IDMAP_STAGE_SEEN "/.idmap/seen"
-#define IDMAP_STAGE_DISK "/.idmap/disk"
-
-/* Makes the stage's folders in the initramfs and checks that it can mount there. */
+/*
+ * Begins. `carry` names folders of mounts, such as /dev, that are moved into the new root as soon
+ * as it stands, so that rows inside them land where the real init sees them; clones stay behind
+ * for us.
+ */
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     struct idmap_error *ret_error);
+		     const char *const *carry, struct idmap_error *ret_error);
 /* Builds the row's tree and puts it in place on the stage. */
-int idmap_stage_add(struct idmap_stage *stage, const struct idmap_row *row,
+int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/* The root is whole: drops the disk view; the seen view stays mounted on IDMAP_STAGE_SEEN. */
+/* The root is whole: drops the disk view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
-/* Unmounts all that stands on the stage. */
+/* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);
 /*
  * Opens `path` as a process chroot'ed to `root_fd` would (openat2(2), RESOLVE_IN_ROOT), with

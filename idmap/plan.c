@@ -31,6 +31,12 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		row->wait_s = root->wait_s;
 	if (clones(row) || strcmp(row->source, "/dev/root"))
 		return;
+	if (root->booted && is_root(row)) {
+		row->flags |= IDMAP_BOOTED;
+		if (root->writable && !(row->attr_said & IDMAP_RDONLY))
+			row->attr_said |= IDMAP_RDONLY;
+		return;
+	}
 	if (!root->source || !*root->source) {
 		idmap_table_error(
 			table, &row->place, row->source_column,
@@ -329,7 +335,10 @@ static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 
 /* --- the plan -------------------------------------------------------------------------------- */
 
-/* Without a row for /, root= alone names the root, as it would for the kernel. */
+/*
+ * Without a row for /, root= alone names the root, as it would for the kernel. Where there is
+ * nothing to name it, or the kernel has mounted it, the root that we are in is meant.
+ */
 static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 {
 	const struct idmap_place place = {.name = "root=", .parameter = true};
@@ -338,15 +347,8 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 	for (row = table->first; row; row = row->next)
 		if (row->target && is_root(row) && !(row->flags & IDMAP_NOAUTO))
 			return;
-	if (table->unread)
+	if (table->unread || root->booted || !root->source || !*root->source)
 		return;
-	if (!root->source) {
-		idmap_table_error(
-			table, &place, 0,
-			"nothing names a root; add root=DEVICE to the kernel command line, or a row"
-			" with the target /");
-		return;
-	}
 	row = idmap_table_add(table, &place);
 	if (!row)
 		return;
@@ -372,8 +374,10 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		apply_defaults(row);
 		check_row(table, row);
 	}
-	if (!table->row_count)
-		return -EINVAL;
+	if (!table->row_count) {
+		*ret_plan = plan;
+		return table->error_count ? -EINVAL : 0;
+	}
 	if (IS_ENABLED(CONFIG_ROWS) ? make_order(table, &plan) : take_root(table, &plan))
 		idmap_table_error(table, &table->first->place, 0,
 				  "no memory; make the table shorter");
@@ -384,6 +388,8 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		row = plan.row[i];
 		if (clones(row))
 			plan.disk_view = true;
+		if (is_root(row))
+			plan.new_root = true;
 		if (row->map && !row->map->users++)
 			plan.maps++;
 	}

@@ -15,12 +15,6 @@
 #include "idmap.h"
 #include "sys.h"
 
-/* One of the two views: where it is mounted and the root of what is mounted there. */
-struct view {
-	const char *path;
-	int *root_fd;
-};
-
 int idmap_open_in_root(int root_fd, const char *path, int flags)
 {
 	struct sys_open_how how = {
@@ -31,38 +25,114 @@ int idmap_open_in_root(int root_fd, const char *path, int flags)
 	return sys_openat2(root_fd, path, &how);
 }
 
-static int make_folder(const char *path)
+static int open_root(void)
 {
-	int result = sys_mkdirat(AT_FDCWD, path, 0700);
-
-	return result == -EEXIST ? 0 : result;
+	return sys_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 }
 
-int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     struct idmap_error *ret_error)
+/*
+ * Where the views hang while the stage is up. A new root leaves the old one behind, so that any
+ * folder of it will do: one made for the purpose, or on a read-only root one that is there. In
+ * place nothing may be hidden, and /run can be written.
+ *
+ * Not on top of /: there the kernel would call us chroot'ed and give no user namespace for the
+ * rows that follow (fs/namespace.c, current_chrooted()).
+ */
+static const char *const seen_places[] = {"/.idmap", "/mnt", "/sbin", NULL};
+static const char *const disk_places[] = {"/.idmap.disk", "/tmp", "/etc", NULL};
+static const char *const in_place_places[] = {"/run/.idmap", NULL};
+
+static int attach(const char *const *places, int tree_fd)
 {
 	int result;
 
-	stage->seen_fd = stage->disk_fd = -1;
-	stage->with_disk = plan->disk_view;
-	result = make_folder("/.idmap");
+	sys_mkdirat(AT_FDCWD, *places, 0700);
+	do
+		result = sys_move_mount(tree_fd, "", AT_FDCWD, *places, MOVE_MOUNT_F_EMPTY_PATH);
+	while (result && *++places);
+	return result;
+}
+
+static int attach_disk(const struct idmap_stage *stage, int tree_fd)
+{
+	return attach(stage->new_root ? disk_places : in_place_places, tree_fd);
+}
+
+/* In place the disk view is a clone of all that stands. */
+static int clone_standing(struct idmap_stage *stage)
+{
+	int result, tree_fd = idmap_tree_clone(stage->seen_fd, true);
+
+	if (tree_fd < 0)
+		return tree_fd;
+	result = attach_disk(stage, tree_fd);
+	if (result)
+		idmap_close(&tree_fd);
+	stage->disk_fd = tree_fd;
+	return result;
+}
+
+int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
+		     const char *const *carry, struct idmap_error *ret_error)
+{
+	int result;
+
+	*stage = (struct idmap_stage){.seen_fd = -1, .disk_fd = -1, .carry = carry};
+	stage->new_root = plan->new_root;
+	stage->with_disk = IS_ENABLED(CONFIG_BIND) && plan->disk_view;
+	if (stage->new_root) {
+		/* A shared parent would show our mounts elsewhere. */
+		result = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	} else {
+		stage->seen_fd = open_root();
+		result = stage->seen_fd < 0 ? stage->seen_fd : 0;
+		if (!result && stage->with_disk)
+			result = clone_standing(stage);
+	}
 	if (!result)
-		result = make_folder(IDMAP_STAGE_SEEN);
-	if (!result && plan->disk_view)
-		result = make_folder(IDMAP_STAGE_DISK);
+		return 0;
+	return idmap_fail(ret_error, IDMAP_BAD_SYSTEM, -result,
+			  "/ cannot be made ready for mounts (%s); run as root in the first mount"
+			  " namespace, with /run writable",
+			  idmap_errno_text(-result));
+}
+
+/*
+ * Moves one of the mounts that come along into the new root, and leaves a clone where it was: rows
+ * are built with /proc and /dev, and a failure must find its way to the console.
+ */
+static int carry_one(const struct idmap_stage *stage, const char *path)
+{
+	idmap_closed int target_fd = idmap_open_in_root(stage->seen_fd, path, O_PATH | O_DIRECTORY);
+	idmap_closed int moved_fd = -1, clone_fd = -1, disk_fd = -1;
+	int result = target_fd;
+
+	if (result >= 0)
+		result = sys_move_mount(AT_FDCWD, path, target_fd, "", MOVE_MOUNT_T_EMPTY_PATH);
+	if (result == -EINVAL)
+		return 0; /* nothing is mounted there */
 	if (result)
-		return idmap_fail(
-			ret_error, IDMAP_BAD_SYSTEM, -result,
-			"no folder for the stage below /.idmap (%s); start from a writable initramfs",
-			idmap_errno_text(-result));
-	/* A shared parent would refuse the move of the root, and show our mounts elsewhere. */
-	result = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-	if (result)
-		return idmap_fail(ret_error, IDMAP_BAD_SYSTEM, -result,
-				  "/ cannot be made private (%s); run as root in the first mount"
-				  " namespace",
-				  idmap_errno_text(-result));
+		return result;
+	moved_fd = idmap_open_in_root(stage->seen_fd, path, O_PATH);
+	clone_fd = idmap_tree_clone(moved_fd, true);
+	sys_move_mount(clone_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
+	if (!stage->with_disk)
+		return 0;
+	idmap_close(&clone_fd);
+	clone_fd = idmap_tree_clone(moved_fd, true);
+	disk_fd = idmap_open_in_root(stage->disk_fd, path, O_PATH | O_DIRECTORY);
+	sys_move_mount(clone_fd, "", disk_fd, "",
+		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 	return 0;
+}
+
+static void carry_all(struct idmap_stage *stage)
+{
+	uint32_t i;
+
+	for (i = 0; stage->carry && stage->carry[i]; i++)
+		if (carry_one(stage, stage->carry[i]))
+			stage->left |= 1u << i;
 }
 
 /* Makes what is missing of the path, a component at a time, inside the view. */
@@ -151,25 +221,64 @@ static int make_target(const struct idmap_stage *stage, const struct idmap_row *
 	return result ? target_failed(row, -result, ret_error) : 0;
 }
 
-/* Attaches the tree at the row's target in the view. */
-static int place(const struct view *view, int tree_fd, const struct idmap_row *row,
+static bool is_root(const struct idmap_row *row)
+{
+	return !IS_ENABLED(CONFIG_ROWS) || !row->target[1];
+}
+
+/* Attaches the tree at the row's target below the root of a view. */
+static int place(int root_fd, int tree_fd, const struct idmap_row *row,
 		 struct idmap_error *ret_error)
 {
-	idmap_closed int target_fd = -1;
-	int result;
+	idmap_closed int target_fd = idmap_open_in_root(root_fd, row->target, O_PATH);
+	int result = target_fd;
 
-	if (!IS_ENABLED(CONFIG_ROWS) || !row->target[1]) {
-		result = sys_move_mount(tree_fd, "", AT_FDCWD, view->path, MOVE_MOUNT_F_EMPTY_PATH);
-		if (!result)
-			result = *view->root_fd =
-				sys_open(view->path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	} else {
-		result = target_fd = idmap_open_in_root(*view->root_fd, row->target, O_PATH);
-		if (result >= 0)
-			result = sys_move_mount(tree_fd, "", target_fd, "",
-						MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-	}
+	if (result >= 0)
+		result = sys_move_mount(tree_fd, "", target_fd, "",
+					MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 	return result < 0 ? target_failed(row, -result, ret_error) : 0;
+}
+
+/* The new root itself: its descriptor becomes the stage's. */
+static int place_root(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
+		      struct idmap_error *ret_error)
+{
+	int result = attach(seen_places, *tree_fd);
+
+	if (result)
+		return target_failed(row, -result, ret_error);
+	stage->seen_fd = *tree_fd;
+	*tree_fd = -1;
+	carry_all(stage);
+	return 0;
+}
+
+/* Puts the unmapped tree into the disk view, and gives a clone of it to be mapped. */
+static int place_disk(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
+		      struct idmap_error *ret_error)
+{
+	int clone_fd, result;
+
+	if (is_root(row)) {
+		result = attach_disk(stage, *tree_fd);
+		if (result)
+			return target_failed(row, -result, ret_error);
+	} else {
+		result = place(stage->disk_fd, *tree_fd, row, ret_error);
+		if (result)
+			return result;
+	}
+	clone_fd = idmap_tree_clone(*tree_fd, row->flags & IDMAP_RBIND);
+	if (clone_fd < 0)
+		return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -clone_fd,
+				      "the mount cannot be cloned (%s); report it",
+				      idmap_errno_text(-clone_fd));
+	if (is_root(row))
+		stage->disk_fd = *tree_fd;
+	else
+		idmap_close(tree_fd);
+	*tree_fd = clone_fd;
+	return 0;
 }
 
 /* A clone of the row's source, unmapped: from the disk view. */
@@ -188,61 +297,77 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row,
 	return fd;
 }
 
-int idmap_stage_add(struct idmap_stage *stage, const struct idmap_row *row,
-		    struct idmap_error *ret_error)
+/* The row's tree, detached and unmapped. */
+static int build(struct idmap_stage *stage, const struct idmap_row *row,
+		 struct idmap_error *ret_error)
 {
-	const struct view disk = {IDMAP_STAGE_DISK, &stage->disk_fd};
-	const struct view seen = {IDMAP_STAGE_SEEN, &stage->seen_fd};
-	bool bind = IS_ENABLED(CONFIG_BIND) && row->flags & (IDMAP_BIND | IDMAP_RBIND);
-	bool both = IS_ENABLED(CONFIG_BIND) && stage->with_disk;
-	idmap_closed int tree_fd = -1;
+	idmap_closed int booted_fd = -1;
+	int fd;
+
+	if (IS_ENABLED(CONFIG_BIND) && row->flags & (IDMAP_BIND | IDMAP_RBIND))
+		return clone_source(stage, row, ret_error);
+	/* In the disk view a mount has no attributes that a clone would have to lose again. */
+	if (!(row->flags & IDMAP_BOOTED))
+		return idmap_tree_mount(row, stage->with_disk ? 0 : row->attr, ret_error);
+	booted_fd = open_root();
+	fd = booted_fd < 0 ? booted_fd : idmap_tree_clone(booted_fd, false);
+	if (fd < 0)
+		idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -fd,
+			       "the root cannot be cloned (%s); boot with an initramfs",
+			       idmap_errno_text(-fd));
+	return fd;
+}
+
+int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
+{
+	const bool clone =
+		stage->with_disk || row->flags & (IDMAP_BIND | IDMAP_RBIND | IDMAP_BOOTED);
+	idmap_closed int tree_fd = build(stage, row, ret_error);
 	int result;
 
-	/* In the disk view a mount has no attributes that a clone would have to lose again. */
-	tree_fd = bind ? clone_source(stage, row, ret_error)
-		       : idmap_tree_mount(row, both ? 0 : row->attr, ret_error);
 	if (tree_fd < 0)
 		return tree_fd;
 	result = make_target(stage, row, ret_error);
+	if (!result && stage->with_disk)
+		result = place_disk(stage, &tree_fd, row, ret_error);
+	if (!result && (clone || row->map))
+		result = idmap_tree_map(tree_fd, row, ret_error);
 	if (result)
 		return result;
-	if (both) {
-		int clone_fd;
-
-		result = place(&disk, tree_fd, row, ret_error);
-		if (result)
-			return result;
-		clone_fd = idmap_tree_clone(tree_fd, row->flags & IDMAP_RBIND);
-		if (clone_fd < 0)
-			return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -clone_fd,
-					      "the mount cannot be cloned (%s); report it",
-					      idmap_errno_text(-clone_fd));
-		idmap_close(&tree_fd);
-		tree_fd = clone_fd;
-	}
-	if (both || row->map) {
-		result = idmap_tree_map(tree_fd, row, ret_error);
-		if (result)
-			return result;
-	}
 	idmap_userns_put(row->map);
-	return place(&seen, tree_fd, row, ret_error);
+	if (is_root(row))
+		return place_root(stage, &tree_fd, row, ret_error);
+	result = place(stage->seen_fd, tree_fd, row, ret_error);
+	if (!result && !stage->new_root) {
+		row->placed_before = stage->placed;
+		stage->placed = row;
+	}
+	return result;
 }
 
-static void drop(const char *path, int *root_fd)
+/* Unmounts what the descriptor leads to, with all that stands on it. */
+static void detach(int *fd)
 {
-	idmap_close(root_fd);
-	sys_umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	if (*fd >= 0 && !sys_fchdir(*fd))
+		sys_umount2(".", MNT_DETACH);
+	sys_chdir("/");
+	idmap_close(fd);
 }
 
 void idmap_stage_done(struct idmap_stage *stage)
 {
-	if (IS_ENABLED(CONFIG_BIND) && stage->with_disk)
-		drop(IDMAP_STAGE_DISK, &stage->disk_fd);
+	if (!stage->with_disk)
+		return;
+	detach(&stage->disk_fd);
+	sys_unlinkat(AT_FDCWD, stage->new_root ? *disk_places : *in_place_places, AT_REMOVEDIR);
 }
 
 void idmap_stage_drop(struct idmap_stage *stage)
 {
 	idmap_stage_done(stage);
-	drop(IDMAP_STAGE_SEEN, &stage->seen_fd);
+	if (stage->new_root)
+		detach(&stage->seen_fd);
+	for (; stage->placed; stage->placed = stage->placed->placed_before)
+		sys_umount2(stage->placed->target, MNT_DETACH);
+	idmap_close(&stage->seen_fd);
 }

@@ -448,6 +448,22 @@ static inline int sys_execve(const char *path, char **argv, char **envp)
 	return (int)SYS(SYS_execve, path, argv, envp);
 }
 
+static inline int sys_getpid(void)
+{
+	return (int)SYS(SYS_getpid, 0);
+}
+
+static inline void sys_sync(void)
+{
+	SYS(SYS_sync, 0);
+}
+
+/* reboot(2): the two magic numbers are linux/reboot.h's */
+static inline int sys_reboot(unsigned int command)
+{
+	return (int)SYS(SYS_reboot, 0xfee1dead, 672274793, command);
+}
+
 static inline void __attribute__((noreturn)) sys_exit(int code)
 {
 	for (;;)

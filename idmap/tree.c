@@ -171,7 +171,7 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 	struct attempt attempt = {0};
 	bool no_ext23 = false;
 	struct idmap_text text;
-	int fd, count = 0;
+	int fd = -ENODEV, denied = 0, count = 0;
 
 	if (IS_ENABLED(CONFIG_TYPE_AUTO) && !strcmp(list, "auto")) {
 		kernel_types(types, sizeof(types));
@@ -194,16 +194,17 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 		if (fd >= 0)
 			return fd;
 		count++;
+		if (fd == -EACCES || fd == -EROFS)
+			denied = fd; /* it is of this type, and the device is read-only */
 		idmap_text_add(&text, "%s%s: %s", count > 1 ? ", " : "", type,
 			       *attempt.words ? attempt.words : idmap_errno_text(-fd));
-		/* As the kernel goes on for a list in rootfstype= (init/do_mounts.c); ENODEV
-		 * besides. */
+		/* So does the kernel for a list in rootfstype=, ENODEV apart (init/do_mounts.c). */
 		if (fd != -EINVAL && fd != -EACCES && fd != -ENODEV)
 			break;
 	}
 	if (count > 1 && !*end)
 		return idmap_row_fail(
-			ret_error, row, IDMAP_NO_MOUNT, -fd,
+			ret_error, row, IDMAP_NO_MOUNT, denied ? -denied : -fd,
 			"no type mounts (%s); name the right TYPE and load its module", tried);
 	if (!count)
 		return idmap_row_fail(

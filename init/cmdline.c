@@ -86,6 +86,41 @@ static uint32_t seconds(const struct parameter *parameter)
 	return value;
 }
 
+static void read_onfail(struct boot *boot, struct idmap_table *table, const char *value)
+{
+	static const struct idmap_place place = {.name = "idmap.onfail=", .parameter = true};
+	static const char *const names[] = {
+		[ONFAIL_PANIC] = "panic",
+		[ONFAIL_REBOOT] = "reboot",
+		[ONFAIL_POWEROFF] = "poweroff",
+		[ONFAIL_SHELL] = "shell",
+	};
+	size_t i;
+
+	for (i = 0; value && i < sizeof(names) / sizeof(*names); i++) {
+		if (!strcmp(names[i], value)) {
+			boot->onfail = (enum onfail)i;
+			return;
+		}
+	}
+	idmap_table_error(table, &place, 0,
+			  "it is none of panic, reboot, poweroff, shell; write one of"
+			  " them");
+}
+
+/* A parameter that takes an absolute path. */
+static void read_path(struct idmap_table *table, const char *name, const char *value,
+		      const char **ret_path)
+{
+	const struct idmap_place place = {.name = name, .parameter = true};
+
+	if (value && *value == '/')
+		*ret_path = value;
+	else
+		idmap_table_error(table, &place, 0, "it needs an absolute path; write %s/PATH",
+				  name);
+}
+
 static void read_own(struct boot *boot, struct idmap_table *table,
 		     const struct parameter *parameter, const char *value)
 {
@@ -93,15 +128,16 @@ static void read_own(struct boot *boot, struct idmap_table *table,
 
 	if (cmdline_is(parameter, "idmap"))
 		idmap_table_word(table, value, ++boot->words);
-	else if (cmdline_is(parameter, "idmap.conf") && value && *value == '/')
-		boot->conf = value;
 	else if (cmdline_is(parameter, "idmap.conf"))
-		idmap_table_error(table, &place, 0,
-				  "idmap.conf= needs an absolute path; write idmap.conf=/PATH");
+		read_path(table, "idmap.conf=", value, &boot->conf);
+	else if (cmdline_is(parameter, "idmap.init"))
+		read_path(table, "idmap.init=", value, &boot->own_init);
+	else if (cmdline_is(parameter, "idmap.onfail"))
+		read_onfail(boot, table, value);
 	else
 		idmap_table_error(table, &place, 0,
-				  "'%.*s' is no parameter of idmap-init; write idmap= or"
-				  " idmap.conf=",
+				  "'%.*s' is no parameter of idmap-init; write idmap=, idmap.conf=,"
+				  " idmap.init= or idmap.onfail=",
 				  (int)parameter->name_length, parameter->name);
 }
 

@@ -8,86 +8,14 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "explain.h"
 #include "init.h"
 #include "sys.h"
 
-/* --- which init ------------------------------------------------------------------------------ */
-
-/* Whether root may run it: the same question as execve(2)'s, where modes and noexec decide. */
-static int check_init(int root_fd, const char *path)
-{
-	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_PATH);
-	struct stat st;
-	int result;
-
-	if (fd < 0)
-		return fd;
-	result = sys_fstatat(fd, "", &st, SYS_AT_EMPTY_PATH);
-	if (result)
-		return result;
-	if (!S_ISREG(st.st_mode))
-		return -EACCES;
-	/* faccessat2: 5.8; an older kernel leaves the question to the exec. */
-	result = sys_faccessat2(fd, "", X_OK, SYS_AT_EMPTY_PATH);
-	return result == -ENOSYS ? 0 : result;
-}
-
-int handoff_find_init(const struct boot *boot, int root_fd, const char **ret_init,
-		      struct idmap_error *ret_error)
-{
-	/* init/main.c, kernel_init() */
-	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
-	size_t i;
-	int result;
-
-	if (boot->init) {
-		result = check_init(root_fd, boot->init);
-		if (result)
-			return idmap_fail(
-				ret_error, IDMAP_NO_INIT, -result,
-				"cmdline: init=%s: the new root does not run it (%s); %s",
-				boot->init, idmap_errno_text(-result),
-				result == -EACCES
-					? "check its mode, noexec, and that the map covers its owner"
-					: "name a program of the new root");
-		*ret_init = boot->init;
-		return 0;
-	}
-	for (i = 0; i < sizeof(usual) / sizeof(*usual); i++) {
-		result = check_init(root_fd, usual[i]);
-		if (!result) {
-			*ret_init = usual[i];
-			return 0;
-		}
-		if (result != -ENOENT)
-			msg(MSG_ERROR, "%s of the new root is passed over (%s)", usual[i],
-			    idmap_errno_text(-result));
-	}
-	return idmap_fail(
-		ret_error, IDMAP_NO_INIT, ENOENT,
-		"the new root has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be run; name"
-		" it with init=, check that the map covers its owner");
-}
+const char *const handoff_carried[] = {"/dev", "/proc", "/sys", "/run", NULL};
 
 /* --- the switch ------------------------------------------------------------------------------ */
-
-static void move_into(int root_fd, const char *path)
-{
-	idmap_closed int target_fd = idmap_open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
-	int result = target_fd;
-
-	if (result >= 0)
-		result = sys_move_mount(AT_FDCWD, path, target_fd, "", MOVE_MOUNT_T_EMPTY_PATH);
-	if (!result || result == -EINVAL) /* EINVAL: nothing was mounted there */
-		return;
-	msg(MSG_WARNING, "the new root takes no %s (%s), going on without", path,
-	    idmap_errno_text(-result));
-	sys_umount2(path, MNT_DETACH);
-}
 
 /*
  * Deletes what the folder holds, never across a mount (openat2(2), RESOLVE_NO_XDEV, which sees
@@ -134,14 +62,20 @@ static int switch_failed(const char *step, int result, struct idmap_error *ret_e
 		step, idmap_errno_text(-result));
 }
 
-/* Before 7.0: the new root is moved over the initramfs, which is then deleted file by file. */
-static int move_over(struct idmap_error *ret_error)
+/*
+ * Before 7.0 the initramfs cannot be pivoted away from: the new root is moved over it and becomes
+ * ours by chroot, and what is below is deleted file by file.
+ */
+static int free_initramfs(struct idmap_error *ret_error)
 {
 	idmap_closed int old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	int result;
+	int result = old_fd;
+	size_t i;
 
-	if (old_fd < 0)
-		return switch_failed("open", old_fd, ret_error);
+	if (result < 0)
+		return switch_failed("open", result, ret_error);
+	for (i = 0; handoff_carried[i]; i++)
+		sys_umount2(handoff_carried[i], MNT_DETACH);
 	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	if (result)
 		return switch_failed("mount", result, ret_error);
@@ -154,24 +88,22 @@ static int move_over(struct idmap_error *ret_error)
 	return 0;
 }
 
-int handoff_switch(struct idmap_stage *stage, struct idmap_error *ret_error)
+int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
+		   struct idmap_error *ret_error)
 {
-	static const char *const moved[] = {"/dev", "/proc", "/sys", "/run"};
-	size_t i;
-	int result;
+	int result = sys_fchdir(stage->seen_fd);
 
-	for (i = 0; i < sizeof(moved) / sizeof(*moved); i++)
-		move_into(stage->seen_fd, moved[i]);
-	/* The descriptor leads to the root whatever is mounted where. */
-	result = sys_fchdir(stage->seen_fd);
 	idmap_close(&stage->seen_fd);
 	if (result)
 		return switch_failed("chdir", result, ret_error);
-	/* Since 7.0 the initramfs stands on a root of its own and can be pivoted away from. */
-	if (sys_pivot_root(".", "."))
-		return move_over(ret_error);
-	result = sys_umount2(".", MNT_DETACH);
-	return result ? switch_failed("umount", result, ret_error) : 0;
+	result = sys_pivot_root(".", ".");
+	if (result && !boot->root.booted)
+		return free_initramfs(ret_error);
+	if (!result)
+		result = sys_umount2(".", MNT_DETACH);
+	if (!result)
+		result = sys_chdir("/");
+	return result ? switch_failed("pivot_root", result, ret_error) : 0;
 }
 
 /* --- the exec -------------------------------------------------------------------------------- */

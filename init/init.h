@@ -11,12 +11,17 @@
 
 #include "idmap.h"
 
+/* What to do when nothing more can be done. */
+enum onfail { ONFAIL_PANIC, ONFAIL_REBOOT, ONFAIL_POWEROFF, ONFAIL_SHELL };
+
 /* What the kernel gave us and its command line says. Strings live as long as the process. */
 struct boot {
 	char **argv, **envp;
 	const char *cmdline;	/* as the kernel shows it, NUL-terminated */
 	struct idmap_root root; /* root= and its kin */
 	const char *init;	/* init=, or NULL */
+	const char *own_init;	/* idmap.init=, or NULL */
+	enum onfail onfail;	/* idmap.onfail= */
 	const char *conf;	/* idmap.conf=, or NULL */
 	uint32_t words;		/* how many idmap= there were */
 	uint32_t root_delay_s;	/* rootdelay= */
@@ -73,13 +78,22 @@ int device_listen(void);
 int device_wait(const struct boot *boot, const struct idmap_row *row,
 		struct idmap_error *ret_error);
 
+/* --- realinit.c --- */
+
+/*
+ * Which init to run: idmap.init=, else init=, else the kernel's list, looked up in the new root.
+ * Mode, format, interpreter and loader have been checked; what was passed over has been told.
+ */
+int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
+		  struct idmap_error *ret_error);
+
 /* --- handoff.c --- */
 
-/* Which init to run: boot->init or the kernel's list, looked up in the new root. */
-int handoff_find_init(const struct boot *boot, int root_fd, const char **ret_init,
-		      struct idmap_error *ret_error);
-/* Moves /dev, /proc, /sys and /run into the new root, frees the initramfs, makes the root /. */
-int handoff_switch(struct idmap_stage *stage, struct idmap_error *ret_error);
+/* The mounts that come along into a new root; NULL ends the list. */
+extern const char *const handoff_carried[];
+/* Makes the new root / and frees the initramfs. There is no way back from here. */
+int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
+		   struct idmap_error *ret_error);
 /* Becomes the real init. Returns only when that fails. */
 int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *ret_error);
 

@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/reboot.h>
+#include <sys/statfs.h>
 
 #include "config.h"
 #include "init.h"
@@ -16,13 +18,54 @@
 #define RUN_TABLE_DIR "/run/idmap"
 #define RUN_TABLE RUN_TABLE_DIR "/table"
 
-static void fail(const struct idmap_error *error) __attribute__((noreturn));
+/* How far the boot has come, for what a failure can still do. */
+static enum phase { PHASE_BUILD, PHASE_NO_WAY_BACK } phase;
 
-static void fail(const struct idmap_error *error)
+static void fail(const struct boot *boot, const struct idmap_error *error)
+	__attribute__((noreturn));
+
+static void fail(const struct boot *boot, const struct idmap_error *error)
 {
+	char shell[] = "/bin/sh", *shell_argv[] = {shell, NULL};
+
 	msg(MSG_ERROR, "%s", error->text);
+	switch (sys_getpid() == 1 ? boot->onfail : ONFAIL_PANIC) {
+	case ONFAIL_REBOOT:
+		sys_sync();
+		sys_reboot(RB_AUTOBOOT);
+		break;
+	case ONFAIL_POWEROFF:
+		sys_sync();
+		sys_reboot(RB_POWER_OFF);
+		break;
+	case ONFAIL_SHELL:
+		/* The initramfs' own only: a half-made root is nobody's. */
+		if (phase == PHASE_BUILD && !boot->root.booted)
+			sys_execve(shell, shell_argv, boot->envp);
+		break;
+	case ONFAIL_PANIC:
+		break;
+	}
 	/* The exit of PID 1 is the kernel's panic, so that its panic= decides what comes next. */
 	sys_exit((int)error->class);
+}
+
+/* An initramfs is a rootfs: ramfs, or tmpfs where there is no root= (init/do_mounts.c). */
+static bool on_initramfs(void)
+{
+	idmap_closed int fd = sys_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	struct statfs fs = {0};
+
+	sys_fstatfs(fd, &fs);
+	return fs.f_type == 0x858458f6 || fs.f_type == 0x01021994;
+}
+
+static enum onfail default_onfail(void)
+{
+	return IS_ENABLED(CONFIG_ONFAIL_REBOOT)	    ? ONFAIL_REBOOT
+	       : IS_ENABLED(CONFIG_ONFAIL_POWEROFF) ? ONFAIL_POWEROFF
+	       : IS_ENABLED(CONFIG_ONFAIL_SHELL)    ? ONFAIL_SHELL
+						    : ONFAIL_PANIC;
 }
 
 /* Every error of the table but the last, which the caller fails with. */
@@ -140,10 +183,17 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
 		return 0;
 	}
-	result = device_wait(boot, row, ret_error);
+	result = row->flags & IDMAP_BOOTED ? 0 : device_wait(boot, row, ret_error);
 	start_us = idmap_now_us();
 	if (!result)
 		result = idmap_stage_add(stage, row, ret_error);
+	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
+	if ((result == -EACCES || result == -EROFS) && ret_error->class == IDMAP_NO_MOUNT &&
+	    !(row->attr & IDMAP_RDONLY)) {
+		msg(MSG_WARNING, "%s is read-only, mounting it ro on %s", row->source, row->target);
+		row->attr |= IDMAP_RDONLY;
+		result = idmap_stage_add(stage, row, ret_error);
+	}
 	if (result && ret_error->class == IDMAP_NO_SOURCE && row->flags & IDMAP_NOFAIL) {
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
@@ -158,7 +208,7 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 static int build_root(const struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
 		      struct idmap_error *ret_error)
 {
-	int result = idmap_stage_open(stage, plan, ret_error);
+	int result = idmap_stage_open(stage, plan, handoff_carried, ret_error);
 	uint32_t i;
 
 	for (i = 0; !result && i < plan->rows; i++)
@@ -167,6 +217,10 @@ static int build_root(const struct boot *boot, struct idmap_plan *plan, struct i
 		idmap_stage_drop(stage);
 	else
 		idmap_stage_done(stage);
+	for (i = 0; !result && handoff_carried[i]; i++)
+		if (stage->left & 1u << i)
+			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
+			    handoff_carried[i]);
 	return result;
 }
 
@@ -223,24 +277,26 @@ int main(int argc, char **argv, char **envp)
 	const char *init;
 
 	(void)argc;
-	if (early_mounts(&error))
-		fail(&error);
-	if (read_table(&boot, arena, &plan, &error))
-		fail(&error);
+	boot.onfail = default_onfail();
+	boot.root.booted = !on_initramfs();
+	if (early_mounts(&error) || read_table(&boot, arena, &plan, &error))
+		fail(&boot, &error);
 	boot.uevent_fd = device_listen();
 	if (IS_ENABLED(CONFIG_MODULES))
 		modules_load(&boot, &arena[0]);
 	sys_nanosleep(&(struct timespec){.tv_sec = boot.root_delay_s});
 	boot.start_us = idmap_now_us();
 	if (build_root(&boot, &plan, &stage, &error))
-		fail(&error);
-	if (handoff_find_init(&boot, stage.seen_fd, &init, &error)) {
+		fail(&boot, &error);
+	if (realinit_find(&boot, stage.seen_fd, &init, &error)) {
 		idmap_stage_drop(&stage);
-		fail(&error);
+		fail(&boot, &error);
 	}
 	log_rows(&plan);
 	write_run_table(&plan);
-	if (handoff_switch(&stage, &error) || handoff_exec(&boot, init, &error))
-		fail(&error);
-	return 0;
+	phase = PHASE_NO_WAY_BACK;
+	if (plan.new_root && handoff_switch(&boot, &stage, &error))
+		fail(&boot, &error);
+	handoff_exec(&boot, init, &error);
+	fail(&boot, &error);
 }

@@ -18,8 +18,8 @@ PRE = "idmap-init: "
 CASES = {
     "no root at all": (
         "", None,
-        "cmdline: root=: nothing names a root; add root=DEVICE to the kernel command line, or a row"
-        " with the target /", 2),
+        "the root has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be run; name it with"
+        " init=, or another root with root= or a row for /", 7),
     "device that never comes": (
         "idmap=/dev/vdz,/,erofs,wait=1,100000:0:65536", None,
         "cmdline: idmap= #1: /dev/vdz on /: the device did not come within 1 s (disks here: vda);"
@@ -59,8 +59,8 @@ CASES = {
         " a bind's SOURCE is a path in the new root", 3),
     "init that is not there": (
         "root=/dev/vda rootfstype=erofs idmap=100000:0:65536 init=/no/such", None,
-        "cmdline: init=/no/such: the new root does not run it (not there); name a program of the new"
-        " root", 7),
+        "cmdline: init=/no/such: it cannot be run in the new root (not there); name a program of the"
+        " new root, links and all", 7),
     "conf that is not there": (
         "idmap.conf=/no/such", None,
         "/no/such cannot be read (not there); put it into the initramfs (mkinitramfs -c) or correct"
@@ -86,8 +86,8 @@ def test_unmapped_init(kernel, root_tree, image, initramfs, boot_fails):
     append = "root=/dev/vda rootfstype=erofs idmap=0:100000:65536 quiet"
     console = boot_fails(kernel, initramfs(kernel), append, [Disk(image(tree, "erofs"))])
     assert last_words(console) == (
-        PRE + "the new root has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be run; name"
-        " it with init=, check that the map covers its owner", "0x00000700")
+        PRE + "the root has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be run; name it"
+        " with init=, check that the map covers its owner", "0x00000700")
     assert PRE + "/sbin/init of the new root is passed over (permission denied)" in console
 
 

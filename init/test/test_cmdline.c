@@ -287,10 +287,10 @@ static const struct read_case read_cases[] = {
 	{.line = "idmap.conf=/etc/x", .boot = {.conf = "/etc/x"}},
 	{.line = "idmap.conf=/a idmap.conf=/b", .boot = {.conf = "/b"}},
 	{.line = "idmap.conf=x",
-	 .error = "cmdline: idmap.: idmap.conf= needs an absolute path; write idmap.conf=/PATH",
+	 .error = "cmdline: idmap.conf=: it needs an absolute path; write idmap.conf=/PATH",
 	 .errors = 1},
 	{.line = "idmap.conf",
-	 .error = "cmdline: idmap.: idmap.conf= needs an absolute path; write idmap.conf=/PATH",
+	 .error = "cmdline: idmap.conf=: it needs an absolute path; write idmap.conf=/PATH",
 	 .errors = 1},
 	{.line = "idmap=a,/,erofs", .boot = {.words = 1}, .source = "a"},
 	{.line = "idmap=a,/,erofs idmap=b,/b,erofs", .boot = {.words = 2}, .source = "a"},
@@ -315,8 +315,8 @@ static const struct read_case read_cases[] = {
 	 .errors = 1},
 	{.line = "idmapfoo=a,/,erofs idmap-x=1 xidmap=2 Idmap=off i-dmap=3 idmap_=4"},
 	{.line = "idmap.foo=1",
-	 .error = "cmdline: idmap.: 'idmap.foo' is no parameter of idmap-init; write idmap= or"
-		  " idmap.conf=",
+	 .error = "cmdline: idmap.: 'idmap.foo' is no parameter of idmap-init; write idmap=,"
+		  " idmap.conf=, idmap.init= or idmap.onfail=",
 	 .errors = 1},
 	{.line = "root=/dev/vda -- root=/dev/vdb idmap=off rw",
 	 .boot = {.root = {.source = "/dev/vda"}}},
