@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""Without a row for /: trees go into place in the root that is there. And a map for a root that the
+kernel booted itself.
+
+Debian's kernels have no driver built in, so a stage 0 that loads drivers, mounts the root and
+switches to it stands in for a kernel that boots root= by itself.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import images
+from guest import Disk
+from images import Dir, File, Link
+from test_failures import PRE
+from test_root import OWNERS, last_words, log_lines, owners
+from test_trees import options, second, seen  # noqa: F401 (second is a fixture)
+
+KERNELS = ["6.1", "7.x"]
+INIT = "/sbin/idmap-init"
+
+
+@pytest.fixture
+def plain_root(tmp_path, programs, root_tree, image):
+    """plain_root(kernel, conf): an initramfs that is stage 0, and a root with idmap-init in it."""
+
+    def make(kernel, conf=None, fs="erofs", change=lambda tree: None):
+        drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", fs])
+        tree = {"/": Dir(), **images.busybox(), **drivers, "/root": Dir()}
+        for folder in ("/dev", "/proc", "/sys"):
+            tree[folder] = Dir()
+        script = ["#!/bin/sh", "mount -t devtmpfs dev /dev"]
+        script += [f"/bin/insmod {path}" for path in order]
+        script += ["while ! [ -b /dev/vda ]; do :; done",
+                   f"mount -t {fs} -o ro /dev/vda /root", "mount --move /dev /root/dev",
+                   f'exec /bin/busybox switch_root /root {INIT} "$@" </root/dev/console >/root/dev/console 2>&1']
+        tree["/init"] = File("\n".join(script) + "\n", mode=0o755)
+        initrd = tmp_path / "stage0"
+        images.make_image(tree, "cpio", initrd)
+
+        root = root_tree()
+        root[INIT] = File(programs.init, 100000, 100000, 0o755)
+        if conf is not None:
+            root["/etc/idmap.conf"] = File(conf, 100000, 100000)
+        change(root)
+        return initrd, Disk(image(root, fs))
+
+    return make
+
+
+@pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+def test_rows_in_place(kernel, plain_root, second, boot):
+    conf = ("/images/app /mnt/deep/er bind idmap=100000:30:1\n"
+            "/dev/vdb /mnt erofs idmap=5000:20:10\n"
+            "/images/app /opt/app bind idmap=100000:40:1,101000:41:1\n"
+            "/images/app/run /etc/hostname bind\n"
+            "scratch /run/scratch/a tmpfs size=1m,X-mount.mkdir=0700\n")
+    initrd, root = plain_root(kernel, conf)
+    with boot(kernel, initrd, f"root=/dev/vda ro init={INIT} -- a b", [root, Disk(second())]) as guest:
+        assert guest.report()["argv"] == ["/sbin/init", "a", "b"]
+        assert guest.report()["pid"] == 1
+        assert seen(guest, "/owners/root") == (100000, 100000)
+        assert seen(guest, "/mnt") == (20, 20)
+        assert seen(guest, "/mnt/deep/er/run") == (30, 30)
+        assert seen(guest, "/opt/app/data") == (41, 41)
+        assert guest.ask("read /etc/hostname")["content"] == "#!/bin/sh\necho app\n"
+        assert options(guest, "/run/scratch/a")[0] == "tmpfs"
+        assert guest.ask("stat /run/scratch")["mode"] == 0o700
+        # Nothing of ours is left: no view of the stage, no folder.
+        assert not [m for m in guest.mounts() if ".idmap" in m.target]
+        assert guest.ask("stat /run/.idmap") == {"error": "ENOENT"}
+        assert len([m for m in guest.mounts() if m.target == "/"]) == 1
+
+
+@pytest.mark.parametrize("fs", ["erofs", "ext4"])
+@pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+def test_booted_root_mapped(kernel, fs, plain_root, boot):
+    """A map for /, no initramfs: the booted root is cloned, mapped and pivoted to."""
+    initrd, root = plain_root(kernel, fs=fs)
+    append = f"root=/dev/vda ro init={INIT} idmap=100000:0:65536"
+    with boot(kernel, initrd, append, [root]) as guest:
+        found = owners(guest)
+        assert {name: found[name] for name in OWNERS} == OWNERS
+        mount, = [m for m in guest.mounts() if m.target == "/"]
+        assert (mount.type, "idmapped" in mount.options) == (fs, True)
+        # The old root is gone, and the four have come along, each once.
+        targets = [m.target for m in guest.mounts()]
+        assert sorted(targets) == ["/", "/dev", "/proc", "/run", "/sys"]
+        assert guest.run("/bin/suid", uid=1000, gid=1000) == "1000 0 1000 0\n"
+        table = guest.ask("read /run/idmap/table")["content"].splitlines()[1]
+        assert table == "/dev/root / auto ro,idmap=100000:0:65536"
+
+
+@pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+def test_booted_root_mapped_with_rows(kernel, plain_root, second, boot):
+    conf = ("/dev/root / auto idmap=100000:0:65536\n"
+            "/dev/vdb /srv erofs idmap=5000:0:10\n"
+            "/images/app /opt/app bind idmap=100000:9:1\n")
+    initrd, root = plain_root(kernel, conf)
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, Disk(second())]) as guest:
+        assert seen(guest, "/owners/user") == (1000, 1000)
+        assert seen(guest, "/srv/file") == (7, 7)
+        assert seen(guest, "/opt/app/run") == (9, 9)
+        assert options(guest, "/opt/app")[1] >= {"ro", "nosuid", "nodev", "idmapped"}
+
+
+def test_real_init_by_name(kernel, plain_root, boot):
+    def change(tree):
+        tree["/bin/real"] = Link("/bin/probe", 100000, 100000)
+
+    initrd, root = plain_root(kernel, change=change)
+    append = f"root=/dev/vda init={INIT} idmap.init=/bin/real idmap=100000:0:65536 -- x"
+    with boot(kernel, initrd, append, [root]) as guest:
+        assert guest.report()["argv"] == ["/bin/real", "x"]
+
+
+def test_exec_loop(kernel, plain_root, boot_fails):
+    """idmap.init= that names us; and a usual init that is a link to us is passed over."""
+    def change(tree):
+        tree["/sbin/init"] = Link("idmap-init", 100000, 100000)
+        tree["/etc/init"] = Link("/sbin/idmap-init", 100000, 100000)
+        tree["/bin/init"] = Dir(100000, 100000)
+        del tree["/bin/sh"]
+
+    initrd, root = plain_root(kernel, change=change)
+    console = boot_fails(kernel, initrd, f"quiet root=/dev/vda init={INIT} idmap.init=/etc/init",
+                         [root])
+    assert last_words(console)[0] == (
+        PRE + "cmdline: idmap.init=/etc/init: that is idmap-init itself and would start for ever; name"
+        " the real init with idmap.init=")
+    console = boot_fails(kernel, initrd, f"quiet root=/dev/vda init={INIT}", [root])
+    assert PRE + "/sbin/init of the new root is passed over (idmap-init itself)" in console
+    assert PRE + "/etc/init of the new root is passed over (idmap-init itself)" in console
+    assert PRE + "/bin/init of the new root is passed over (a folder)" in console
+    assert last_words(console)[1] == "0x00000700"
+
+
+@pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+def test_exec_loop_from_initramfs(kernel, programs, root_tree, image, initramfs, boot_fails):
+    tree = root_tree()
+    tree["/sbin/again"] = File(programs.init, 100000, 100000, 0o755)
+    console = boot_fails(kernel, initramfs(kernel), "quiet root=/dev/vda rootfstype=erofs"
+                         " init=/sbin/again idmap=100000:0:65536", [Disk(image(tree, "erofs"))])
+    assert last_words(console) == (
+        PRE + "cmdline: init=/sbin/again: that is idmap-init itself and would start for ever; name the"
+        " real init with idmap.init=", "0x00000700")
+
+
+@pytest.fixture
+def whole_initramfs(programs, initramfs, tmp_path):
+    """whole_initramfs(kernel, conf): a system that is all in its initramfs, the probe its /sbin/init
+    and, for idmap.onfail=shell, its /bin/sh."""
+
+    def make(kernel, conf=None, init="/sbin/init"):
+        for folder in ("srv", "a/b", "c"):
+            (tmp_path / "tree" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree/file").write_text("of the initramfs\n")
+        return initramfs(kernel, conf, add=[(programs.probe, init), (programs.probe, "/bin/sh"),
+                                            (tmp_path / "tree", "/")])
+
+    return make
+
+
+@pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+def test_all_in_initramfs(kernel, whole_initramfs, second, boot):
+    conf = "/dev/vda /srv erofs idmap=5000:0:10\n/a /c bind\n/dev/vda /a/b erofs\n"
+    with boot(kernel, whole_initramfs(kernel, conf), "", [Disk(second())]) as guest:
+        assert guest.report()["argv"] == ["/sbin/init"]
+        assert seen(guest, "/srv/file") == (7, 7)
+        assert seen(guest, "/a/b/file") == (5007, 5007)
+        assert options(guest, "/c")[1] >= {"ro", "nosuid", "nodev"}
+        assert guest.ask("read /file")["content"] == "of the initramfs\n"
+        assert not [m for m in guest.mounts() if ".idmap" in m.target]
+
+
+FIVE = ("/dev/vda /srv erofs idmap=5000:0:10\n"
+        "/dev/vda /a erofs\n"
+        "/a /c bind\n"
+        "t /mnt tmpfs X-mount.mkdir\n"
+        "t /no/such tmpfs\n")
+
+
+@pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+def test_all_or_nothing_in_place(kernel, whole_initramfs, second, boot):
+    """A bad last row of five leaves none of the five; the shell that looks is the probe."""
+    initrd = whole_initramfs(kernel, FIVE)
+    with boot(kernel, initrd, "idmap.onfail=shell", [Disk(second())]) as guest:
+        assert guest.report()["argv"] == ["/bin/sh"]
+        assert sorted(m.target for m in guest.mounts() if m.target != "/") == [
+            "/dev", "/proc", "/run", "/sys"]
+        assert guest.ask("ls /srv")["entries"] == {}
+        assert log_lines(guest)[-1].startswith(PRE + "/etc/idmap.conf:5: t on /no/such: the target")
+
+
+@pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+def test_all_or_nothing_new_root(kernel, whole_initramfs, second, boot):
+    """The same for a new root: the stage is gone, the disk can be mounted again."""
+    initrd = whole_initramfs(kernel, "/dev/vda / erofs idmap=5000:0:10\n" +
+                             "t /deep tmpfs\n/deep/x /file bind\n")
+    with boot(kernel, initrd, "idmap.onfail=shell", [Disk(second())]) as guest:
+        assert guest.report()["argv"] == ["/bin/sh"]
+        assert sorted(m.target for m in guest.mounts() if m.target != "/") == [
+            "/dev", "/proc", "/run", "/sys"]
+        assert guest.ask("read /file")["content"] == "of the initramfs\n"
+        assert guest.ask("stat /run/idmap") == {"error": "ENOENT"}
