@@ -31,25 +31,26 @@ static int open_root(void)
 }
 
 /*
- * Where the views hang while the stage is up. A new root leaves the old one behind, so that any
- * folder of it will do: one made for the purpose, or on a read-only root one that is there. In
- * place nothing may be hidden, and /run can be written.
+ * Where the views hang while the stage is up; the last of a list is made if need be. A new root
+ * leaves the old one behind, so that any folder of it will do, and none has to be made where that
+ * would stay, in a root that the kernel booted. In place nothing may be hidden.
  *
  * Not on top of /: there the kernel would call us chroot'ed and give no user namespace for the
  * rows that follow (fs/namespace.c, current_chrooted()).
  */
-static const char *const seen_places[] = {"/.idmap", "/mnt", "/sbin", NULL};
-static const char *const disk_places[] = {"/.idmap.disk", "/tmp", "/etc", NULL};
+static const char *const seen_places[] = {"/mnt", "/sbin", "/.idmap", NULL};
+static const char *const disk_places[] = {"/tmp", "/etc", "/.idmap.disk", NULL};
 static const char *const in_place_places[] = {"/run/.idmap", NULL};
 
 static int attach(const char *const *places, int tree_fd)
 {
-	int result;
+	int result = -ENOENT;
 
-	sys_mkdirat(AT_FDCWD, *places, 0700);
-	do
+	for (; result && *places; places++) {
+		if (!places[1])
+			sys_mkdirat(AT_FDCWD, *places, 0700);
 		result = sys_move_mount(tree_fd, "", AT_FDCWD, *places, MOVE_MOUNT_F_EMPTY_PATH);
-	while (result && *++places);
+	}
 	return result;
 }
 
@@ -359,7 +360,8 @@ void idmap_stage_done(struct idmap_stage *stage)
 	if (!stage->with_disk)
 		return;
 	detach(&stage->disk_fd);
-	sys_unlinkat(AT_FDCWD, stage->new_root ? *disk_places : *in_place_places, AT_REMOVEDIR);
+	if (!stage->new_root)
+		sys_unlinkat(AT_FDCWD, *in_place_places, AT_REMOVEDIR);
 }
 
 void idmap_stage_drop(struct idmap_stage *stage)

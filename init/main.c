@@ -151,10 +151,8 @@ static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idm
 		result = read_conf(boot, &table, &arena[1], ret_error);
 	if (result)
 		return result;
-	if (table.off) {
-		/* Nobody's table: root= alone is left. */
+	if (table.off) /* root= alone is left */
 		idmap_table_init(&table, &arena[0]);
-	}
 	idmap_plan_make(&table, &boot->root, plan);
 	return tell_table_errors(&table, ret_error);
 }
@@ -198,6 +196,7 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
 		row->flags |= IDMAP_NOAUTO;
+		idmap_userns_put(row->map);
 		return 0;
 	}
 	row->took_us = (uint32_t)(idmap_now_us() - start_us);

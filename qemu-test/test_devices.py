@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Disks that come late, or never: how long idmap-init waits, and how soon it sees that they came.
+
+Times are those of the kernel log, so of the guest, which under TCG runs a little slower than the host.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from guest import Disk, Guest, GuestFailed
+from test_failures import PRE
+from test_root import last_words, owners
+
+MAP = "100000:0:65536"
+SLOT = ["-device", "pcie-root-port,id=hotplug-slot,chassis=1"]
+
+# idmap-init wakes once a second at the least; the disk is plugged so that this comes 0.7 s later.
+FOUND_MOST_US = 400_000
+
+
+def wait_for_line(guest: Guest, text: str) -> None:
+    """Until the text stands on the console."""
+    deadline = time.monotonic() + 60
+    while text not in guest.console():
+        if time.monotonic() > deadline:
+            raise GuestFailed(f"'{text}' did not come on the console: {guest.console()[-2000:]}")
+        time.sleep(0.02)
+
+
+def plug(guest: Guest, disk) -> None:
+    guest.qmp("blockdev-add", driver="raw", node_name="late", read_only=True,
+              file={"driver": "file", "filename": str(disk)})
+    guest.qmp("device_add", driver="virtio-blk-pci", drive="late", bus="hotplug-slot")
+
+
+def time_of(guest: Guest, pattern: str) -> int:
+    """When the one line of the log that matches came, in microseconds."""
+    found = [record["us"] for record in guest.kmsg() if re.search(pattern, record["text"])]
+    assert len(found) == 1, (pattern, found)
+    return found[0]
+
+
+DISK_READY = r"\[vda\] \d+ 512-byte logical blocks"
+ROW_BUILT = rf"^{PRE}/dev/vda / .* in \d+ us$"
+WAITING = f"{PRE}waiting for /dev/vda (disks here: none)"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_late_disk_is_found_at_once(kernel, root_tree, image, initramfs, boot):
+    """From the driver's line about the disk to the row's: the kernel's event, the open, the mount of
+    the root, and the hand-off's checks, but no sleep until the next look."""
+    disk = image(root_tree(), "erofs")
+    append = f"root=/dev/vda rootfstype=erofs idmap={MAP}"
+    with boot(kernel, initramfs(kernel), append, qemu_args=SLOT) as guest:
+        wait_for_line(guest, WAITING)  # said after one second
+        time.sleep(1)
+        plug(guest, disk)
+        assert owners(guest)["user"] == (1000, 1000)
+        assert 0 < time_of(guest, ROW_BUILT) - time_of(guest, DISK_READY) < FOUND_MOST_US
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_rootwait_waits_for_ever(kernel, root_tree, image, initramfs, boot):
+    """Longer than the 10 seconds that a row waits by itself."""
+    disk = image(root_tree(), "erofs")
+    append = f"root=/dev/vda rootfstype=erofs rootwait idmap={MAP}"
+    with boot(kernel, initramfs(kernel), append, qemu_args=SLOT) as guest:
+        wait_for_line(guest, WAITING)
+        time.sleep(12)
+        plug(guest, disk)
+        assert owners(guest)["user"] == (1000, 1000)
+        assert time_of(guest, re.escape(WAITING)) + 10_500_000 < time_of(guest, ROW_BUILT)
+
+
+def us(console: str, text: str) -> int:
+    """The time of the one line of the console that has the text, in microseconds."""
+    line, = [line for line in console.splitlines() if text in line]
+    seconds, micros = re.match(r"\[ *(\d+)\.(\d{6})\]", line).groups()
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+@pytest.mark.parametrize("append,place", [
+    (f"root=/dev/vdb rootfstype=erofs rootwait=1 idmap={MAP}", "idmap= #1"),
+    ("root=/dev/vdb rootfstype=erofs rootwait=1", "root="),
+    (f"idmap=/dev/vdb,/,erofs,wait=1,{MAP}", "idmap= #1"),
+], ids=["rootwait with a map", "rootwait", "wait"])
+def test_gives_up_after_one_second(append, place, kernel, root_tree, image, initramfs, boot_fails):
+    console = boot_fails(kernel, initramfs(kernel), append, [Disk(image(root_tree(), "erofs"))])
+    line = (f"{PRE}cmdline: {place}: /dev/vdb on /: the device did not come within 1 s (disks here:"
+            " vda); check its name, load its driver (mkinitramfs -m), or raise wait=")
+    assert last_words(console) == (line, "0x00000300")
+    # The drivers are loaded when the waiting begins; the last of them tells of the disk there is.
+    waited = us(console, line) - us(console, "[vda] ")
+    assert 1_000_000 <= waited < 2_000_000
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_rootdelay(kernel, root_tree, image, initramfs, boot):
+    """Sleeps first, although the disk is there, and no longer than that."""
+    times = {}
+    for delay in ("", "rootdelay=2"):
+        append = f"root=/dev/vda rootfstype=erofs {delay} idmap={MAP}"
+        with boot(kernel, initramfs(kernel), append, [Disk(image(root_tree(), "erofs"))]) as guest:
+            times[delay] = time_of(guest, ROW_BUILT) - time_of(guest, DISK_READY)
+    assert times[""] < 1_000_000
+    assert 2_000_000 <= times["rootdelay=2"] < 3_500_000
