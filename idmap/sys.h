@@ -280,9 +280,9 @@ static inline int sys_close(int fd)
 	return (int)SYS(SYS_close, fd);
 }
 
-static inline int sys_dup(int fd)
+static inline int sys_dup3(int fd, int target)
 {
-	return (int)SYS(SYS_dup, fd);
+	return (int)SYS(SYS_dup3, fd, target, 0);
 }
 
 static inline long sys_read(int fd, void *buffer, size_t size)

@@ -41,20 +41,21 @@ static int mount_early(const struct early_mount *m)
 	return result == -EBUSY ? 0 : result;
 }
 
-/* The kernel leaves 0 to 2 closed when the initramfs has no /dev/console. */
+/*
+ * The kernel leaves 0 to 2 closed when the initramfs has no /dev/console, and else opens the one in
+ * the initramfs: that would keep the whole of it in memory, and be a deleted file to the real init.
+ */
 static void open_console(void)
 {
-	int fd = sys_dup(STDERR_FILENO);
+	int target, fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
 
-	if (fd >= 0) {
-		sys_close(fd);
-		return;
-	}
-	fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
 	if (fd < 0)
 		fd = sys_open("/dev/null", O_RDWR, 0);
-	while (fd >= 0 && fd < STDERR_FILENO)
-		fd = sys_dup(fd);
+	for (target = 0; fd >= 0 && target <= STDERR_FILENO; target++)
+		if (target != fd)
+			sys_dup3(fd, target);
+	if (fd > STDERR_FILENO)
+		sys_close(fd);
 }
 
 int early_mounts(struct idmap_error *ret_error)

@@ -63,47 +63,48 @@ static int switch_failed(const char *step, int result, struct idmap_error *ret_e
 }
 
 /*
- * Before 7.0 the initramfs cannot be pivoted away from: the new root is moved over it and becomes
- * ours by chroot, and what is below is deleted file by file.
+ * Before 7.0 the initramfs cannot be pivoted away from: the new root, where we stand, is moved over
+ * it and becomes ours by chroot.
  */
-static int free_initramfs(struct idmap_error *ret_error)
+static int move_over(struct idmap_error *ret_error)
 {
-	idmap_closed int old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	int result = old_fd;
+	int result;
 	size_t i;
 
-	if (result < 0)
-		return switch_failed("open", result, ret_error);
 	for (i = 0; handoff_carried[i]; i++)
 		sys_umount2(handoff_carried[i], MNT_DETACH);
 	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	if (result)
 		return switch_failed("mount", result, ret_error);
 	result = sys_chroot(".");
-	if (!result)
-		result = sys_chdir("/");
-	if (result)
-		return switch_failed("chroot", result, ret_error);
-	delete_contents(old_fd);
-	return 0;
+	return result ? switch_failed("chroot", result, ret_error) : 0;
 }
 
 int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 		   struct idmap_error *ret_error)
 {
-	int result = sys_fchdir(stage->seen_fd);
+	idmap_closed int old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	int result = old_fd < 0 ? old_fd : sys_fchdir(stage->seen_fd);
+	bool pivoted;
 
 	idmap_close(&stage->seen_fd);
 	if (result)
 		return switch_failed("chdir", result, ret_error);
 	result = sys_pivot_root(".", ".");
-	if (result && !boot->root.booted)
-		return free_initramfs(ret_error);
-	if (!result)
+	pivoted = !result;
+	if (!pivoted)
+		result = boot->root.booted ? switch_failed("pivot_root", result, ret_error)
+					   : move_over(ret_error);
+	if (result)
+		return result;
+	/* After a pivot too: on 7.2 unmounting the initramfs alone gives no memory back. */
+	if (!boot->root.booted)
+		delete_contents(old_fd);
+	if (pivoted)
 		result = sys_umount2(".", MNT_DETACH);
 	if (!result)
 		result = sys_chdir("/");
-	return result ? switch_failed("pivot_root", result, ret_error) : 0;
+	return result ? switch_failed("umount", result, ret_error) : 0;
 }
 
 /* --- the exec -------------------------------------------------------------------------------- */
