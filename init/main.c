@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/reboot.h>
-#include <sys/statfs.h>
 
 #include "config.h"
 #include "init.h"
@@ -50,14 +49,21 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	sys_exit((int)error->class);
 }
 
-/* An initramfs is a rootfs: ramfs, or tmpfs where there is no root= (init/do_mounts.c). */
+/*
+ * Only the initramfs shows as rootfs in mountinfo. Its filesystem, ramfs or tmpfs, would not tell:
+ * a root of somebody's making may be one too, and that is not ours to delete.
+ */
 static bool on_initramfs(void)
 {
-	idmap_closed int fd = sys_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	struct statfs fs = {0};
+	static const char type[] = " - rootfs ";
+	idmap_closed int fd = sys_open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC, 0);
+	char lines[1024], *p;
+	long n = fd < 0 ? 0 : sys_read(fd, lines, sizeof(lines));
 
-	sys_fstatfs(fd, &fs);
-	return fs.f_type == 0x858458f6 || fs.f_type == 0x01021994;
+	for (p = lines; p + sizeof(type) <= lines + n; p++)
+		if (!memcmp(p, type, sizeof(type) - 1))
+			return true;
+	return false;
 }
 
 static enum onfail default_onfail(void)
@@ -277,8 +283,10 @@ int main(int argc, char **argv, char **envp)
 
 	(void)argc;
 	boot.onfail = default_onfail();
+	if (early_mounts(&error))
+		fail(&boot, &error);
 	boot.root.booted = !on_initramfs();
-	if (early_mounts(&error) || read_table(&boot, arena, &plan, &error))
+	if (read_table(&boot, arena, &plan, &error))
 		fail(&boot, &error);
 	boot.uevent_fd = device_listen();
 	if (IS_ENABLED(CONFIG_MODULES))

@@ -126,7 +126,8 @@ static inline void check_plan(const struct idmap_table *table, const struct idma
 	uint32_t i, j, maps = 0;
 
 	CHECK(!table->error_count && !table->errors, "a plan in spite of an error");
-	CHECK(plan->rows && !strcmp(plan->row[0]->target, "/"), "the root is not first");
+	CHECK(plan->new_root == (plan->rows && !strcmp(plan->row[0]->target, "/")),
+	      "a row for / that is not first, or none");
 	for (map = table->maps; map; map = map->next) {
 		check_extents(map, IDMAP_UID);
 		check_extents(map, IDMAP_GID);
@@ -179,10 +180,10 @@ static inline void check_memory(const struct idmap_table *table)
 }
 
 /* The printed plan, read as a file, gives the same plan; so does each of its rows alone. */
-static inline void check_round_trip(const char *text)
+static inline void check_round_trip(const char *text, bool booted)
 {
 	size_t size = strlen(text), arena_size = idmap_arena_size(size);
-	struct idmap_root none = {0};
+	struct idmap_root root = {.booted = booted};
 	struct idmap_arena arena;
 	struct idmap_table table;
 	struct idmap_plan plan;
@@ -190,7 +191,7 @@ static inline void check_round_trip(const char *text)
 
 	idmap_table_init(&table, &arena);
 	idmap_table_file(&table, "again", text, size);
-	if (idmap_plan_make(&table, &none, &plan))
+	if (idmap_plan_make(&table, &root, &plan))
 		CHECK(false, "%s\nis refused: %s", text,
 		      table.errors ? table.errors->text : "without a word");
 	check_plan(&table, &plan);

@@ -7,7 +7,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { WITH_ROOT = 1, WITH_TYPE = 2, WITH_FLAGS = 4, WITH_RW = 8, WITH_BARE = 16 };
+enum {
+	WITH_ROOT = 1,
+	WITH_TYPE = 2,
+	WITH_FLAGS = 4,
+	WITH_RW = 8,
+	WITH_BARE = 16,
+	WITH_BOOTED = 32
+};
 
 /* The next line of a NUL-terminated text, made a string of its own exact size; NULL: no more. */
 static char *next_line(const char **text)
@@ -43,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (*data & WITH_FLAGS)
 		root.flags = flags = next_line(&rest);
 	root.writable = *data & WITH_RW;
+	root.booted = *data & WITH_BOOTED;
 	memory = check_arena(&arena, idmap_arena_size(size));
 	idmap_table_init(&table, &arena);
 	if (*data & WITH_BARE)
@@ -56,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		text = check_plan_text(&plan);
 		/* What is for the filesystem only, as in rootflags=nofail, cannot be printed. */
 		if (!flags)
-			check_round_trip(text);
+			check_round_trip(text, root.booted);
 		free(text);
 	} else {
 		CHECK(table.error_count, "refused without a word");
