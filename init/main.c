@@ -66,12 +66,13 @@ static bool on_initramfs(void)
 	return false;
 }
 
+/* Kconfig's choice: exactly one of them is set. */
 static enum onfail default_onfail(void)
 {
-	return IS_ENABLED(CONFIG_ONFAIL_REBOOT)	    ? ONFAIL_REBOOT
-	       : IS_ENABLED(CONFIG_ONFAIL_POWEROFF) ? ONFAIL_POWEROFF
-	       : IS_ENABLED(CONFIG_ONFAIL_SHELL)    ? ONFAIL_SHELL
-						    : ONFAIL_PANIC;
+	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
+			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
+			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
+			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
 }
 
 /* Every error of the table but the last, which the caller fails with. */
