@@ -97,8 +97,8 @@ const char *idmap_errno_text(int error)
 {
 	/* Of the C library's words those that mounts can bring; all of them cost two kilobytes. */
 	static const struct {
-		int error;
-		const char *text;
+		unsigned char error;
+		char text[29];
 	} words[] = {
 		{EPERM, "operation not permitted"},
 		{ENOENT, "not there"},

@@ -161,7 +161,8 @@ bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t 
 
 /* --- table.c: text -> rows, with positions -------------------------------------------------- */
 
-/* Attributes of a mount, with the kernel's numbers (MOUNT_ATTR_* in linux/mount.h). */
+/* Attributes of a mount; but for the last with the kernel's numbers (MOUNT_ATTR_*, linux/mount.h).
+ */
 enum idmap_attr {
 	IDMAP_RDONLY = 0x1,
 	IDMAP_NOSUID = 0x2,
@@ -171,8 +172,7 @@ enum idmap_attr {
 	IDMAP_STRICTATIME = 0x20,
 	IDMAP_ATIME_MASK = 0x70,
 	IDMAP_NODIRATIME = 0x80,
-	IDMAP_NOSYMFOLLOW = 0x200000,
-	IDMAP_ATTR_MASK = 0x2000ff,
+	IDMAP_NOSYMFOLLOW = 0x100,
 };
 
 enum idmap_row_flag {

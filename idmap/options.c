@@ -175,10 +175,13 @@ static void read_extents(struct reader *r, const struct idmap_piece *piece, cons
 
 /* --- options --------------------------------------------------------------------------------- */
 
-/* Words without a value. `mask` of the attributes becomes `value`; `flag` is set. */
+/*
+ * Words without a value. `mask` of the attributes becomes `value`; `flag` is set. Names lie in the
+ * table itself: pointers to them would make it half as large again.
+ */
 static const struct word {
-	const char *name;
-	uint32_t mask, value, flag;
+	char name[14];
+	uint16_t mask, value, flag;
 } words[] = {
 	{"ro", IDMAP_RDONLY, IDMAP_RDONLY, 0},
 	{"rw", IDMAP_RDONLY, 0, 0},

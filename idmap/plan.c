@@ -31,7 +31,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		row->wait_s = root->wait_s;
 	if (clones(row) || strcmp(row->source, "/dev/root"))
 		return;
-	if (root->booted && is_root(row)) {
+	if (IS_ENABLED(CONFIG_IN_PLACE) && root->booted && is_root(row)) {
 		row->flags |= IDMAP_BOOTED;
 		if (root->writable && !(row->attr_said & IDMAP_RDONLY))
 			row->attr_said |= IDMAP_RDONLY;
@@ -347,6 +347,11 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 	for (row = table->first; row; row = row->next)
 		if (row->target && is_root(row) && !(row->flags & IDMAP_NOAUTO))
 			return;
+	if (!IS_ENABLED(CONFIG_IN_PLACE) && !root->source)
+		idmap_table_error(
+			table, &place, 0,
+			"nothing names a root; add root=DEVICE to the kernel command line,"
+			" or a row with the target /");
 	if (table->unread || root->booted || !root->source || !*root->source)
 		return;
 	row = idmap_table_add(table, &place);

@@ -42,6 +42,11 @@ static const char *const seen_places[] = {"/mnt", "/sbin", "/.idmap", NULL};
 static const char *const disk_places[] = {"/tmp", "/etc", "/.idmap.disk", NULL};
 static const char *const in_place_places[] = {"/run/.idmap", NULL};
 
+static bool is_new(const struct idmap_stage *stage)
+{
+	return !IS_ENABLED(CONFIG_IN_PLACE) || stage->new_root;
+}
+
 static int attach(const char *const *places, int tree_fd)
 {
 	int result = -ENOENT;
@@ -56,7 +61,7 @@ static int attach(const char *const *places, int tree_fd)
 
 static int attach_disk(const struct idmap_stage *stage, int tree_fd)
 {
-	return attach(stage->new_root ? disk_places : in_place_places, tree_fd);
+	return attach(is_new(stage) ? disk_places : in_place_places, tree_fd);
 }
 
 /* In place the disk view is a clone of all that stands. */
@@ -79,9 +84,9 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	int result;
 
 	*stage = (struct idmap_stage){.seen_fd = -1, .disk_fd = -1, .carry = carry};
-	stage->new_root = plan->new_root;
+	stage->new_root = !IS_ENABLED(CONFIG_IN_PLACE) || plan->new_root;
 	stage->with_disk = IS_ENABLED(CONFIG_BIND) && plan->disk_view;
-	if (stage->new_root) {
+	if (is_new(stage)) {
 		/* A shared parent would show our mounts elsewhere. */
 		result = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	} else {
@@ -308,7 +313,7 @@ static int build(struct idmap_stage *stage, const struct idmap_row *row,
 	if (IS_ENABLED(CONFIG_BIND) && row->flags & (IDMAP_BIND | IDMAP_RBIND))
 		return clone_source(stage, row, ret_error);
 	/* In the disk view a mount has no attributes that a clone would have to lose again. */
-	if (!(row->flags & IDMAP_BOOTED))
+	if (!IS_ENABLED(CONFIG_IN_PLACE) || !(row->flags & IDMAP_BOOTED))
 		return idmap_tree_mount(row, stage->with_disk ? 0 : row->attr, ret_error);
 	booted_fd = open_root();
 	fd = booted_fd < 0 ? booted_fd : idmap_tree_clone(booted_fd, false);
@@ -339,7 +344,7 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	if (is_root(row))
 		return place_root(stage, &tree_fd, row, ret_error);
 	result = place(stage->seen_fd, tree_fd, row, ret_error);
-	if (!result && !stage->new_root) {
+	if (!result && !is_new(stage)) {
 		row->placed_before = stage->placed;
 		stage->placed = row;
 	}
@@ -360,16 +365,16 @@ void idmap_stage_done(struct idmap_stage *stage)
 	if (!stage->with_disk)
 		return;
 	detach(&stage->disk_fd);
-	if (!stage->new_root)
+	if (!is_new(stage))
 		sys_unlinkat(AT_FDCWD, *in_place_places, AT_REMOVEDIR);
 }
 
 void idmap_stage_drop(struct idmap_stage *stage)
 {
 	idmap_stage_done(stage);
-	if (stage->new_root)
+	if (is_new(stage))
 		detach(&stage->seen_fd);
-	for (; stage->placed; stage->placed = stage->placed->placed_before)
+	for (; !is_new(stage) && stage->placed; stage->placed = stage->placed->placed_before)
 		sys_umount2(stage->placed->target, MNT_DETACH);
 	idmap_close(&stage->seen_fd);
 }

@@ -252,6 +252,7 @@ enum { FSCONFIG_SET_FLAG = 0, FSCONFIG_SET_STRING = 1, FSCONFIG_CMD_CREATE = 6 }
 
 /* mount_setattr(2): linux/mount.h, 5.12 */
 #define MOUNT_ATTR_IDMAP 0x100000u
+#define MOUNT_ATTR_NOSYMFOLLOW 0x200000u /* 5.14 */
 struct sys_mount_attr {
 	uint64_t attr_set, attr_clr, propagation, userns_fd;
 };

@@ -82,6 +82,14 @@ static int configure(int fs_fd, const struct idmap_row *row, struct attempt *att
 	return sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL);
 }
 
+/* The numbers of linux/mount.h: ours, and one that would not fit a small table. */
+static uint32_t kernel_attr(uint32_t attr)
+{
+	return attr & IDMAP_NOSYMFOLLOW
+		       ? (attr & ~(uint32_t)IDMAP_NOSYMFOLLOW) | MOUNT_ATTR_NOSYMFOLLOW
+		       : attr;
+}
+
 /* A detached mount of the row's source as `type`, or -errno with the attempt's story. */
 static int try_type(const struct idmap_row *row, const char *type, uint32_t attr,
 		    struct attempt *attempt)
@@ -95,7 +103,7 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 		return attempt->error = fs_fd;
 	result = configure(fs_fd, row, attempt);
 	if (!result)
-		result = sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, attr);
+		result = sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, kernel_attr(attr));
 	if (result >= 0)
 		return result;
 	idmap_text_init(&words, attempt->words, sizeof(attempt->words));
@@ -258,10 +266,11 @@ static const struct support {
 
 static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_fd)
 {
+	/* NOSYMFOLLOW is of 5.14, so it is set where it is said and never cleared. */
 	const uint32_t clearable =
-		IDMAP_ATTR_MASK & ~(uint32_t)IDMAP_NOSYMFOLLOW; /* 5.14 and later */
+		IDMAP_RDONLY | IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC | IDMAP_NODIRATIME;
 	struct sys_mount_attr attr = {
-		.attr_set = row->attr,
+		.attr_set = kernel_attr(row->attr),
 		.attr_clr = (clearable & ~row->attr) | IDMAP_ATIME_MASK,
 	};
 

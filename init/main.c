@@ -287,6 +287,12 @@ int main(int argc, char **argv, char **envp)
 	if (early_mounts(&error))
 		fail(&boot, &error);
 	boot.root.booted = !on_initramfs();
+	if (!IS_ENABLED(CONFIG_IN_PLACE) && boot.root.booted) {
+		idmap_fail(&error, IDMAP_BAD_SYSTEM, EINVAL,
+			   "this idmap-init works in an initramfs only; start it as /init there, or"
+			   " build it with CONFIG_IN_PLACE");
+		fail(&boot, &error);
+	}
 	if (read_table(&boot, arena, &plan, &error))
 		fail(&boot, &error);
 	boot.uevent_fd = device_listen();
@@ -303,7 +309,8 @@ int main(int argc, char **argv, char **envp)
 	log_rows(&plan);
 	write_run_table(&plan);
 	phase = PHASE_NO_WAY_BACK;
-	if (plan.new_root && handoff_switch(&boot, &stage, &error))
+	if ((!IS_ENABLED(CONFIG_IN_PLACE) || plan.new_root) &&
+	    handoff_switch(&boot, &stage, &error))
 		fail(&boot, &error);
 	handoff_exec(&boot, init, &error);
 	fail(&boot, &error);

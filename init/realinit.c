@@ -89,7 +89,7 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	long size;
 	int result = fd < 0 ? fd : check_mode(fd);
 
-	if (result)
+	if (result || !IS_ENABLED(CONFIG_INIT_CHECK))
 		return result;
 	if (depth == DEPTH_MOST)
 		return -ELOOP;
