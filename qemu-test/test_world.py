@@ -104,7 +104,9 @@ def world(guest):
         name: link == guest.ask(f"stat /proc/2/ns/{name}").get("link")
         for name, link in report["namespaces"].items()}
     report["stat"] = dict(zip(STAT, report["stat"].split(" "), strict=True))
-    report["environ"] = [word for word in report["environ"] if not word.startswith("idmap=")]
+    # The kernel passes idmap= on to the control; the subject must not have it.
+    if report["argv"][0] == "/init":
+        report["environ"] = [word for word in report["environ"] if not word.startswith("idmap=")]
     report["propagation"] = sorted({tag for mount in parse_mountinfo(report["mountinfo"])
                                     for tag in mount.tags})
     report["files"] = {path: guest.ask(f"read {path}") for path in FILES}
