@@ -240,7 +240,7 @@ class Guest:
         """Ends the guest, so that its console is whole, and makes the exception to raise."""
         self._kill()
         qemu = (self._folder / "qemu.log").read_text(errors="replace").strip()
-        lines = self.console().splitlines()[-40:]
+        lines = self.console().splitlines()[-80:]  # a panic alone takes some 45
         return GuestFailed("\n".join(
             [f"{cause} (console: {self.console_log})"] + ([f"QEMU: {qemu}"] if qemu else []) +
             ["  | " + line for line in lines or ["(the console is empty)"]]))
