@@ -24,6 +24,13 @@ static bool clones(const struct idmap_row *row)
 
 /* --- what a row means ------------------------------------------------------------------------ */
 
+/* The kernel's ro and rw, where neither the row nor rootflags= has said one. */
+static void apply_writable(struct idmap_row *row, const struct idmap_root *root)
+{
+	if (root->writable && !(row->attr_said & IDMAP_RDONLY))
+		row->attr_said |= IDMAP_RDONLY;
+}
+
 static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		       const struct idmap_root *root)
 {
@@ -33,8 +40,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	if (IS_ENABLED(CONFIG_IN_PLACE) && root->booted && is_root(row)) {
 		row->flags |= IDMAP_BOOTED;
-		if (root->writable && !(row->attr_said & IDMAP_RDONLY))
-			row->attr_said |= IDMAP_RDONLY;
+		apply_writable(row, root);
 		return;
 	}
 	if (!root->source || !*root->source) {
@@ -54,8 +60,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		idmap_table_rootfstype(table, row, root->type);
 	if (root->flags)
 		idmap_table_rootflags(table, row, root->flags);
-	if (root->writable && !(row->attr_said & IDMAP_RDONLY))
-		row->attr_said |= IDMAP_RDONLY;
+	apply_writable(row, root);
 }
 
 static void apply_defaults(struct idmap_row *row)
@@ -233,13 +238,13 @@ static bool dependency(const struct order *order, uint32_t i, uint32_t step, uin
 	return true;
 }
 
-static bool walk(struct order *order, uint32_t from, struct idmap_plan *plan)
+static void walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 {
 	const uint32_t done = UINT32_MAX;
 	uint32_t depth = 0, next;
 
 	if (order->step[from] == done)
-		return true;
+		return;
 	order->stack[depth++] = from;
 	while (depth) {
 		uint32_t i = order->stack[depth - 1];
@@ -261,7 +266,6 @@ static bool walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 				order->row[next]->target);
 		}
 	}
-	return true;
 }
 
 static void check_same_target(struct order *order, uint32_t i)
@@ -328,8 +332,7 @@ static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 		order.parent[i] = i ? holder(&order, order.row[i]->target, i) : NO_ROW;
 	}
 	for (i = 0; i < order.count; i++)
-		if (!walk(&order, i, plan))
-			break;
+		walk(&order, i, plan);
 	return 0;
 }
 
