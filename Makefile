@@ -186,7 +186,8 @@ $(O)/test/print_plan: idmap/test/print_plan.c $(pure-sources) $(headers) \
 check-unit: $(unit-tests:%=$(O)/test/%)
 	$(Q)failed=; for t in $^; do $$t || failed=1; done; test -z "$$failed"
 
-# A fixed seed and a bounded number of runs: the same inputs each time, in seconds.
+# A fixed seed and a bounded number of runs. Inputs still differ a little between machines, since
+# libFuzzer goes by what its build covers.
 check-fuzz: $(fuzzers:%=$(O)/test/%)
 	$(Q)for t in $^; do \
 		dict=$${t#$(O)/test/}.dict; \

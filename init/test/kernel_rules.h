@@ -105,7 +105,7 @@ static inline bool rules_same_name(const char *a, const char *b, size_t length)
 /*
  * Whether `options`, cut by the same rules as the kernel cuts the options of a module, say what
  * `line` says of the module: the same names and values in the same order. Names that no option can
- * have are left out: an empty one, `--`, and one with a quote.
+ * have are left out: an empty one, one with a quote, and a bare `--`, which would end the rest.
  */
 static inline bool rules_same_options(const char *line, const char *module, const char *options)
 {
@@ -116,7 +116,8 @@ static inline bool rules_same_options(const char *line, const char *module, cons
 	while (rules_next(&line, &word)) {
 		bool ours = rules_same_name(word.name, module, length) &&
 			    word.name[length] == '.' && word.name[length + 1] &&
-			    strcmp(word.name + length, ".--") && !strchr(word.name, '"');
+			    (word.value || strcmp(word.name + length, ".--")) &&
+			    !strchr(word.name, '"');
 
 		if (ours && !rules_next(&options, &option)) {
 			ours = same = false;

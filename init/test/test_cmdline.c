@@ -421,6 +421,8 @@ static void test_module_options(void **state)
 		{"loop.a=x\"", "loop", true},
 		{"loop. loop.=1", "loop", false},
 		{"loop.-- loop.a=1", "loop", true},
+		{"loop.-- ", "loop", false},
+		{"loop.--=- loop.a=1", "loop", true},
 	};
 	size_t i, bad = 0;
 
