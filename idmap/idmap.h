@@ -195,6 +195,7 @@ struct idmap_row {
 	struct idmap_place place;
 	uint32_t target_column, source_column, type_column, nofail_column;
 	const char *source;
+	const char *device; /* what is mounted: the source, or the device found for its name */
 	const char *target; /* absolute, without // . or a final / */
 	const char *type;   /* a name or a list `erofs:squashfs` */
 	const char *data;   /* for the filesystem: strings one after the other, an empty one last */

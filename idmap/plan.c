@@ -379,6 +379,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		if (!row->target || !row->type || !row->source || row->flags & IDMAP_NOAUTO)
 			continue;
 		apply_root(table, row, root);
+		row->device = row->source;
 		apply_defaults(row);
 		check_row(table, row);
 	}

@@ -46,7 +46,7 @@ static int configure(int fs_fd, const struct idmap_row *row, struct attempt *att
 	uint32_t id, kind;
 	int result;
 
-	result = sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", row->source);
+	result = sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", row->device);
 	/*
 	 * The superblock's own ro: as an attribute of the mount alone it would let ext4 replay its
 	 * journal onto the disk.

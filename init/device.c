@@ -90,9 +90,9 @@ int device_wait(const struct boot *boot, const struct idmap_row *row, struct idm
 	bool told = false;
 	char disks[256];
 
-	if (row->flags & (IDMAP_BIND | IDMAP_RBIND) || strncmp(row->source, "/dev/", 5))
+	if (row->flags & (IDMAP_BIND | IDMAP_RBIND) || strncmp(row->device, "/dev/", 5))
 		return 0;
-	while (look(row->source)) {
+	while (look(row->device)) {
 		uint64_t now_us = idmap_now_us();
 
 		idmap_text_init(&text, disks, sizeof(disks));
