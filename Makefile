@@ -96,6 +96,8 @@ override LDFLAGS := $(ldflags) $(LDFLAGS)
 
 pure := text error map scan options table plan
 lib-y := $(pure) file userns tree stage
+lib-$(if $(CONFIG_LAYERS)$(CONFIG_SUBDIR),y) += layers
+lib-$(CONFIG_IMAGES) += image
 init-y := main msg early cmdline device realinit handoff
 init-$(CONFIG_MODULES) += modules
 init-$(if $(CONFIG_HARDENING),n,y) += start

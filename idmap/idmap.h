@@ -185,8 +185,15 @@ enum idmap_row_flag {
 	IDMAP_RBIND = 1 << 6,
 	IDMAP_WAIT = 1 << 7,   /* wait= was said */
 	IDMAP_BOOTED = 1 << 8, /* the root that the kernel booted, cloned instead of mounted */
+	IDMAP_OVERLAY = 1 << 9,
+	IDMAP_IMAGE = 1 << 10, /* a file of the new root holds the filesystem */
+
+	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
+	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
 };
 
+/* So many layers the kernel merges below a top (OVL_MAX_STACK in fs/overlayfs/params.h). */
+#define IDMAP_LAYERS_MAX 500
 #define IDMAP_WAIT_S 10
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
@@ -198,9 +205,12 @@ struct idmap_row {
 	const char *device; /* what is mounted: the source, or the device found for its name */
 	const char *target; /* absolute, without // . or a final / */
 	const char *type;   /* a name or a list `erofs:squashfs` */
+	const char *inside; /* NULL, or the path in the new root that is cloned, or the image */
 	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
 	const char *subdir; /* NULL or X-mount.subdir= */
 	struct idmap_map *map;
+	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
+	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
 	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
 	uint32_t attr_said; /* which of them the row speaks of */
 	uint32_t flags;	    /* enum idmap_row_flag */
@@ -208,6 +218,7 @@ struct idmap_row {
 	uint32_t mkdir_mode;
 	uint32_t took_us;		 /* to build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */
+	uint32_t slot;			 /* the same: which folder holds the layer */
 };
 
 struct idmap_table {
@@ -265,6 +276,7 @@ struct idmap_plan {
 	uint32_t rows;
 	uint32_t maps;
 	bool new_root;	/* there is a row for / */
+	bool booted;	/* we are not in an initramfs, but in a root that must be left as it is */
 	bool disk_view; /* a row clones from another: the stage must keep the unmapped trees */
 };
 
@@ -335,7 +347,10 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
  */
 struct idmap_stage {
 	int seen_fd, disk_fd;	  /* O_PATH of their roots, or -1 */
+	int area_fd;		  /* where layers stand until they are merged, or -1 */
+	uint32_t slots;		  /* how many folders it has */
 	bool new_root;		  /* there is a row for / */
+	bool booted;		  /* the old root is no initramfs: nothing is made in it */
 	bool with_disk;		  /* there is a disk view */
 	const char *const *carry; /* mounts that come along into a new root; NULL ends the list */
 	uint32_t left;		  /* bits: those that the new root has no folder for */
@@ -352,7 +367,7 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 /* Builds the row's tree and puts it in place on the stage. */
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/* The root is whole: drops the disk view. seen_fd leads to the new root. */
+/* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
 /* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);

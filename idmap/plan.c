@@ -19,15 +19,32 @@ static bool is_root(const struct idmap_row *row)
 
 static bool clones(const struct idmap_row *row)
 {
-	return row->flags & (IDMAP_BIND | IDMAP_RBIND);
+	return row->flags & IDMAP_CLONE;
+}
+
+static bool is_layer(const struct idmap_row *row)
+{
+	return row->flags & IDMAP_LAYER;
+}
+
+static bool said_ro(const struct idmap_row *row)
+{
+	return row->attr_said & row->attr & IDMAP_RDONLY;
+}
+
+static bool said_rw(const struct idmap_row *row)
+{
+	return row->attr_said & ~row->attr & IDMAP_RDONLY;
 }
 
 /* --- what a row means ------------------------------------------------------------------------ */
 
-/* The kernel's ro and rw, where neither the row nor rootflags= has said one. */
+/*
+ * The kernel's ro and rw, where neither the row nor rootflags= has said one; a layer has its own.
+ */
 static void apply_writable(struct idmap_row *row, const struct idmap_root *root)
 {
-	if (root->writable && !(row->attr_said & IDMAP_RDONLY))
+	if (root->writable && !(row->attr_said & IDMAP_RDONLY) && !is_layer(row))
 		row->attr_said |= IDMAP_RDONLY;
 }
 
@@ -36,7 +53,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 {
 	if (is_root(row) && root->wait_s && !(row->flags & IDMAP_WAIT))
 		row->wait_s = root->wait_s;
-	if (clones(row) || strcmp(row->source, "/dev/root"))
+	if (row->inside || strcmp(row->source, "/dev/root"))
 		return;
 	if (IS_ENABLED(CONFIG_IN_PLACE) && root->booted && is_root(row)) {
 		row->flags |= IDMAP_BOOTED;
@@ -65,7 +82,10 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 
 static void apply_defaults(struct idmap_row *row)
 {
-	uint32_t attr = strcmp(row->type, "tmpfs") ? IDMAP_RDONLY : 0;
+	const bool written = row->flags & IDMAP_OVERLAY
+				     ? strcmp(row->source, "none")
+				     : row->flags & IDMAP_UPPER || !strcmp(row->type, "tmpfs");
+	uint32_t attr = written && !(row->flags & IDMAP_LOWER) ? 0 : IDMAP_RDONLY;
 
 	/* A map can make a stranger's setuid file root's, so only the root itself may have any. */
 	if (!is_root(row))
@@ -73,39 +93,36 @@ static void apply_defaults(struct idmap_row *row)
 	row->attr |= attr & ~row->attr_said;
 }
 
-static void check_row(struct idmap_table *table, const struct idmap_row *row)
+/* What cannot be built into every program, or not into this one. */
+static void check_features(struct idmap_table *table, const struct idmap_row *row)
 {
 	static const char *const names[] = {
-		"PARTUUID=", "PARTLABEL=", "UUID=", "LABEL=", "SERIAL=", "root:"};
+		"PARTUUID=", "PARTLABEL=", "UUID=", "LABEL=", "SERIAL="};
 	const struct idmap_place *place = &row->place;
-	const bool root = is_root(row);
 	size_t i;
 
-	if (root && clones(row))
-		idmap_table_error(
-			table, place, row->type_column,
-			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
-			row->type);
-	if (root && row->flags & IDMAP_NOFAIL)
-		idmap_table_error(table, place, row->nofail_column,
-				  "nofail is not for /, nothing runs without it; take it out");
 	if ((!IS_ENABLED(CONFIG_BIND) && clones(row)) ||
 	    (!IS_ENABLED(CONFIG_TMPFS) && !strcmp(row->type, "tmpfs")) ||
 	    (!IS_ENABLED(CONFIG_TYPE_AUTO) && !strcmp(row->type, "auto")))
 		idmap_table_error(
 			table, place, row->type_column,
 			"the type %s is not built into this idmap-init; name a filesystem%s",
-			row->type, root ? " with rootfstype=" : "");
-	if (row->flags & (IDMAP_LOWER | IDMAP_UPPER) || !strcmp(row->type, "overlay"))
+			row->type, is_root(row) ? " with rootfstype=" : "");
+	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
 		idmap_table_error(
 			table, place, row->type_column,
 			"layers are not built into this idmap-init; write a row without lower,"
 			" upper and overlay");
-	if (row->subdir)
+	if (!IS_ENABLED(CONFIG_SUBDIR) && row->subdir)
 		idmap_table_error(
 			table, place, 0,
 			"X-mount.subdir is not built into this idmap-init; bind the folder in a row of"
 			" its own");
+	if (!IS_ENABLED(CONFIG_IMAGES) && row->flags & IDMAP_IMAGE)
+		idmap_table_error(
+			table, place, row->source_column,
+			"image files are not built into this idmap-init; write a device, as in"
+			" /dev/vda");
 	for (i = 0; !clones(row) && i < sizeof(names) / sizeof(*names); i++)
 		if (!strncmp(row->source, names[i], strlen(names[i])))
 			idmap_table_error(
@@ -113,6 +130,40 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 				"sources by %s are not built into this idmap-init; write the device, as"
 				" in /dev/vda",
 				names[i]);
+}
+
+static void check_row(struct idmap_table *table, const struct idmap_row *row)
+{
+	const struct idmap_place *place = &row->place;
+	const bool root = is_root(row);
+
+	if (root && (clones(row) || row->inside))
+		idmap_table_error(table, place, row->type_column,
+				  clones(row)
+					  ? "/ cannot be a %s, it is what others are cloned from;"
+					    " name its filesystem"
+					  : "/ cannot be an %s of a file inside itself; name a"
+					    " device",
+				  row->type);
+	if ((root || is_layer(row)) && row->flags & IDMAP_NOFAIL)
+		idmap_table_error(table, place, row->nofail_column,
+				  "nofail is not for %s, nothing runs without it; take it out",
+				  root ? "/" : "a layer");
+	check_features(table, row);
+	if (!is_layer(row))
+		return;
+	if ((row->flags & IDMAP_LAYER) == IDMAP_LAYER || row->flags & IDMAP_OVERLAY)
+		idmap_table_error(table, place, row->type_column,
+				  "a row is one of lower, upper and overlay; write a row for each");
+	if (row->flags & IDMAP_LOWER && said_rw(row))
+		idmap_table_error(table, place, row->type_column,
+				  "a lower layer is never written to; take out rw, what is written"
+				  " goes to upper or tmpfs");
+	if (row->flags & IDMAP_UPPER && said_ro(row))
+		idmap_table_error(
+			table, place, row->type_column,
+			"the upper layer takes what is written; take out ro, or write none"
+			" as the overlay's SOURCE");
 }
 
 /* --- paths ----------------------------------------------------------------------------------- */
@@ -146,6 +197,16 @@ bool idmap_path_inside(const char *path, const char *folder)
 	return !strncmp(path, folder, length) && (!path[length] || path[length] == '/');
 }
 
+/* By target; of one target as declared, and the overlay after its layers. */
+static bool comes_before(const struct idmap_row *a, const struct idmap_row *b)
+{
+	int order = compare_paths(a->target, b->target);
+
+	if (!order)
+		order = (int)(a->flags & IDMAP_OVERLAY) - (int)(b->flags & IDMAP_OVERLAY);
+	return order ? order < 0 : a->place.line < b->place.line;
+}
+
 static void sort_rows(struct idmap_row **row, uint32_t count)
 {
 	uint32_t gap = 1, i, j;
@@ -156,11 +217,7 @@ static void sort_rows(struct idmap_row **row, uint32_t count)
 		for (i = gap; i < count; i++) {
 			struct idmap_row *one = row[i];
 
-			for (j = i;
-			     j >= gap && (compare_paths(row[j - gap]->target, one->target) > 0 ||
-					  (!compare_paths(row[j - gap]->target, one->target) &&
-					   row[j - gap]->place.line > one->place.line));
-			     j -= gap)
+			for (j = i; j >= gap && comes_before(one, row[j - gap]); j -= gap)
 				row[j] = row[j - gap];
 			row[j] = one;
 		}
@@ -195,20 +252,21 @@ static uint32_t rows_up_to(const struct order *order, const char *path, uint32_t
 	return low;
 }
 
-/* The row with the longest target that holds `path`, among the first `limit`. */
+/* The row with the longest target that holds `path`, among the first `limit`; no layer does. */
 static uint32_t holder(const struct order *order, const char *path, uint32_t limit)
 {
 	uint32_t i = rows_up_to(order, path, limit);
 
 	for (i = i ? i - 1 : NO_ROW; i != NO_ROW; i = order->parent[i])
-		if (idmap_path_inside(path, order->row[i]->target))
+		if (!is_layer(order->row[i]) && idmap_path_inside(path, order->row[i]->target))
 			break;
 	return i;
 }
 
 /*
- * The `step`th row that row `i` needs: what it stands on, what holds its source, and for rbind
- * all that is mounted below its source. false: no more. NO_ROW: nothing in this step.
+ * The `step`th row that row `i` needs: what it stands on, an overlay's layers, what holds its
+ * source, and for rbind all that is mounted below its source. false: no more. NO_ROW: nothing in
+ * this step.
  */
 static bool dependency(const struct order *order, uint32_t i, uint32_t step, uint32_t *ret)
 {
@@ -220,17 +278,23 @@ static bool dependency(const struct order *order, uint32_t i, uint32_t step, uin
 		*ret = order->parent[i];
 		return true;
 	}
-	if (!clones(row))
+	if (row->flags & IDMAP_OVERLAY) { /* they stand right before it */
+		*ret = i - step;
+		return step <= i && is_layer(order->row[*ret]) &&
+		       !compare_paths(order->row[*ret]->target, row->target);
+	}
+	if (!row->inside)
 		return false;
 	if (step == 1) {
-		*ret = holder(order, row->source, order->count);
-		if (*ret == i)
+		*ret = holder(order, row->inside, order->count);
+		/* A row, or a layer of one, cannot show itself: what it stands on is meant. */
+		if (*ret != NO_ROW && !compare_paths(order->row[*ret]->target, row->target))
 			*ret = order->parent[i];
 		return true;
 	}
-	at = rows_up_to(order, row->source, order->count) + step - 2;
+	at = rows_up_to(order, row->inside, order->count) + step - 2;
 	if (!(row->flags & IDMAP_RBIND) || at >= order->count ||
-	    !idmap_path_inside(order->row[at]->target, row->source))
+	    !idmap_path_inside(order->row[at]->target, row->inside))
 		return false;
 	/* What stands on this very row cannot be a part of what it clones. */
 	if (!idmap_path_inside(order->row[at]->target, row->target))
@@ -260,31 +324,96 @@ static void walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 
 			idmap_table_error(
 				order->table, &place, order->row[i]->source_column,
-				"%s cannot be cloned to %s: it would hold itself, by the row for %s;"
-				" bind from a folder that no other row covers",
+				"%s cannot be used for %s: it would hold itself, by the row for %s;"
+				" take it from a folder that no other row covers",
 				order->row[i]->source, order->row[i]->target,
 				order->row[next]->target);
 		}
 	}
 }
 
-static void check_same_target(struct order *order, uint32_t i)
+static void same_target(struct idmap_table *table, const struct idmap_row *first,
+			const struct idmap_row *second)
 {
-	const struct idmap_row *first = order->row[i - 1], *second = order->row[i];
 	struct idmap_text text;
 	char where[128];
 
-	if (compare_paths(first->target, second->target))
-		return;
 	if (second->place.line < first->place.line) {
-		second = first;
-		first = order->row[i];
+		const struct idmap_row *swap = first;
+
+		first = second;
+		second = swap;
 	}
 	idmap_text_init(&text, where, sizeof(where));
 	idmap_place_text(&text, &first->place, 0);
-	idmap_table_error(order->table, &second->place, second->target_column,
+	idmap_table_error(table, &second->place, second->target_column,
 			  "the target %s has a row already (%s); keep one of them", second->target,
 			  where);
+}
+
+/* An overlay with the layers that it merges, `count` of them lower ones. */
+static void check_overlay(struct idmap_table *table, const struct idmap_row *row, uint32_t count)
+{
+	const bool upper = !strcmp(row->source, "upper");
+
+	if (!count)
+		idmap_table_error(
+			table, &row->place, row->target_column,
+			"%s has no layer to merge; give rows on this target the option lower",
+			row->target);
+	if (count > IDMAP_LAYERS_MAX)
+		idmap_table_error(table, &row->place, row->target_column,
+				  "%s has %u layers, and the kernel merges 500; make %u fewer",
+				  row->target, count, count - IDMAP_LAYERS_MAX);
+	if (!upper && strcmp(row->source, "none") && strcmp(row->source, "tmpfs"))
+		idmap_table_error(
+			table, &row->place, row->source_column,
+			"an overlay's SOURCE is none (read-only), tmpfs (what is written is lost) or"
+			" upper (a row keeps it), not '%s'",
+			row->source);
+	else if (upper != !!row->upper)
+		idmap_table_error(
+			table, &row->place, row->source_column,
+			upper ? "no row on %s is the upper layer; give the row of a writable"
+				" filesystem the option upper"
+			      : "a row on %s is the upper layer; write upper as the overlay's SOURCE",
+			row->target);
+}
+
+/* All rows of one target, which are one row, or layers and what merges them. */
+static void check_target(struct order *order, uint32_t from, uint32_t to)
+{
+	struct idmap_row *top = NULL, *upper = NULL, *whole = NULL;
+	uint32_t count = 0;
+
+	for (; from < to; from++) {
+		struct idmap_row *row = order->row[from];
+		struct idmap_row **one = row->flags & IDMAP_UPPER ? &upper : &whole;
+
+		if (IS_ENABLED(CONFIG_LAYERS) && row->flags & IDMAP_LOWER) {
+			row->below = top;
+			top = row;
+			count++;
+			continue;
+		}
+		if (*one)
+			same_target(order->table, *one, row);
+		*one = row;
+	}
+	if (!IS_ENABLED(CONFIG_LAYERS))
+		return;
+	if (whole && whole->flags & IDMAP_OVERLAY) {
+		whole->below = top;
+		whole->upper = upper;
+		check_overlay(order->table, whole, count);
+	} else if (top || upper) {
+		const struct idmap_row *layer = top ? top : upper;
+
+		idmap_table_error(
+			order->table, &layer->place, layer->target_column,
+			"nothing merges the layers on %s; add a row for it with the type overlay%s",
+			layer->target, whole ? " in place of the one without lower" : "");
+	}
 }
 
 /* The whole plan of a build without CONFIG_ROWS. */
@@ -313,7 +442,7 @@ static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 {
 	struct order order = {.table = table};
 	struct idmap_row *row;
-	uint32_t i;
+	uint32_t i, first;
 
 	order.row = idmap_alloc_scratch(table->arena, table->row_count * sizeof(*order.row));
 	order.parent = idmap_alloc_scratch(table->arena, table->row_count * sizeof(uint32_t));
@@ -326,10 +455,13 @@ static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 		if (!(row->flags & IDMAP_NOAUTO) && row->target && row->type && row->source)
 			order.row[order.count++] = row;
 	sort_rows(order.row, order.count);
-	for (i = 0; i < order.count; i++) {
-		if (i)
-			check_same_target(&order, i);
+	for (i = first = 0; i < order.count; i++) {
 		order.parent[i] = i ? holder(&order, order.row[i]->target, i) : NO_ROW;
+		if (i + 1 < order.count &&
+		    !compare_paths(order.row[first]->target, order.row[i + 1]->target))
+			continue;
+		check_target(&order, first, i + 1);
+		first = i + 1;
 	}
 	for (i = 0; i < order.count; i++)
 		walk(&order, i, plan);
@@ -368,7 +500,7 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan)
 {
-	struct idmap_plan plan = {0};
+	struct idmap_plan plan = {.booted = root->booted};
 	char *scratch_end = table->arena->end;
 	struct idmap_row *row;
 	uint32_t i;
@@ -395,7 +527,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		return -EINVAL;
 	for (i = 0; i < plan.rows; i++) {
 		row = plan.row[i];
-		if (clones(row))
+		if (row->inside)
 			plan.disk_view = true;
 		if (is_root(row))
 			plan.new_root = true;

@@ -13,7 +13,10 @@
 
 #include "explain.h"
 #include "idmap.h"
+#include "stage.h"
 #include "sys.h"
+
+#define WITH_DISK (IS_ENABLED(CONFIG_BIND) || IS_ENABLED(CONFIG_IMAGES))
 
 int idmap_open_in_root(int root_fd, const char *path, int flags)
 {
@@ -30,38 +33,49 @@ static int open_root(void)
 	return sys_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 }
 
-/*
- * Where the views hang while the stage is up; the last of a list is made if need be. A new root
- * leaves the old one behind, so that any folder of it will do, and none has to be made where that
- * would stay, in a root that the kernel booted. In place nothing may be hidden.
- *
- * Not on top of /: there the kernel would call us chroot'ed and give no user namespace for the
- * rows that follow (fs/namespace.c, current_chrooted()).
- */
-static const char *const seen_places[] = {"/mnt", "/sbin", "/.idmap", NULL};
-static const char *const disk_places[] = {"/tmp", "/etc", "/.idmap.disk", NULL};
-static const char *const in_place_places[] = {"/run/.idmap", NULL};
-
 static bool is_new(const struct idmap_stage *stage)
 {
 	return !IS_ENABLED(CONFIG_IN_PLACE) || stage->new_root;
 }
 
-static int attach(const char *const *places, int tree_fd)
-{
-	int result = -ENOENT;
+/*
+ * Where the views hang while the stage is up: in an initramfs, which goes away, on folders that are
+ * made for them; in place the same in /run. A root that the kernel booted, and that a new root
+ * leaves behind, gets no folder of ours: any of its own will do, of those that hold nothing which
+ * is still needed.
+ *
+ * Not on top of /: there the kernel would call us chroot'ed and give no user namespace for the
+ * rows that follow (fs/namespace.c, current_chrooted()).
+ */
+static const struct {
+	char made[20];
+	char spare[2][6];
+} places[] = {
+	[IDMAP_SEEN_VIEW] = {"/run/.idmap.seen", {"/sbin", "/mnt"}},
+	[IDMAP_DISK_VIEW] = {"/run/.idmap.disk", {"/etc", "/tmp"}},
+	[IDMAP_AREA] = {"/run/.idmap.area", {"/bin", "/usr"}},
+};
 
-	for (; result && *places; places++) {
-		if (!places[1])
-			sys_mkdirat(AT_FDCWD, *places, 0700);
-		result = sys_move_mount(tree_fd, "", AT_FDCWD, *places, MOVE_MOUNT_F_EMPTY_PATH);
-	}
-	return result;
+static const char *made_place(const struct idmap_stage *stage, enum idmap_view view)
+{
+	return places[view].made + (is_new(stage) ? strlen("/run") : 0);
 }
 
-static int attach_disk(const struct idmap_stage *stage, int tree_fd)
+static int attach_at(int tree_fd, const char *path)
 {
-	return attach(is_new(stage) ? disk_places : in_place_places, tree_fd);
+	return sys_move_mount(tree_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+int idmap_stage_attach(const struct idmap_stage *stage, enum idmap_view view, int tree_fd)
+{
+	int result;
+
+	if (IS_ENABLED(CONFIG_IN_PLACE) && stage->new_root && stage->booted) {
+		result = attach_at(tree_fd, places[view].spare[0]);
+		return result ? attach_at(tree_fd, places[view].spare[1]) : 0;
+	}
+	sys_mkdirat(AT_FDCWD, made_place(stage, view), 0700);
+	return attach_at(tree_fd, made_place(stage, view));
 }
 
 /* In place the disk view is a clone of all that stands. */
@@ -71,7 +85,7 @@ static int clone_standing(struct idmap_stage *stage)
 
 	if (tree_fd < 0)
 		return tree_fd;
-	result = attach_disk(stage, tree_fd);
+	result = idmap_stage_attach(stage, IDMAP_DISK_VIEW, tree_fd);
 	if (result)
 		idmap_close(&tree_fd);
 	stage->disk_fd = tree_fd;
@@ -83,9 +97,13 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 {
 	int result;
 
-	*stage = (struct idmap_stage){.seen_fd = -1, .disk_fd = -1, .carry = carry};
+	*stage = (struct idmap_stage){.seen_fd = -1,
+				      .disk_fd = -1,
+				      .area_fd = -1,
+				      .carry = carry,
+				      .booted = plan->booted};
 	stage->new_root = !IS_ENABLED(CONFIG_IN_PLACE) || plan->new_root;
-	stage->with_disk = IS_ENABLED(CONFIG_BIND) && plan->disk_view;
+	stage->with_disk = WITH_DISK && plan->disk_view;
 	if (is_new(stage)) {
 		/* A shared parent would show our mounts elsewhere. */
 		result = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
@@ -249,7 +267,7 @@ static int place(int root_fd, int tree_fd, const struct idmap_row *row,
 static int place_root(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
 		      struct idmap_error *ret_error)
 {
-	int result = attach(seen_places, *tree_fd);
+	int result = idmap_stage_attach(stage, IDMAP_SEEN_VIEW, *tree_fd);
 
 	if (result)
 		return target_failed(row, -result, ret_error);
@@ -266,7 +284,7 @@ static int place_disk(struct idmap_stage *stage, int *tree_fd, const struct idma
 	int clone_fd, result;
 
 	if (is_root(row)) {
-		result = attach_disk(stage, *tree_fd);
+		result = idmap_stage_attach(stage, IDMAP_DISK_VIEW, *tree_fd);
 		if (result)
 			return target_failed(row, -result, ret_error);
 	} else {
@@ -291,9 +309,14 @@ static int place_disk(struct idmap_stage *stage, int *tree_fd, const struct idma
 static int clone_source(struct idmap_stage *stage, const struct idmap_row *row,
 			struct idmap_error *ret_error)
 {
-	idmap_closed int source_fd = idmap_open_in_root(stage->disk_fd, row->source, O_PATH);
-	int fd = source_fd < 0 ? source_fd : idmap_tree_clone(source_fd, row->flags & IDMAP_RBIND);
+	idmap_closed int source_fd = idmap_open_in_root(stage->disk_fd, row->inside, O_PATH);
+	idmap_closed int folder_fd = -1;
+	int fd = source_fd;
 
+	if (IS_ENABLED(CONFIG_SUBDIR) && fd >= 0 && row->subdir)
+		fd = folder_fd = idmap_open_in_root(source_fd, row->subdir, O_PATH);
+	if (fd >= 0)
+		fd = idmap_tree_clone(fd, row->flags & IDMAP_RBIND);
 	if (fd < 0)
 		idmap_row_fail(
 			ret_error, row, source_fd < 0 ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -fd,
@@ -303,20 +326,12 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row,
 	return fd;
 }
 
-/* The row's tree, detached and unmapped. */
-static int build(struct idmap_stage *stage, const struct idmap_row *row,
-		 struct idmap_error *ret_error)
+/* A clone of the root that the kernel booted. */
+static int clone_booted(const struct idmap_row *row, struct idmap_error *ret_error)
 {
-	idmap_closed int booted_fd = -1;
-	int fd;
+	idmap_closed int root_fd = open_root();
+	int fd = root_fd < 0 ? root_fd : idmap_tree_clone(root_fd, false);
 
-	if (IS_ENABLED(CONFIG_BIND) && row->flags & (IDMAP_BIND | IDMAP_RBIND))
-		return clone_source(stage, row, ret_error);
-	/* In the disk view a mount has no attributes that a clone would have to lose again. */
-	if (!IS_ENABLED(CONFIG_IN_PLACE) || !(row->flags & IDMAP_BOOTED))
-		return idmap_tree_mount(row, stage->with_disk ? 0 : row->attr, ret_error);
-	booted_fd = open_root();
-	fd = booted_fd < 0 ? booted_fd : idmap_tree_clone(booted_fd, false);
 	if (fd < 0)
 		idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -fd,
 			       "the root cannot be cloned (%s); boot with an initramfs",
@@ -324,23 +339,48 @@ static int build(struct idmap_stage *stage, const struct idmap_row *row,
 	return fd;
 }
 
+/* The row's tree, detached and unmapped. */
+static int build(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
+{
+	/* In the disk view a mount has no attributes that a clone would have to lose again. */
+	const uint32_t attr = stage->with_disk ? 0 : row->attr;
+	int fd;
+
+	if (IS_ENABLED(CONFIG_BIND) && row->flags & IDMAP_CLONE)
+		return clone_source(stage, row, ret_error);
+	if (IS_ENABLED(CONFIG_LAYERS) && row->flags & IDMAP_OVERLAY)
+		return idmap_layers_merge(stage, row, ret_error);
+	if (IS_ENABLED(CONFIG_IN_PLACE) && row->flags & IDMAP_BOOTED)
+		fd = clone_booted(row, ret_error);
+	else if (IS_ENABLED(CONFIG_IMAGES))
+		fd = idmap_image_mount(stage->disk_fd, row, attr, ret_error);
+	else
+		fd = idmap_tree_mount(row, attr, ret_error);
+	if (IS_ENABLED(CONFIG_SUBDIR) && fd >= 0 && row->subdir)
+		return idmap_layers_subdir(stage, fd, row, ret_error);
+	return fd;
+}
+
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
 {
-	const bool clone =
-		stage->with_disk || row->flags & (IDMAP_BIND | IDMAP_RBIND | IDMAP_BOOTED);
+	const bool layer = IS_ENABLED(CONFIG_LAYERS) && row->flags & IDMAP_LAYER;
+	const bool clone = stage->with_disk || row->flags & (IDMAP_CLONE | IDMAP_BOOTED);
 	idmap_closed int tree_fd = build(stage, row, ret_error);
-	int result;
+	int result = 0;
 
 	if (tree_fd < 0)
 		return tree_fd;
-	result = make_target(stage, row, ret_error);
-	if (!result && stage->with_disk)
+	if (!layer)
+		result = make_target(stage, row, ret_error);
+	if (!result && !layer && stage->with_disk)
 		result = place_disk(stage, &tree_fd, row, ret_error);
 	if (!result && (clone || row->map))
 		result = idmap_tree_map(tree_fd, row, ret_error);
 	if (result)
 		return result;
 	idmap_userns_put(row->map);
+	if (layer)
+		return idmap_layers_add(stage, tree_fd, row, ret_error);
 	if (is_root(row))
 		return place_root(stage, &tree_fd, row, ret_error);
 	result = place(stage->seen_fd, tree_fd, row, ret_error);
@@ -351,8 +391,7 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	return result;
 }
 
-/* Unmounts what the descriptor leads to, with all that stands on it. */
-static void detach(int *fd)
+void idmap_stage_detach(int *fd)
 {
 	if (*fd >= 0 && !sys_fchdir(*fd))
 		sys_umount2(".", MNT_DETACH);
@@ -360,20 +399,29 @@ static void detach(int *fd)
 	idmap_close(fd);
 }
 
+/* A view, and in place the folder that was made for it. */
+static void drop_view(const struct idmap_stage *stage, enum idmap_view view, int *fd)
+{
+	if (*fd < 0)
+		return;
+	idmap_stage_detach(fd);
+	if (!is_new(stage))
+		sys_unlinkat(AT_FDCWD, made_place(stage, view), AT_REMOVEDIR);
+}
+
 void idmap_stage_done(struct idmap_stage *stage)
 {
-	if (!stage->with_disk)
-		return;
-	detach(&stage->disk_fd);
-	if (!is_new(stage))
-		sys_unlinkat(AT_FDCWD, *in_place_places, AT_REMOVEDIR);
+	if (WITH_DISK)
+		drop_view(stage, IDMAP_DISK_VIEW, &stage->disk_fd);
+	if (IS_ENABLED(CONFIG_LAYERS) || IS_ENABLED(CONFIG_SUBDIR))
+		drop_view(stage, IDMAP_AREA, &stage->area_fd);
 }
 
 void idmap_stage_drop(struct idmap_stage *stage)
 {
 	idmap_stage_done(stage);
 	if (is_new(stage))
-		detach(&stage->seen_fd);
+		idmap_stage_detach(&stage->seen_fd);
 	for (; !is_new(stage) && stage->placed; stage->placed = stage->placed->placed_before)
 		sys_umount2(stage->placed->target, MNT_DETACH);
 	idmap_close(&stage->seen_fd);

@@ -264,11 +264,28 @@ struct sys_open_how {
 	uint64_t flags, mode, resolve;
 };
 
+/* loop(4): linux/loop.h, 5.8 */
+#define LOOP_CONFIGURE 0x4c0au
+#define LOOP_CTL_GET_FREE 0x4c82u
+enum { LO_FLAGS_READ_ONLY = 1, LO_FLAGS_AUTOCLEAR = 4 };
+struct sys_loop_config {
+	uint32_t fd, block_size;
+	uint64_t device, inode, rdevice, offset, size_limit;
+	uint32_t number, encrypt_type, encrypt_key_size, flags;
+	char file_name[64], crypt_name[64], encrypt_key[32];
+	uint64_t init[2], reserved[8];
+};
+
 /* --- calls, in the order of their sections ---------------------------------------------------- */
 
 static inline int sys_open(const char *path, int flags, unsigned int mode)
 {
 	return (int)SYS(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+static inline int sys_openat(int fd, const char *path, int flags)
+{
+	return (int)SYS(SYS_openat, fd, path, flags, 0);
 }
 
 static inline int sys_openat2(int fd, const char *path, struct sys_open_how *how)
@@ -299,6 +316,36 @@ static inline long sys_write(int fd, const void *buffer, size_t size)
 static inline int sys_fstatat(int fd, const char *path, struct stat *ret, unsigned int flags)
 {
 	return (int)SYS(SYS_newfstatat, fd, path, ret, flags);
+}
+
+static inline int sys_fchown(int fd, uint32_t uid, uint32_t gid)
+{
+	return (int)SYS(SYS_fchown, fd, uid, gid);
+}
+
+static inline int sys_fchmod(int fd, unsigned int mode)
+{
+	return (int)SYS(SYS_fchmod, fd, mode);
+}
+
+static inline long sys_flistxattr(int fd, char *list, size_t size)
+{
+	return (long)SYS(SYS_flistxattr, fd, list, size);
+}
+
+static inline long sys_fgetxattr(int fd, const char *name, void *value, size_t size)
+{
+	return (long)SYS(SYS_fgetxattr, fd, name, value, size);
+}
+
+static inline int sys_fsetxattr(int fd, const char *name, const void *value, size_t size)
+{
+	return (int)SYS(SYS_fsetxattr, fd, name, value, size, 0);
+}
+
+static inline int sys_ioctl(int fd, unsigned int request, void *argument)
+{
+	return (int)SYS(SYS_ioctl, fd, request, argument);
 }
 
 static inline int sys_fstatfs(int fd, struct statfs *ret)

@@ -99,7 +99,29 @@ struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_
 	return row;
 }
 
+/* What the type says that the rest of the program asks for. */
+static void apply_type(struct idmap_row *row)
+{
+	if (!strcmp(row->type, "bind"))
+		row->flags |= IDMAP_BIND;
+	else if (!strcmp(row->type, "rbind"))
+		row->flags |= IDMAP_RBIND;
+	else if (!strcmp(row->type, "overlay"))
+		row->flags |= IDMAP_OVERLAY;
+}
+
 enum field { SOURCE, TARGET, TYPE, OPTIONS, FIELDS };
+
+/* root:/PATH, an image file inside the new root. */
+static void read_image(struct idmap_table *table, struct idmap_row *row,
+		       const struct idmap_piece *source)
+{
+	char *path = idmap_decode_kept(table, &row->place, source);
+
+	if (path)
+		row->inside = idmap_normal_path(table, &row->place, source, path + 5, "SOURCE");
+	row->flags |= IDMAP_IMAGE;
+}
 
 /* The row of four fields. All of them are read even when one is wrong, to report every error. */
 static void read_row(struct idmap_table *table, const struct idmap_place *place,
@@ -107,7 +129,6 @@ static void read_row(struct idmap_table *table, const struct idmap_place *place,
 {
 	struct idmap_row *row = idmap_table_add(table, place);
 	char *source, *target, *type;
-	bool bind;
 
 	if (!row)
 		return;
@@ -126,19 +147,20 @@ static void read_row(struct idmap_table *table, const struct idmap_place *place,
 		row->type = read_type(table, row, row->type_column, type);
 	if (!source || !row->type)
 		return;
-	bind = !strcmp(row->type, "bind") || !strcmp(row->type, "rbind");
+	apply_type(row);
 	if (!*source)
 		idmap_table_error(table, place, row->source_column,
 				  "SOURCE is empty; write a device, a tag or a path");
-	else if (bind)
-		row->source = idmap_normal_path(table, place, &field[SOURCE], source, "SOURCE");
+	else if (row->flags & IDMAP_CLONE)
+		row->source = row->inside =
+			idmap_normal_path(table, place, &field[SOURCE], source, "SOURCE");
+	else if (!strncmp(source, "root:", 5))
+		read_image(table, row, &field[SOURCE]);
 	else if (strlen(source) > IDMAP_OPTION_MAX)
 		idmap_table_error(
 			table, place, row->source_column,
 			"SOURCE is longer than the 255 bytes that the kernel takes; make a shorter"
 			" link to it");
-	if (bind)
-		row->flags |= row->type[0] == 'r' ? IDMAP_RBIND : IDMAP_BIND;
 }
 
 /* --- the carriers ---------------------------------------------------------------------------- */
@@ -317,10 +339,10 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
 	}
 	memcpy(copy, types, strlen(types));
 	said.type = read_type(table, &said, 1, copy);
-	if (said.type)
-		row->type = said.type;
-	if (said.type && (!strcmp(said.type, "bind") || !strcmp(said.type, "rbind")))
-		row->flags |= IDMAP_BIND;
+	if (!said.type)
+		return;
+	row->type = said.type;
+	apply_type(row);
 }
 
 /* --- and back -------------------------------------------------------------------------------- */

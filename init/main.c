@@ -194,7 +194,7 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 		result = idmap_stage_add(stage, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
 	if ((result == -EACCES || result == -EROFS) && ret_error->class == IDMAP_NO_MOUNT &&
-	    !(row->attr & IDMAP_RDONLY)) {
+	    !(row->attr & IDMAP_RDONLY) && !(row->flags & IDMAP_UPPER)) {
 		msg(MSG_WARNING, "%s is read-only, mounting it ro on %s", row->source, row->target);
 		row->attr |= IDMAP_RDONLY;
 		result = idmap_stage_add(stage, row, ret_error);

@@ -120,6 +120,27 @@ static inline bool check_same_map(const struct idmap_map *a, const struct idmap_
 	return true;
 }
 
+/* An overlay has all the layers of its target, and they come before it, the highest last. */
+static inline void check_layers(const struct idmap_plan *plan, uint32_t overlay)
+{
+	const struct idmap_row *row = plan->row[overlay], *below = row->below;
+	uint32_t i = overlay;
+
+	if (!(row->flags & IDMAP_OVERLAY))
+		return;
+	CHECK(below, "nothing to merge on %s", row->target);
+	CHECK(!row->upper == !!strcmp(row->source, "upper"), "%s on %s", row->source, row->target);
+	while (i--) {
+		if (strcmp(plan->row[i]->target, row->target))
+			continue;
+		CHECK(plan->row[i] == (plan->row[i]->flags & IDMAP_UPPER ? row->upper : below),
+		      "the layers of %s are out of order", row->target);
+		if (plan->row[i]->flags & IDMAP_LOWER)
+			below = below->below;
+	}
+	CHECK(!below, "a layer of %s is not planned before it", row->target);
+}
+
 static inline void check_plan(const struct idmap_table *table, const struct idmap_plan *plan)
 {
 	const struct idmap_map *map, *other;
@@ -136,14 +157,16 @@ static inline void check_plan(const struct idmap_table *table, const struct idma
 			CHECK(!check_same_map(map, other), "equal maps made twice");
 	}
 	CHECK(plan->maps == maps, "%u maps counted, %u used", plan->maps, maps);
-	for (i = 0; i < plan->rows; i++)
+	for (i = 0; i < plan->rows; i++) {
+		check_layers(plan, i);
 		for (j = i + 1; j < plan->rows; j++) {
 			const char *a = plan->row[i]->target, *b = plan->row[j]->target;
 
-			CHECK(strcmp(a, b), "%s twice", a);
+			CHECK(strcmp(a, b) || plan->row[i]->flags & IDMAP_LAYER, "%s twice", a);
 			CHECK(strncmp(a, b, strlen(b)) || a[strlen(b)] != '/' || !b[1],
 			      "%s comes before %s, which holds it", a, b);
 		}
+	}
 }
 
 /* An error is one line for a person, with its place. */

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Image files. Where the kernel mounts a filesystem from a file by itself (erofs since 6.12) that
+ * is asked for first; ENOTBLK, and not a version, tells that a loop device must stand between.
+ * Files in the new root are looked up as a chrooted process would.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "explain.h"
+#include "idmap.h"
+#include "stage.h"
+#include "sys.h"
+
+#define LOOP_TRIES 16 /* others may take the free device first */
+
+/* Types whose source is a name, even one that begins like a path. */
+static bool is_tag(const struct idmap_row *row)
+{
+	return idmap_type_has(row->type, "virtiofs") || idmap_type_has(row->type, "9p");
+}
+
+/* A free loop device that shows the file and is gone with its last user; its path to `path`. */
+static int attach_loop(const char *file, const char *name, struct idmap_text *path)
+{
+	idmap_closed int control_fd = sys_open("/dev/loop-control", O_RDWR | O_CLOEXEC, 0);
+	idmap_closed int file_fd = sys_open(file, O_RDONLY | O_CLOEXEC, 0);
+	struct sys_loop_config config = {
+		.fd = (uint32_t)file_fd,
+		.flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+	};
+	struct idmap_text label;
+	int number, loop_fd, result = -EBUSY, tries;
+
+	if (control_fd < 0)
+		return control_fd;
+	if (file_fd < 0)
+		return file_fd;
+	idmap_text_init(&label, config.file_name, sizeof(config.file_name));
+	idmap_text_add(&label, "%s", name);
+	for (tries = 0; result == -EBUSY && tries < LOOP_TRIES; tries++) {
+		number = sys_ioctl(control_fd, LOOP_CTL_GET_FREE, NULL);
+		if (number < 0)
+			return number;
+		path->at = path->start;
+		idmap_text_add(path, "/dev/loop%d", number);
+		loop_fd = sys_open(path->start, O_RDONLY | O_CLOEXEC, 0);
+		if (loop_fd < 0)
+			return loop_fd;
+		result = sys_ioctl(loop_fd, LOOP_CONFIGURE, &config);
+		if (!result)
+			return loop_fd;
+		idmap_close(&loop_fd);
+	}
+	return result;
+}
+
+static int mount_by_loop(struct idmap_row *row, uint32_t attr, struct idmap_error *ret_error)
+{
+	char buffer[24];
+	const char *file = row->device;
+	struct idmap_text path;
+	idmap_closed int loop_fd = -1;
+	int fd;
+
+	idmap_text_init(&path, buffer, sizeof(buffer));
+	loop_fd = attach_loop(file, row->inside ? row->inside : file, &path);
+	if (loop_fd < 0)
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MOUNT, -loop_fd,
+			"the image file gets no loop device (%s); load the module loop (mkinitramfs -m"
+			" loop)",
+			idmap_errno_text(-loop_fd));
+	row->device = buffer;
+	fd = idmap_tree_mount(row, attr, ret_error);
+	row->device = file;
+	return fd;
+}
+
+int idmap_image_mount(int root_fd, struct idmap_row *row, uint32_t attr,
+		      struct idmap_error *ret_error)
+{
+	const char *source = row->device;
+	idmap_closed int file_fd = -1;
+	struct idmap_text text;
+	char path[32];
+	struct stat st;
+	int fd;
+
+	if (*source != '/' && !row->inside)
+		return idmap_tree_mount(row, attr, ret_error);
+	file_fd = row->inside ? idmap_open_in_root(root_fd, row->inside, O_PATH)
+			      : sys_open(source, O_PATH | O_CLOEXEC, 0);
+	if (file_fd < 0 && !is_tag(row))
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_SOURCE, -file_fd,
+			"the image file cannot be opened (%s); a path is one of the %s",
+			idmap_errno_text(-file_fd),
+			row->inside ? "new root's" : "initramfs, root:/PATH one of the new root");
+	if (sys_fstatat(file_fd, "", &st, SYS_AT_EMPTY_PATH) || S_ISBLK(st.st_mode) || is_tag(row))
+		return idmap_tree_mount(row, attr, ret_error);
+	if (!S_ISREG(st.st_mode))
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_SOURCE, ENOTBLK,
+			"it is neither a block device nor an image file; correct SOURCE,"
+			" or write the type bind for a folder of the new root");
+	if (!(row->attr & IDMAP_RDONLY))
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MOUNT, EROFS,
+			"an image file is mounted read-only; write ro, or put a layer of"
+			" tmpfs on it");
+	idmap_text_init(&text, path, sizeof(path));
+	idmap_text_add(&text, "/proc/self/fd/%d", file_fd);
+	if (row->inside)
+		row->device = path;
+	fd = idmap_tree_mount(row, attr, ret_error);
+	if (fd == -ENOTBLK)
+		fd = mount_by_loop(row, attr, ret_error);
+	row->device = source;
+	return fd;
+}
