@@ -126,7 +126,9 @@ static const char *mount_remedy(const struct idmap_row *row, const struct attemp
 		return "it is mounted already, ro here and rw there; use the same in both rows";
 	case EACCES:
 	case EROFS:
-		return "the device is read-only; write ro";
+		return row->flags & IDMAP_UPPER
+			       ? "the upper layer needs a device that can be written"
+			       : "the device is read-only; write ro";
 	case ENOSYS:
 		return "Linux 5.12 or newer is needed";
 	default:
@@ -233,6 +235,8 @@ int idmap_tree_clone(int dir_fd, bool recursive)
 
 /* --- the map --------------------------------------------------------------------------------- */
 
+#define OVERLAYFS_MAGIC 0x794c7630 /* linux/magic.h, as the rest of them */
+
 /* Since which Linux a filesystem can be idmapped; NULL: never. By statfs(2)'s f_type. */
 static const struct support {
 	uint32_t magic;
@@ -251,7 +255,7 @@ static const struct support {
 	{0x00c36400, "cephfs", "6.7"},
 	{0x958458f6, "hugetlbfs", "6.9"},
 	{0x65735546, "fuse", "6.12"},
-	{0x794c7630, "overlay", ""},
+	{OVERLAYFS_MAGIC, "overlay", ""},
 	{0x858458f6, "ramfs", ""},
 	{0x9fa0, "proc", ""},
 	{0x62656572, "sysfs", ""},
@@ -315,10 +319,11 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 			"%s cannot be idmapped on this kernel (%s); use erofs, ext4 or xfs",
 			row->type, release);
 	if (!*support->since)
-		return idmap_row_fail(
-			ret_error, row, IDMAP_NO_MAP, EINVAL,
-			"%s can never be idmapped; use erofs, ext4 or xfs for a mapped tree",
-			support->name);
+		return idmap_row_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
+				      "%s can never be idmapped; %s", support->name,
+				      support->magic == OVERLAYFS_MAGIC
+					      ? "map each of its layers"
+					      : "use erofs, ext4 or xfs for a mapped tree");
 	if (support == supports &&
 	    (idmap_type_has(row->type, "ext2") || idmap_type_has(row->type, "ext3")))
 		return idmap_row_fail(

@@ -108,3 +108,18 @@ def test_rootdelay(kernel, root_tree, image, initramfs, boot):
             times[delay] = time_of(guest, ROW_BUILT) - time_of(guest, DISK_READY)
     assert times[""] < 1_000_000
     assert 2_000_000 <= times["rootdelay=2"] < 3_500_000
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_rows_wait_together(kernel, root_tree, image, initramfs, boot):
+    """Three rows whose disks never come cost the time of one; nofail goes on without them."""
+    conf = (f"/dev/vda / erofs idmap={MAP}\n"
+            "/dev/vdx /srv erofs nofail,wait=3\n/dev/vdy /mnt erofs nofail,wait=3\n"
+            "/dev/vdz /home erofs nofail,wait=3\n/images/app /opt/app bind\n")
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert owners(guest)["user"] == (1000, 1000)
+        skipped = [time_of(guest, f"{PRE}{target} is skipped, its row says nofail")
+                   for target in ("/home", "/mnt", "/srv")]
+        ready = time_of(guest, DISK_READY)
+        assert 3_000_000 <= min(skipped) - ready and max(skipped) - ready < 4_500_000
+        assert [m.target for m in guest.mounts() if m.type == "erofs"] == ["/", "/opt/app"]
