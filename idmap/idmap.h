@@ -345,14 +345,16 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
  * Without such a row the root that we are in is the root, trees go into place one by one, and each
  * can be taken back.
  */
+#define IDMAP_CARRIED_SIZE 6 /* "/proc" */
+
 struct idmap_stage {
-	int seen_fd, disk_fd;	  /* O_PATH of their roots, or -1 */
-	int area_fd;		  /* where layers stand until they are merged, or -1 */
-	uint32_t slots;		  /* how many folders it has */
-	bool new_root;		  /* there is a row for / */
-	bool booted;		  /* the old root is no initramfs: nothing is made in it */
-	bool with_disk;		  /* there is a disk view */
-	const char *const *carry; /* mounts that come along into a new root; NULL ends the list */
+	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
+	int area_fd;	      /* where layers stand until they are merged, or -1 */
+	uint32_t slots;	      /* how many folders it has */
+	bool new_root;	      /* there is a row for / */
+	bool booted;	      /* the old root is no initramfs: nothing is made in it */
+	bool with_disk;	      /* there is a disk view */
+	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
 	uint32_t left;		  /* bits: those that the new root has no folder for */
 	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
 };
@@ -363,7 +365,7 @@ struct idmap_stage {
  * for us.
  */
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     const char *const *carry, struct idmap_error *ret_error);
+		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error);
 /* Builds the row's tree and puts it in place on the stage. */
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);

@@ -194,7 +194,7 @@ static int top_failed(const struct idmap_row *row, int error, struct idmap_error
 /* Options that an overlay's row has for its tmpfs; everything else is for overlayfs. */
 static bool is_tmpfs_option(const char *item)
 {
-	static const char *const names[] = {"size=", "mode=", "nr_inodes=", "nr_blocks=", "huge="};
+	static const char names[][11] = {"size=", "mode=", "nr_inodes=", "nr_blocks=", "huge="};
 	size_t i;
 
 	for (i = 0; i < sizeof(names) / sizeof(*names); i++)

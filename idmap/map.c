@@ -12,7 +12,7 @@
 
 enum side { DISK, SEEN };
 
-static const char *const kind_name[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
+static const char kind_name[][4] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
 /* Extents of one kind while they are checked. */
 struct check {
@@ -57,7 +57,7 @@ static void sort(struct idmap_spec *spec, uint32_t count, enum side side)
 static void overlap(struct check *check, const struct idmap_spec *a, const struct idmap_spec *b,
 		    enum side side)
 {
-	static const char *const side_name[] = {[DISK] = "disk", [SEEN] = "seen"};
+	static const char side_name[][5] = {[DISK] = "disk", [SEEN] = "seen"};
 	const uint32_t both = 1u << IDMAP_UID | 1u << IDMAP_GID;
 	bool shared = a->kinds == both && b->kinds == both;
 	uint32_t first = first_id(b, side), last = last_id(a, side);

@@ -53,7 +53,7 @@ static void row_error(struct reader *r, const struct idmap_piece *piece, size_t 
 static bool read_numbers(struct reader *r, const struct idmap_piece *piece, const char *text,
 			 size_t from, size_t to, uint32_t number[3])
 {
-	static const char *const name[] = {"DISK", "SEEN", "COUNT"};
+	static const char name[][6] = {"DISK", "SEEN", "COUNT"};
 	size_t end;
 	int i;
 
@@ -227,7 +227,7 @@ enum key {
 	KEY_WORKDIR,
 };
 
-static const char *const keys[] = {
+static const char keys[][15] = {
 	[KEY_IDMAP] = "idmap",		 [KEY_UIDMAP] = "uidmap",   [KEY_GIDMAP] = "gidmap",
 	[KEY_X_IDMAP] = "X-mount.idmap", [KEY_WAIT] = "wait",	    [KEY_MKDIR] = "X-mount.mkdir",
 	[KEY_SUBDIR] = "X-mount.subdir", [KEY_COMMENT] = "comment", [KEY_LOWERDIR] = "lowerdir",

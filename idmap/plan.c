@@ -68,6 +68,9 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	}
 	row->source = root->source;
+	if (!strncmp(row->source, "root:", 5))
+		idmap_table_error(table, &row->place, 0,
+				  "root= cannot be a file inside the root itself; name a device");
 	if (strlen(row->source) > IDMAP_OPTION_MAX)
 		idmap_table_error(
 			table, &row->place, 0,
@@ -96,8 +99,7 @@ static void apply_defaults(struct idmap_row *row)
 /* What cannot be built into every program, or not into this one. */
 static void check_features(struct idmap_table *table, const struct idmap_row *row)
 {
-	static const char *const names[] = {
-		"PARTUUID=", "PARTLABEL=", "UUID=", "LABEL=", "SERIAL="};
+	static const char names[][11] = {"PARTUUID=", "PARTLABEL=", "UUID=", "LABEL=", "SERIAL="};
 	const struct idmap_place *place = &row->place;
 	size_t i;
 

@@ -93,7 +93,7 @@ static int clone_standing(struct idmap_stage *stage)
 }
 
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     const char *const *carry, struct idmap_error *ret_error)
+		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error)
 {
 	int result;
 
@@ -154,7 +154,7 @@ static void carry_all(struct idmap_stage *stage)
 {
 	uint32_t i;
 
-	for (i = 0; stage->carry && stage->carry[i]; i++)
+	for (i = 0; *stage->carry[i]; i++)
 		if (carry_one(stage, stage->carry[i]))
 			stage->left |= 1u << i;
 }

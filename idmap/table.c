@@ -37,7 +37,7 @@ bool idmap_type_has(const char *type, const char *name)
 static const char *read_type(struct idmap_table *table, struct idmap_row *row, uint32_t column,
 			     char *type)
 {
-	static const char *const alone[] = {"auto", "bind", "rbind", "overlay", "none"};
+	static const char alone[][8] = {"auto", "bind", "rbind", "overlay", "none"};
 	bool letters = false;
 	size_t i;
 	char *p;
@@ -260,6 +260,14 @@ void idmap_table_file(struct idmap_table *table, const char *name, const char *t
 	}
 }
 
+/* A whole text as a piece. */
+static void set_piece(struct idmap_piece *ret, const char *text)
+{
+	ret->at = text;
+	ret->length = strlen(text);
+	ret->column = 1;
+}
+
 void idmap_table_word(struct idmap_table *table, const char *value, uint32_t number)
 {
 	struct idmap_place place = {.name = "idmap=", .line = number, .parameter = true};
@@ -295,10 +303,10 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 		return;
 	}
 	/* The short form: options of the root that root= names. */
-	field[SOURCE] = (struct idmap_piece){.at = "/dev/root", .length = 9, .column = 1};
-	field[TARGET] = (struct idmap_piece){.at = "/", .length = 1, .column = 1};
-	field[TYPE] = (struct idmap_piece){.at = "auto", .length = 4, .column = 1};
-	field[OPTIONS] = (struct idmap_piece){.at = value, .length = strlen(value), .column = 1};
+	set_piece(&field[SOURCE], "/dev/root");
+	set_piece(&field[TARGET], "/");
+	set_piece(&field[TYPE], "auto");
+	set_piece(&field[OPTIONS], value);
 	read_row(table, &place, field);
 }
 

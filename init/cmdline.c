@@ -88,8 +88,8 @@ static uint32_t seconds(const struct parameter *parameter)
 
 static void read_onfail(struct boot *boot, struct idmap_table *table, const char *value)
 {
-	static const struct idmap_place place = {.name = "idmap.onfail=", .parameter = true};
-	static const char *const names[] = {
+	const struct idmap_place place = {.name = "idmap.onfail=", .parameter = true};
+	static const char names[][9] = {
 		[ONFAIL_PANIC] = "panic",
 		[ONFAIL_REBOOT] = "reboot",
 		[ONFAIL_POWEROFF] = "poweroff",
@@ -124,7 +124,7 @@ static void read_path(struct idmap_table *table, const char *name, const char *v
 static void read_own(struct boot *boot, struct idmap_table *table,
 		     const struct parameter *parameter, const char *value)
 {
-	static const struct idmap_place place = {.name = "idmap.", .parameter = true};
+	const struct idmap_place place = {.name = "idmap.", .parameter = true};
 
 	if (cmdline_is(parameter, "idmap"))
 		idmap_table_word(table, value, ++boot->words);
@@ -153,8 +153,8 @@ void cmdline_read(struct boot *boot, struct idmap_table *table)
 		if (parameter.value) {
 			value = idmap_alloc(table->arena, parameter.value_length + 1);
 			if (!value) {
-				static const struct idmap_place place = {.name = "idmap=",
-									 .parameter = true};
+				const struct idmap_place place = {.name = "idmap=",
+								  .parameter = true};
 
 				idmap_table_error(table, &place, 0,
 						  "no memory; make the table shorter");

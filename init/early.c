@@ -13,13 +13,13 @@
 #include "sys.h"
 
 static const struct early_mount {
-	const char *target, *type, *data;
+	char target[6], type[9], data[10];
 	unsigned long flags;
 	bool needed;
 } mounts[] = {
 	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID, false},
-	{"/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, true},
-	{"/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, false},
+	{"/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC, true},
+	{"/sys", "sysfs", "", MS_NOSUID | MS_NODEV | MS_NOEXEC, false},
 	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV, false},
 };
 

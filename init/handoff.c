@@ -13,7 +13,7 @@
 #include "init.h"
 #include "sys.h"
 
-const char *const handoff_carried[] = {"/dev", "/proc", "/sys", "/run", NULL};
+const char handoff_carried[][IDMAP_CARRIED_SIZE] = {"/dev", "/proc", "/sys", "/run", ""};
 
 /* --- the switch ------------------------------------------------------------------------------ */
 
@@ -71,7 +71,7 @@ static int move_over(struct idmap_error *ret_error)
 	int result;
 	size_t i;
 
-	for (i = 0; handoff_carried[i]; i++)
+	for (i = 0; *handoff_carried[i]; i++)
 		sys_umount2(handoff_carried[i], MNT_DETACH);
 	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	if (result)

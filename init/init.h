@@ -89,8 +89,8 @@ int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
 
 /* --- handoff.c --- */
 
-/* The mounts that come along into a new root; NULL ends the list. */
-extern const char *const handoff_carried[];
+/* The mounts that come along into a new root; "" ends the list. */
+extern const char handoff_carried[][IDMAP_CARRIED_SIZE];
 /* Makes the new root / and frees the initramfs. There is no way back from here. */
 int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 		   struct idmap_error *ret_error);

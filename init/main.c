@@ -223,7 +223,7 @@ static int build_root(const struct boot *boot, struct idmap_plan *plan, struct i
 		idmap_stage_drop(stage);
 	else
 		idmap_stage_done(stage);
-	for (i = 0; !result && handoff_carried[i]; i++)
+	for (i = 0; !result && *handoff_carried[i]; i++)
 		if (stage->left & 1u << i)
 			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
 			    handoff_carried[i]);

@@ -175,7 +175,7 @@ int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
 		  struct idmap_error *ret_error)
 {
 	/* init/main.c, kernel_init() */
-	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
+	static const char usual[][11] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
 	size_t i;
 
 	if (boot->own_init) {
