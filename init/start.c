@@ -55,7 +55,7 @@ static uintptr_t random_guard(char **envp)
 }
 
 /* The stack at entry: argc, argv, NULL, envp, NULL (System V ABI, "Initial Stack"). */
-__attribute__((optimize("no-stack-protector"))) void start(long *stack)
+void start(long *stack)
 {
 	char **argv = (char **)(stack + 1), **envp = argv + *stack + 1;
 
