@@ -12,6 +12,7 @@ endif
 AR := $(CROSS_COMPILE)ar
 STRIP := $(CROSS_COMPILE)strip
 READELF := $(CROSS_COMPILE)readelf
+OBJCOPY := $(CROSS_COMPILE)objcopy
 HOSTCC ?= gcc
 CLANG ?= clang
 PYTHON ?= /usr/bin/python3
@@ -80,7 +81,8 @@ warnings := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wconversion -Werror
 cflags := -std=gnu11 -Oz -mgeneral-regs-only -fno-jump-tables -fno-tree-switch-conversion -fno-caller-saves $(warnings) -ffile-prefix-map=$(srctree)/= -ffunction-sections \
 	-fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident \
 	-fno-strict-aliasing -I$(O)/include -Iidmap
-ldflags := -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,--sort-section=alignment
+ldflags := -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code \
+	-Wl,--sort-section=alignment -Wl,-z,common-page-size=64 # the file is not padded to a page
 ifeq ($(CONFIG_HARDENING),y)
 # Debian's musl-gcc does not know -static-pie and would ask for a loader. None is needed, nor start-up
 # code: no table has an address to relocate, which the link checks, and so nothing is left for relro.
@@ -91,6 +93,9 @@ else
 cflags += -fno-pie -fno-stack-protector
 ldflags += -static -no-pie -nostartfiles -Wl,-z,norelro
 endif
+ifeq ($(CONFIG_PACK),y)
+ldflags += -Wl,-T,idmap/messages.lds
+endif
 override CFLAGS := $(cflags) $(CFLAGS)
 override LDFLAGS := $(ldflags) $(LDFLAGS)
 
@@ -100,6 +105,7 @@ pure := text error map scan options table plan
 lib-y := $(pure) file userns tree stage
 lib-$(if $(CONFIG_LAYERS)$(CONFIG_SUBDIR),y) += layers
 lib-$(CONFIG_IMAGES) += image
+lib-$(CONFIG_PACK) += unpack
 init-y := main msg early cmdline device realinit handoff start
 init-$(CONFIG_MODULES) += modules
 lib-objects := $(lib-y:%=$(O)/idmap/%.o)
@@ -120,15 +126,33 @@ $(O)/libidmap.a: $(lib-objects)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcsD $@ $^
 
-$(O)/idmap-init.debug: $(init-objects) $(O)/libidmap.a
+link = $(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) -o $@
+
+# With packed messages the program is linked twice: to know them, and with what they are packed to.
+ifeq ($(CONFIG_PACK),y)
+$(O)/idmap-init.messages: $(init-objects) $(O)/libidmap.a idmap/messages.lds
+	$(Q)$(link).unpacked
+	$(Q)$(OBJCOPY) --dump-section .messages=$@ $@.unpacked
+$(O)/pack: idmap/pack.c idmap/packed.h
+	$(call say,HOSTCC,$@)
+	$(Q)$(HOSTCC) -std=gnu11 -O1 $(warnings) -o $@ $<
+$(O)/packed.c: $(O)/idmap-init.messages $(O)/pack
+	$(call say,PACK,$@)
+	$(Q)$(O)/pack $< >$@
+$(O)/packed.o: $(O)/packed.c
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+packed := $(O)/packed.o
+endif
+
+$(O)/idmap-init.debug: $(init-objects) $(packed) $(O)/libidmap.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(Q)$(link)
 	$(Q)test -z "$$($(READELF) -rW $@ | grep R_)" || \
 		{ echo "a table of $@ holds an address, and nobody relocates it" >&2; exit 1; }
 
 $(O)/idmap-init: $(O)/idmap-init.debug
 	$(call say,STRIP,$@)
-	$(Q)$(STRIP) -s -R .comment -R .note.gnu.property -o $@ $<
+	$(Q)$(STRIP) -s -R .comment -R .note.gnu.property -R .messages -o $@ $<
 
 .PHONY: install size
 install: all
@@ -158,7 +182,7 @@ $(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
 
 # The pure part on the host, with its own C library and the sanitizers. It sees the full table.
 hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \
-	-I$(O)/test/include -Iidmap -Iinit
+	-I$(O)/test/include -Iidmap -Iinit -DIDMAP_PLAIN_MESSAGES
 headers := $(wildcard idmap/*.h idmap/test/*.h init/*.h init/test/*.h)
 pure-sources := $(pure:%=idmap/%.c) init/cmdline.c
 unit-tests := $(basename $(wildcard idmap/test/test_*.c init/test/test_*.c))

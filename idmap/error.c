@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "config.h"
+#include "explain.h"
 #include "idmap.h"
 #include "vadd.h"
 
@@ -15,8 +15,8 @@
  */
 #define STRING_MOST 200
 
-int idmap_fail(struct idmap_error *ret_error, enum idmap_class class, int error, const char *format,
-	       ...)
+int(idmap_fail)(struct idmap_error *ret_error, enum idmap_class class, int error,
+		const char *format, ...)
 {
 	struct idmap_text text;
 	va_list list;
@@ -30,8 +30,8 @@ int idmap_fail(struct idmap_error *ret_error, enum idmap_class class, int error,
 	return -error;
 }
 
-int idmap_row_fail(struct idmap_error *ret_error, const struct idmap_row *row,
-		   enum idmap_class class, int error, const char *format, ...)
+int(idmap_row_fail)(struct idmap_error *ret_error, const struct idmap_row *row,
+		    enum idmap_class class, int error, const char *format, ...)
 {
 	struct idmap_text text;
 	va_list list;
@@ -83,8 +83,8 @@ void idmap_table_verror(struct idmap_table *table, const struct idmap_place *pla
 	table->errors_tail = &error->next;
 }
 
-void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
-		       const char *format, ...)
+void(idmap_table_error)(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+			const char *format, ...)
 {
 	va_list list;
 
@@ -96,46 +96,54 @@ void idmap_table_error(struct idmap_table *table, const struct idmap_place *plac
 const char *idmap_errno_text(int error)
 {
 	/* Of the C library's words those that mounts can bring; all of them cost two kilobytes. */
-	static const struct {
-		unsigned char error;
-		char text[29];
-	} words[] = {
-		{EPERM, "operation not permitted"},
-		{ENOENT, "not there"},
-		{EIO, "input/output error"},
-		{ENXIO, "no such device or address"},
-		{E2BIG, "too long a list"},
-		{ENOEXEC, "not a format that can be run"},
-		{EAGAIN, "try again"},
-		{ENOMEM, "no memory"},
-		{EACCES, "permission denied"},
-		{EFAULT, "bad address"},
-		{ENOTBLK, "not a block device"},
-		{EBUSY, "busy"},
-		{EEXIST, "already there"},
-		{ENODEV, "no such device"},
-		{ENOTDIR, "not a folder"},
-		{EISDIR, "a folder"},
-		{EINVAL, "invalid argument"},
-		{EFBIG, "too large"},
-		{ENOSPC, "no room left"},
-		{EROFS, "read-only"},
-		{ENAMETOOLONG, "too long a name"},
-		{ENOSYS, "not in this kernel"},
-		{ELOOP, "too many symbolic links"},
-		{EOVERFLOW, "an id that cannot be stored"},
-		{EUSERS, "too many users"},
-		{EOPNOTSUPP, "not supported"},
-		{EUCLEAN, "the filesystem needs repair"},
-	};
-	static char number[20];
+	static const unsigned char errors[] = {EPERM,	     ENOENT, EIO,    ENXIO,	E2BIG,
+					       ENOEXEC,	     EAGAIN, ENOMEM, EACCES,	EFAULT,
+					       ENOTBLK,	     EBUSY,  EEXIST, ENODEV,	ENOTDIR,
+					       EISDIR,	     EINVAL, EFBIG,  ENOSPC,	EROFS,
+					       ENAMETOOLONG, ENOSYS, ELOOP,  EOVERFLOW, EUSERS,
+					       EOPNOTSUPP,   EUCLEAN};
+	static char buffer[32];
 	struct idmap_text text;
+	const char *words, *end;
 	size_t i;
 
-	for (i = 0; IS_ENABLED(CONFIG_EXPLAIN) && i < sizeof(words) / sizeof(*words); i++)
-		if (words[i].error == error)
-			return words[i].text;
-	idmap_text_init(&text, number, sizeof(number));
-	idmap_text_add(&text, "errno %d", error);
-	return number;
+	idmap_text_init(&text, buffer, sizeof(buffer));
+	for (i = 0; i < sizeof(errors) && errors[i] != error;)
+		i++;
+	if (!IS_ENABLED(CONFIG_EXPLAIN) || i == sizeof(errors)) {
+		idmap_text_add(&text, "errno %d", error);
+		return buffer;
+	}
+	/* In the order of the errors. */
+	words = MESSAGE_TEXT(MESSAGE("operation not permitted|"
+				     "not there|"
+				     "input/output error|"
+				     "no such device or address|"
+				     "too long a list|"
+				     "not a format that can be run|"
+				     "try again|"
+				     "no memory|"
+				     "permission denied|"
+				     "bad address|"
+				     "not a block device|"
+				     "busy|"
+				     "already there|"
+				     "no such device|"
+				     "not a folder|"
+				     "a folder|"
+				     "invalid argument|"
+				     "too large|"
+				     "no room left|"
+				     "read-only|"
+				     "too long a name|"
+				     "not in this kernel|"
+				     "too many symbolic links|"
+				     "an id that cannot be stored|"
+				     "too many users|"
+				     "not supported|"
+				     "the filesystem needs repair|"));
+	for (; (end = strchr(words, '|')) && i; i--)
+		words = end + 1;
+	idmap_text_add(&text, "%.*s", (int)(end - words), words);
+	return buffer;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages with and without CONFIG_EXPLAIN. Words are half of what the program weighs, so a build
- * for the smallest of images says only where and in which step something failed, with the number
- * of the error. The callers write the whole message either way.
+ * Messages, which are a third of what the program weighs. With CONFIG_PACK every MESSAGE() stands
+ * in a section that is packed after linking (pack.c) and not loaded: its address there is all that
+ * is left in the code, and text.c has it unpacked when a line is really told. A build without
+ * CONFIG_EXPLAIN says only where and in which step something failed, with the number of the error.
+ * The callers write the whole message either way, as a literal.
  */
 #ifndef EXPLAIN_H
 #define EXPLAIN_H
@@ -10,19 +12,52 @@
 #include "config.h"
 #include "idmap.h"
 
-#define idmap_table_error(table, place, column, ...)                    \
-	(IS_ENABLED(CONFIG_EXPLAIN)                                     \
-		 ? idmap_table_error(table, place, column, __VA_ARGS__) \
+/* unpack.c: what a MESSAGE() stands for; any other string is given back as it is. */
+const char *idmap_unpack(const char *string);
+
+/* The unit tests have their messages plain. */
+#if defined(CONFIG_PACK) && !defined(IDMAP_PLAIN_MESSAGES)
+#define MESSAGE(string)                                                                          \
+	({                                                                                       \
+		static const char message_[] __attribute__((section(".messages"), aligned(1))) = \
+			string;                                                                  \
+		(const char *)message_;                                                          \
+	})
+#define MESSAGE_TEXT(string) idmap_unpack(string)
+
+/* The compiler checks arguments against literals only, so it is shown one that it then drops. */
+static inline int idmap_check_format(const char *format, ...) IDMAP_PRINTF(1, 2);
+static inline int idmap_check_format(const char *format, ...)
+{
+	(void)format;
+	return 0;
+}
+#define MESSAGE_FORMAT(format, ...) \
+	((void)(0 && idmap_check_format(format, ##__VA_ARGS__)), MESSAGE(format))
+#else
+#define MESSAGE(string) (string)
+#define MESSAGE_TEXT(string) (string)
+#define MESSAGE_FORMAT(format, ...) format
+#endif
+
+#define idmap_table_error(table, place, column, format, ...)                                      \
+	(IS_ENABLED(CONFIG_EXPLAIN)                                                               \
+		 ? idmap_table_error(table, place, column, MESSAGE_FORMAT(format, ##__VA_ARGS__), \
+				     ##__VA_ARGS__)                                               \
 		 : idmap_table_error(table, place, column, "%s", "not understood"))
 
-#define idmap_row_fail(ret_error, row, class, error, ...)                                       \
-	(IS_ENABLED(CONFIG_EXPLAIN) ? idmap_row_fail(ret_error, row, class, error, __VA_ARGS__) \
-				    : idmap_row_fail(ret_error, row, class, error, "%s: %s",    \
-						     __func__, idmap_errno_text(error)))
+#define idmap_row_fail(ret_error, row, class, error, format, ...)                       \
+	(IS_ENABLED(CONFIG_EXPLAIN)                                                     \
+		 ? idmap_row_fail(ret_error, row, class, error,                         \
+				  MESSAGE_FORMAT(format, ##__VA_ARGS__), ##__VA_ARGS__) \
+		 : idmap_row_fail(ret_error, row, class, error, "%s: %s", __func__,     \
+				  idmap_errno_text(error)))
 
-#define idmap_fail(ret_error, class, error, ...)                                              \
-	(IS_ENABLED(CONFIG_EXPLAIN) ? idmap_fail(ret_error, class, error, __VA_ARGS__)        \
-				    : idmap_fail(ret_error, class, error, "%s: %s", __func__, \
-						 idmap_errno_text(error)))
+#define idmap_fail(ret_error, class, error, format, ...)                                      \
+	(IS_ENABLED(CONFIG_EXPLAIN)                                                           \
+		 ? idmap_fail(ret_error, class, error, MESSAGE_FORMAT(format, ##__VA_ARGS__), \
+			      ##__VA_ARGS__)                                                  \
+		 : idmap_fail(ret_error, class, error, "%s: %s", __func__,                    \
+			      idmap_errno_text(error)))
 
 #endif

@@ -98,7 +98,8 @@ int idmap_image_mount(int root_fd, struct idmap_row *row, uint32_t attr,
 			ret_error, row, IDMAP_NO_SOURCE, -file_fd,
 			"the image file cannot be opened (%s); a path is one of the %s",
 			idmap_errno_text(-file_fd),
-			row->inside ? "new root's" : "initramfs, root:/PATH one of the new root");
+			row->inside ? MESSAGE("new root's")
+				    : MESSAGE("initramfs, root:/PATH one of the new root"));
 	if (sys_fstatat(file_fd, "", &st, SYS_AT_EMPTY_PATH) || S_ISBLK(st.st_mode) || is_tag(row))
 		return idmap_tree_mount(row, attr, ret_error);
 	if (!S_ISREG(st.st_mode))

@@ -171,18 +171,18 @@ static int top_failed(const struct idmap_row *row, int error, struct idmap_error
 
 	switch (error) {
 	case EROFS:
-		remedy = "it takes a filesystem that can be written";
+		remedy = MESSAGE("it takes a filesystem that can be written");
 		break;
 	case EOVERFLOW:
 	case EINVAL:
-		remedy = "its map must know the ids of seen 0 and of the layers' root";
+		remedy = MESSAGE("its map must know the ids of seen 0 and of the layers' root");
 		break;
 	case ENOTDIR:
 	case ELOOP:
-		remedy = "they are to be folders, not files or links";
+		remedy = MESSAGE("they are to be folders, not files or links");
 		break;
 	default:
-		remedy = "look at it";
+		remedy = MESSAGE("look at it");
 	}
 	return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, error,
 			      "the folders upper and work cannot be made in the top (%s); %s",
@@ -252,10 +252,11 @@ static int merge_failed(const struct idmap_row *row, int error, struct idmap_err
 	return idmap_row_fail(
 		ret_error, row, IDMAP_NO_MOUNT, error, "the layers do not merge (%s); %s%s",
 		idmap_errno_text(error),
-		error == ENODEV	 ? "load the module overlay (mkinitramfs -m overlay)"
-		: error == E2BIG ? "write fewer options"
-				 : "the kernel says why in its lines above, by the name overlayfs",
-		error == EINVAL && layer ? "; mapped layers need Linux 5.19" : "");
+		error == ENODEV ? "load the module overlay (mkinitramfs -m overlay)"
+		: error == E2BIG
+			? MESSAGE("write fewer options")
+			: MESSAGE("the kernel says why in its lines above, by the name overlayfs"),
+		error == EINVAL && layer ? MESSAGE("; mapped layers need Linux 5.19") : "");
 }
 
 int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,

@@ -45,9 +45,11 @@ static void row_error(struct reader *r, const struct idmap_piece *piece, size_t 
 }
 
 /* Without CONFIG_EXPLAIN the place alone is told, as in explain.h. */
-#define row_error(r, piece, index, ...)                                       \
-	(IS_ENABLED(CONFIG_EXPLAIN) ? row_error(r, piece, index, __VA_ARGS__) \
-				    : row_error(r, piece, index, "%s", "not understood"))
+#define row_error(r, piece, index, format, ...)                                      \
+	(IS_ENABLED(CONFIG_EXPLAIN)                                                  \
+		 ? row_error(r, piece, index, MESSAGE_FORMAT(format, ##__VA_ARGS__), \
+			     ##__VA_ARGS__)                                          \
+		 : row_error(r, piece, index, "%s", "not understood"))
 
 /* The three numbers between the colons of text[from..to). */
 static bool read_numbers(struct reader *r, const struct idmap_piece *piece, const char *text,

@@ -70,7 +70,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 	row->source = root->source;
 	if (!strncmp(row->source, "root:", 5))
 		idmap_table_error(table, &row->place, 0,
-				  "root= cannot be a file inside the root itself; name a device");
+				  "/ cannot be in a file inside itself; name a device");
 	if (strlen(row->source) > IDMAP_OPTION_MAX)
 		idmap_table_error(
 			table, &row->place, 0,
@@ -109,7 +109,7 @@ static void check_features(struct idmap_table *table, const struct idmap_row *ro
 		idmap_table_error(
 			table, place, row->type_column,
 			"the type %s is not built into this idmap-init; name a filesystem%s",
-			row->type, is_root(row) ? " with rootfstype=" : "");
+			row->type, is_root(row) ? MESSAGE(" with rootfstype=") : "");
 	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
 		idmap_table_error(
 			table, place, row->type_column,
@@ -139,14 +139,14 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	const struct idmap_place *place = &row->place;
 	const bool root = is_root(row);
 
-	if (root && (clones(row) || row->inside))
-		idmap_table_error(table, place, row->type_column,
-				  clones(row)
-					  ? "/ cannot be a %s, it is what others are cloned from;"
-					    " name its filesystem"
-					  : "/ cannot be an %s of a file inside itself; name a"
-					    " device",
-				  row->type);
+	if (root && clones(row))
+		idmap_table_error(
+			table, place, row->type_column,
+			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
+			row->type);
+	else if (root && row->inside)
+		idmap_table_error(table, place, row->source_column,
+				  "/ cannot be in a file inside itself; name a device");
 	if ((root || is_layer(row)) && row->flags & IDMAP_NOFAIL)
 		idmap_table_error(table, place, row->nofail_column,
 				  "nofail is not for %s, nothing runs without it; take it out",
@@ -373,12 +373,15 @@ static void check_overlay(struct idmap_table *table, const struct idmap_row *row
 			"an overlay's SOURCE is none (read-only), tmpfs (what is written is lost) or"
 			" upper (a row keeps it), not '%s'",
 			row->source);
-	else if (upper != !!row->upper)
+	else if (upper && !row->upper)
+		idmap_table_error(table, &row->place, row->source_column,
+				  "no row on %s is the upper layer; give the row of a writable"
+				  " filesystem the option upper",
+				  row->target);
+	else if (!upper && row->upper)
 		idmap_table_error(
 			table, &row->place, row->source_column,
-			upper ? "no row on %s is the upper layer; give the row of a writable"
-				" filesystem the option upper"
-			      : "a row on %s is the upper layer; write upper as the overlay's SOURCE",
+			"a row on %s is the upper layer; write upper as the overlay's SOURCE",
 			row->target);
 }
 

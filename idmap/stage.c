@@ -202,24 +202,25 @@ static int target_failed(const struct idmap_row *row, int error, struct idmap_er
 
 	switch (error) {
 	case ENOENT:
-		remedy = "make it in the image, or add X-mount.mkdir where that can be written";
+		remedy = MESSAGE(
+			"make it in the image, or add X-mount.mkdir where that can be written");
 		break;
 	case EROFS:
-		remedy = "make it in the image, what holds it is read-only";
+		remedy = MESSAGE("make it in the image, what holds it is read-only");
 		break;
 	case EOVERFLOW:
-		remedy =
-			"make it in the image, or map some disk id to seen 0 where it is to be made";
+		remedy = MESSAGE(
+			"make it in the image, or map some disk id to seen 0 where it is to be made");
 		break;
 	case ENOTDIR:
 	case EINVAL: /* move_mount(2) says so of a file on a folder and of a folder on a file */
-		remedy = "a folder goes on a folder and a file on a file";
+		remedy = MESSAGE("a folder goes on a folder and a file on a file");
 		break;
 	case ELOOP:
-		remedy = "its symbolic links lead in a circle";
+		remedy = MESSAGE("its symbolic links lead in a circle");
 		break;
 	default:
-		remedy = "look at it in the image";
+		remedy = MESSAGE("look at it in the image");
 	}
 	return idmap_row_fail(ret_error, row, IDMAP_NO_TARGET, error,
 			      "the target cannot be used in the new root (%s); %s",

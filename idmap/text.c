@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "explain.h"
 #include "idmap.h"
 #include "vadd.h"
 
@@ -70,6 +71,7 @@ static void add_number(struct idmap_text *text, uint64_t value, unsigned int bas
 
 void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 {
+	format = MESSAGE_TEXT(format);
 	for (; *format; format++) {
 		const char *s = format;
 		int length;
@@ -83,7 +85,7 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 		}
 		switch (*++format) {
 		case 's':
-			s = va_arg(list, const char *);
+			s = MESSAGE_TEXT(va_arg(list, const char *));
 			add_string(text, s, strlen(s));
 			break;
 		case '.': /* only %.*s */

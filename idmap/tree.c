@@ -114,26 +114,28 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 static const char *mount_remedy(const struct idmap_row *row, const struct attempt *attempt)
 {
 	if (attempt->option)
-		return "see the filesystem's manual for the options it takes";
+		return MESSAGE("see the filesystem's manual for the options it takes");
 	switch (-attempt->error) {
 	case ENODEV:
-		return "load its module (mkinitramfs -m) or name another type";
+		return MESSAGE("load its module (mkinitramfs -m) or name another type");
 	case ENOENT:
 	case ENOTBLK:
 	case ENXIO:
-		return "name a block device as SOURCE";
+		return MESSAGE("name a block device as SOURCE");
 	case EBUSY:
-		return "it is mounted already, ro here and rw there; use the same in both rows";
+		return MESSAGE(
+			"it is mounted already, ro here and rw there; use the same in both rows");
 	case EACCES:
 	case EROFS:
 		return row->flags & IDMAP_UPPER
-			       ? "the upper layer needs a device that can be written"
-			       : "the device is read-only; write ro";
+			       ? MESSAGE("the upper layer needs a device that can be written")
+			       : MESSAGE("the device is read-only; write ro");
 	case ENOSYS:
-		return "Linux 5.12 or newer is needed";
+		return MESSAGE("Linux 5.12 or newer is needed");
 	default:
-		return row->attr & IDMAP_RDONLY ? "check TYPE and what is on the device"
-						: "check TYPE and what is on the device, or try ro";
+		return row->attr & IDMAP_RDONLY
+			       ? MESSAGE("check TYPE and what is on the device")
+			       : MESSAGE("check TYPE and what is on the device, or try ro");
 	}
 }
 

@@ -24,17 +24,17 @@ static int start_helper(struct idmap_error *ret_error)
 	switch (-pid) {
 	case EINVAL:
 	case ENOSYS:
-		remedy = "build the kernel with CONFIG_USER_NS=y";
+		remedy = MESSAGE("build the kernel with CONFIG_USER_NS=y");
 		break;
 	case ENOSPC:
 	case EUSERS:
-		remedy = "raise /proc/sys/user/max_user_namespaces";
+		remedy = MESSAGE("raise /proc/sys/user/max_user_namespaces");
 		break;
 	case EPERM:
-		remedy = "run it as root, and not in a chroot";
+		remedy = MESSAGE("run it as root, and not in a chroot");
 		break;
 	default:
-		remedy = "give the machine more memory";
+		remedy = MESSAGE("give the machine more memory");
 	}
 	return idmap_fail(ret_error, IDMAP_NO_MAP, -pid, "no user namespace for a map (%s); %s",
 			  idmap_errno_text(-pid), remedy);

@@ -9,6 +9,7 @@
 #ifndef INIT_H
 #define INIT_H
 
+#include "explain.h"
 #include "idmap.h"
 
 /* What to do when nothing more can be done. */
@@ -35,6 +36,7 @@ enum { MSG_ERROR = 3, MSG_WARNING = 4, MSG_INFO = 6 };
 
 /* One line to the kernel log, or to the console where there is no /dev/kmsg. */
 void msg(int level, const char *format, ...) IDMAP_PRINTF(2, 3);
+#define msg(level, format, ...) msg(level, MESSAGE_FORMAT(format, ##__VA_ARGS__), ##__VA_ARGS__)
 
 /* --- early.c --- */
 

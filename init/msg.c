@@ -12,7 +12,7 @@
 
 #define LINES_PER_OPEN 9
 
-void msg(int level, const char *format, ...)
+void(msg)(int level, const char *format, ...)
 {
 	static int kmsg_fd = -1;
 	static unsigned int lines;

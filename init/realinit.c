@@ -139,13 +139,13 @@ static const char *remedy(int error)
 {
 	switch (error) {
 	case ENOENT:
-		return "name a program of the new root, links and all";
+		return MESSAGE("name a program of the new root, links and all");
 	case EACCES:
-		return "check its mode, noexec, and that the map covers its owner";
+		return MESSAGE("check its mode, noexec, and that the map covers its owner");
 	case ENOEXEC:
-		return "name a program for this machine, or a script that begins with #!";
+		return MESSAGE("name a program for this machine, or a script that begins with #!");
 	default:
-		return "name a program of the new root";
+		return MESSAGE("name a program of the new root");
 	}
 }
 
