@@ -43,7 +43,8 @@ def print_plan(programs):
 def test_every_block_is_known():
     assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline"}
     # Each sh block is one of the two commands or a recipe with a test below.
-    assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {"", "first", "initramfs", "tiny"}
+    assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {"", "first", "initramfs", "layers",
+                                                                        "image", "tiny"}
     assert blocks("sh")[0] == "make run\nmake check\n"
 
 
@@ -122,6 +123,33 @@ def test_first(workshop, programs):
     out = workshop(recipe("first"))
     assert re.search(r"idmap-init: /dev/vda / erofs ro,idmap=100000:0:65536 in \d+ us", out)
     assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
+
+
+def test_image(workshop, programs):
+    """No disk: the root is a file of the initramfs."""
+    tree = images.busybox_root(programs.probe, programs.ids)
+    tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
+    images.make_image(tree, "erofs", workshop.folder / "root.erofs")
+    out = workshop("make\n" + recipe("image"))
+    assert re.search(r"idmap-init: /images/root.erofs / erofs ro,idmap=100000:0:65536 in \d+ us", out)
+    assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
+
+
+def test_layers(workshop, programs):
+    """The table before the recipe, two images of different ids."""
+    tree = images.busybox_root(programs.probe, programs.ids)
+    patch = {"/": images.Dir(200000, 200000), "/patch": images.Dir(200001, 200002),
+             "/sbin/init": images.File("#!/bin/sh\ntouch /new\nls -ln /\npoweroff -f\n", 200000,
+                                       200000, 0o755)}
+    images.make_image(tree, "erofs", workshop.folder / "root.erofs")
+    images.make_image(patch, "erofs", workshop.folder / "patch.erofs")
+    table, = [text for text in blocks("conf") if text.startswith("tmpfs ")]
+    (workshop.folder / "idmap.conf").write_text(table)
+    out = workshop("make\n" + recipe("layers"))
+    assert re.search(r"idmap-init: tmpfs / overlay rw,size=64m in \d+ us", out)
+    assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
+    assert re.search(r"^drwxr-xr-x +\d+ 1 +2 .* patch\r?$", out, re.M)
+    assert re.search(r"^-rw-r--r-- +1 0 +0 .* new\r?$", out, re.M)
 
 
 def test_initramfs(workshop):
