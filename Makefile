@@ -126,6 +126,13 @@ $(O)/libidmap.a: $(lib-objects)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcsD $@ $^
 
+# A section table is for linkers and debuggers, who have the .debug file. Its place in the ELF64 header
+# is byte 40, its length and that of its names bytes 60 to 63 (elf(5)); the segments end before it.
+drop-sections = $(READELF) -lW $@ | { while read -r type offset _ _ size _; do \
+		test "$$type" != LOAD || end=$$((offset + size)); done; truncate -s $$end $@; } && \
+	printf '\0\0\0\0\0\0\0\0' | dd of=$@ bs=1 seek=40 conv=notrunc status=none && \
+	printf '\0\0\0\0' | dd of=$@ bs=1 seek=60 conv=notrunc status=none
+
 link = $(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) -o $@
 
 # With packed messages the program is linked twice: to know them, and with what they are packed to.
@@ -153,6 +160,7 @@ $(O)/idmap-init.debug: $(init-objects) $(packed) $(O)/libidmap.a
 $(O)/idmap-init: $(O)/idmap-init.debug
 	$(call say,STRIP,$@)
 	$(Q)$(STRIP) -s -R .comment -R .note.gnu.property -R .messages -o $@ $<
+	$(Q)$(drop-sections)
 
 .PHONY: install size
 install: all

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <unistd.h> /* STDERR_FILENO */
 
 #include "config.h"
 #include "init.h"
@@ -28,7 +29,7 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	char shell[] = "/bin/sh", *shell_argv[] = {shell, NULL};
 
 	msg(MSG_ERROR, "%s", error->text);
-	switch (sys_getpid() == 1 ? boot->onfail : ONFAIL_PANIC) {
+	switch (boot->onfail) {
 	case ONFAIL_REBOOT:
 		sys_sync();
 		sys_reboot(RB_AUTOBOOT);
@@ -273,6 +274,18 @@ static void write_run_table(const struct idmap_plan *plan)
 		    idmap_errno_text((int)-result));
 }
 
+/* Typed at a prompt it would mount over what is there, so it does nothing at all. */
+static void refuse_to_be_a_command(void)
+{
+	static const char line[] = "idmap-init: it is no command; the kernel starts it as PID 1, as"
+				   " /init of an initramfs or by init=\n";
+
+	if (sys_getpid() == 1)
+		return;
+	sys_write(STDERR_FILENO, line, sizeof(line) - 1);
+	sys_exit(IDMAP_BAD_SYSTEM);
+}
+
 int main(int argc, char **argv, char **envp)
 {
 	struct boot boot = {.argv = argv, .envp = envp, .uevent_fd = -1};
@@ -283,6 +296,7 @@ int main(int argc, char **argv, char **envp)
 	const char *init;
 
 	(void)argc;
+	refuse_to_be_a_command();
 	boot.onfail = default_onfail();
 	if (early_mounts(&error))
 		fail(&boot, &error);

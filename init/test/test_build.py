@@ -97,6 +97,19 @@ def test_binary(name, built):
 
 
 @pytest.mark.parametrize("name", DEFCONFIGS)
+def test_is_no_command(name, built, tmp_path):
+    """Typed at a prompt, by whomever, it says what it is and makes no other system call."""
+    trace = tmp_path / "trace"
+    done = subprocess.run(["strace", "-o", trace, built(name) / "idmap-init"], text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("idmap-init: it is no command; the kernel starts it as PID 1, as /init of"
+                           " an initramfs or by init=\n")
+    assert re.findall(r"^(\w+)\(", trace.read_text(), re.M) == [
+        "execve", "getpid", "write", "exit_group"]
+
+
+@pytest.mark.parametrize("name", DEFCONFIGS)
 def test_clang(name, built, tmp_path):
     """clang finds nothing either, with all the warnings; gcc's are errors in every build."""
     include = run("musl-gcc", "-print-file-name=include").strip()
