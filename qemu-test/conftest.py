@@ -7,10 +7,14 @@ in the run's temporary folder, of which pytest keeps the last three.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 sys.dont_write_bytecode = True  # the work tree stays clean
 
@@ -115,6 +119,46 @@ def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Call
         return out
 
     return make
+
+
+@pytest.fixture(scope="session")
+def virtiofsd() -> Path:
+    """The server, fetched if need be; skips the test where it cannot be or not serve owners."""
+    try:
+        program = host.find_virtiofsd()
+    except host.ServerMissing as missing:
+        pytest.skip(f"no virtiofsd: {missing}")
+    if os.getuid() != 0:
+        pytest.skip("only root can make files of other owners on the host, for virtiofs and 9p")
+    return program
+
+
+@pytest.fixture
+def share(virtiofsd: Path) -> Iterator[Callable[..., list[str]]]:
+    """share(folder, tag, **options): virtiofsd serves the folder; gives QEMU's arguments for it.
+
+    options      further ones of virtiofsd
+    memory       MiB, as of the guest: the server and the guest share it
+    """
+    with contextlib.ExitStack() as stack:
+        def serve(folder: Path, tag: str, *options: str, memory: int = 512) -> list[str]:
+            # A short path: a socket's name has 108 bytes. It listens before QEMU starts.
+            path = stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-")) + "/socket"
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(path)
+            listener.listen()
+            server = subprocess.Popen(
+                [virtiofsd, f"--fd={listener.fileno()}", f"--shared-dir={folder}",
+                 "--log-level=error", *options],
+                pass_fds=[listener.fileno()], preexec_fn=guest.die_with_parent)
+            stack.callback(server.wait)
+            stack.callback(server.kill)
+            return ["-object", f"memory-backend-memfd,id=shared,size={memory}M,share=on",
+                    "-machine", "memory-backend=shared",
+                    "-chardev", f"socket,id={tag},path={path}",
+                    "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
+
+        yield serve
 
 
 @pytest.fixture

@@ -123,8 +123,8 @@ def _try_lock(file: Any) -> bool:
     return True
 
 
-def _die_with_parent() -> None:
-    """Runs in the child: no QEMU outlives a test run that was killed."""
+def die_with_parent() -> None:
+    """Runs in the child: no QEMU (or server) outlives a test run that was killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -217,7 +217,7 @@ class Guest:
                 self._command(probe_end.fileno(), monitor_end.fileno()),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 pass_fds=(probe_end.fileno(), monitor_end.fileno()),
-                preexec_fn=_die_with_parent)
+                preexec_fn=die_with_parent)
         stack.callback(self._kill)
         self._deadline = time.monotonic() + self.timeout
 

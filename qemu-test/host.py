@@ -21,7 +21,7 @@ KERNELS = ["5.10", "6.1", "6.12", "7.x"]
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    name: str  # one of KERNELS
+    name: str  # one of KERNELS, or such a name with -plain
     vmlinuz: Path
     modules: Path  # lib/modules/VERSION
     version: str
@@ -29,6 +29,10 @@ class Kernel:
 
 class KernelMissing(Exception):
     """A kernel can be neither found nor fetched; the message says why."""
+
+
+class ServerMissing(Exception):
+    """The same for virtiofsd."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,22 +52,28 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=None)
-def _fetch(name: str) -> Kernel | str:
-    """The kernel, or why there is none: one attempt a process, for a try without network is slow."""
-    result = subprocess.run([HERE / "kernels", name], stdin=subprocess.DEVNULL,
+def _fetch(*command: str) -> Path | str:
+    """The folder that a script of this folder fetches, or why there is none: one attempt a process,
+    for a try without network is slow."""
+    result = subprocess.run([HERE / command[0], *command[1:]], stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if result.returncode:
-        return result.stderr.strip()
-    folder = Path(result.stdout.strip())
+    return result.stderr.strip() if result.returncode else Path(result.stdout.strip())
+
+
+def find_kernel(name: str) -> Kernel:
+    folder = _fetch("kernels", name)
+    if isinstance(folder, str):
+        raise KernelMissing(folder)
     modules, = (folder / "lib" / "modules").iterdir()
     return Kernel(name, folder / "vmlinuz", modules, modules.name)
 
 
-def find_kernel(name: str) -> Kernel:
-    kernel = _fetch(name)
-    if isinstance(kernel, str):
-        raise KernelMissing(kernel)
-    return kernel
+def find_virtiofsd() -> Path:
+    """A virtiofsd that allows idmapped mounts."""
+    folder = _fetch("virtiofsd")
+    if isinstance(folder, str):
+        raise ServerMissing(folder)
+    return folder / "virtiofsd"
 
 
 def make(folder: Path, *goals: str) -> None:
