@@ -111,10 +111,21 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	return attempt->error = result;
 }
 
-static const char *mount_remedy(const struct idmap_row *row, const struct attempt *attempt)
+/* virtiofs and 9p name a share of the host by a tag; theirs is an error of their own. */
+static bool no_such_tag(const char *type, const struct attempt *attempt)
+{
+	return !attempt->option && ((attempt->error == -EINVAL && !strcmp(type, "virtiofs")) ||
+				    (attempt->error == -ENOENT && !strcmp(type, "9p")));
+}
+
+static const char *mount_remedy(const struct idmap_row *row, const char *type,
+				const struct attempt *attempt)
 {
 	if (attempt->option)
 		return MESSAGE("see the filesystem's manual for the options it takes");
+	if (no_such_tag(type, attempt))
+		return MESSAGE("give the host's share this tag, or load the driver that brings it"
+			       " (mkinitramfs -m virtio_pci)");
 	switch (-attempt->error) {
 	case ENODEV:
 		return MESSAGE("load its module (mkinitramfs -m) or name another type");
@@ -142,19 +153,22 @@ static const char *mount_remedy(const struct idmap_row *row, const struct attemp
 static int mount_failed(const struct idmap_row *row, const char *type,
 			const struct attempt *attempt, struct idmap_error *ret_error)
 {
-	bool words = *attempt->words;
+	bool words = *attempt->words, tag = no_such_tag(type, attempt);
 
 	if (attempt->option)
 		return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -attempt->error,
 				      "%s does not take the option %s (%s%s%s); %s", type,
 				      attempt->option, idmap_errno_text(-attempt->error),
 				      words ? "; kernel: " : "", attempt->words,
-				      mount_remedy(row, attempt));
+				      mount_remedy(row, type, attempt));
 	return idmap_row_fail(
-		ret_error, row, IDMAP_NO_MOUNT, -attempt->error, "%s %s (%s%s%s); %s", type,
-		attempt->error == -ENODEV ? "is no filesystem of this kernel" : "does not mount",
+		ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,
+		"%s %s (%s%s%s); %s", type,
+		tag			    ? "finds no share of that tag"
+		: attempt->error == -ENODEV ? "is no filesystem of this kernel"
+					    : "does not mount",
 		idmap_errno_text(-attempt->error), words ? "; kernel: " : "", attempt->words,
-		mount_remedy(row, attempt));
+		mount_remedy(row, type, attempt));
 }
 
 /* All filesystems on devices that this kernel has, in its order, as a list of types. */
@@ -237,9 +251,11 @@ int idmap_tree_clone(int dir_fd, bool recursive)
 
 /* --- the map --------------------------------------------------------------------------------- */
 
-#define OVERLAYFS_MAGIC 0x794c7630 /* linux/magic.h, as the rest of them */
+#define MAGIC_FUSE 0x65735546 /* linux/magic.h, as the rest of them */
+#define MAGIC_9P 0x01021997
+#define MAGIC_OVERLAYFS 0x794c7630
 
-/* Since which Linux a filesystem can be idmapped; NULL: never. By statfs(2)'s f_type. */
+/* Since which Linux a filesystem can be idmapped; "": never. By statfs(2)'s f_type. */
 static const struct support {
 	uint32_t magic;
 	char name[12];
@@ -256,12 +272,12 @@ static const struct support {
 	{0x01021994, "tmpfs", "6.3"},
 	{0x00c36400, "cephfs", "6.7"},
 	{0x958458f6, "hugetlbfs", "6.9"},
-	{0x65735546, "fuse", "6.12"},
-	{OVERLAYFS_MAGIC, "overlay", ""},
+	{MAGIC_FUSE, "virtiofs", "6.12"},
+	{MAGIC_OVERLAYFS, "overlay", ""},
 	{0x858458f6, "ramfs", ""},
 	{0x9fa0, "proc", ""},
 	{0x62656572, "sysfs", ""},
-	{0x01021997, "9p", ""},
+	{MAGIC_9P, "9p", ""},
 	{0x6969, "nfs", ""},
 	{0xff534d42, "cifs", ""},
 	{0x9660, "isofs", ""},
@@ -305,6 +321,19 @@ static bool takes_any_map(int tree_fd, const struct idmap_row *row)
 	return taken;
 }
 
+/* 6.12 of "6.12.117+deb13-amd64", as 6012. */
+static uint32_t version(const char *text)
+{
+	uint32_t part[2] = {0}, i;
+
+	for (i = 0; i < 2; i++) {
+		for (; *text >= '0' && *text <= '9'; text++)
+			part[i] = part[i] * 10 + (uint32_t)(*text - '0');
+		text += *text == '.';
+	}
+	return part[0] * 1000 + part[1];
+}
+
 static int explain_filesystem(int tree_fd, const struct idmap_row *row, const char *release,
 			      struct idmap_error *ret_error)
 {
@@ -313,19 +342,19 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 	struct statfs fs = {0};
 
 	sys_fstatfs(tree_fd, &fs);
+	/* 9p tells what the server's own folder lies on (fs/9p/vfs_super.c, v9fs_statfs()). */
+	if (!strcmp(row->type, "9p"))
+		fs.f_type = MAGIC_9P;
 	while (support < end && support->magic != (uint32_t)fs.f_type)
 		support++;
-	if (support == end)
+	if (support < end && !*support->since)
 		return idmap_row_fail(
-			ret_error, row, IDMAP_NO_MAP, EINVAL,
-			"%s cannot be idmapped on this kernel (%s); use erofs, ext4 or xfs",
-			row->type, release);
-	if (!*support->since)
-		return idmap_row_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
-				      "%s can never be idmapped; %s", support->name,
-				      support->magic == OVERLAYFS_MAGIC
-					      ? "map each of its layers"
-					      : "use erofs, ext4 or xfs for a mapped tree");
+			ret_error, row, IDMAP_NO_MAP, EINVAL, "%s can never be idmapped; %s",
+			support->name,
+			support->magic == MAGIC_OVERLAYFS ? MESSAGE("map each of its layers")
+			: support->magic == MAGIC_9P
+				? MESSAGE("use virtiofs for a mapped folder of the host")
+				: MESSAGE("use erofs, ext4 or xfs for a mapped tree"));
 	if (support == supports &&
 	    (idmap_type_has(row->type, "ext2") || idmap_type_has(row->type, "ext3")))
 		return idmap_row_fail(
@@ -333,12 +362,23 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 			"the type %s cannot be idmapped, ext4 mounts the same image and can; write"
 			" ext4",
 			row->type);
-	return idmap_row_fail(
-		ret_error, row, IDMAP_NO_MAP, EINVAL,
-		"%s can be idmapped since Linux %s%s, and this is %s; boot a newer kernel or use"
-		" another filesystem",
-		support->name, support->since,
-		support->magic == 0x65735546 ? " where its server allows it" : "", release);
+	if (support < end && version(release) < version(support->since))
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MAP, EINVAL,
+			"%s can be idmapped since Linux %s, and this is %s; boot a newer kernel or"
+			" use another filesystem",
+			support->name, support->since, release);
+	/* The kernel's part is there, and clears SB_I_NOIDMAP only where the server agrees. */
+	if (support < end && support->magic == MAGIC_FUSE)
+		return idmap_row_fail(
+			ret_error, row, IDMAP_NO_MAP, EINVAL,
+			"its server on the host allows no map, this kernel (%s) would; use"
+			" virtiofsd 1.13 or newer",
+			release);
+	return idmap_row_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
+			      "%s cannot be idmapped on this kernel (%s); use erofs, ext4 or xfs",
+			      row->flags & (IDMAP_BIND | IDMAP_RBIND) ? MESSAGE("its source") : row->type,
+			      release);
 }
 
 static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
@@ -373,12 +413,19 @@ static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
 {
+	struct statfs unused;
 	int result = 0;
 
 	if (row->map)
 		result = idmap_userns(row->map, ret_error);
 	if (result)
 		return result;
+	/*
+	 * The server of a FUSE filesystem says whether it allows a map in an answer that mounting
+	 * does not wait for (fs/fuse/inode.c, process_init_reply()); every other question does.
+	 */
+	if (row->map)
+		sys_fstatfs(tree_fd, &unused);
 	result = set_attributes(tree_fd, row, row->map ? row->map->userns_fd : -1);
 	if (!result)
 		return 0;

@@ -121,43 +121,61 @@ def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Call
     return make
 
 
+@pytest.fixture
+def host_tree(tmp_path: Path) -> Callable[..., Path]:
+    """host_tree(tree): a folder of this machine, with the tree's owners."""
+
+    def make(tree: images.Tree) -> Path:
+        if os.getuid() != 0:
+            pytest.skip("only root can give files to other owners on the host, as shares need it")
+        return images.unpack(tree, tmp_path / "host_tree")
+
+    return make
+
+
 @pytest.fixture(scope="session")
-def virtiofsd() -> Path:
-    """The server, fetched if need be; skips the test where it cannot be or not serve owners."""
-    try:
-        program = host.find_virtiofsd()
-    except host.ServerMissing as missing:
-        pytest.skip(f"no virtiofsd: {missing}")
-    if os.getuid() != 0:
-        pytest.skip("only root can make files of other owners on the host, for virtiofs and 9p")
-    return program
+def virtiofsd() -> Callable[[str], Path]:
+    """virtiofsd("new"), a program; fetched if need be; skips the test where it cannot be."""
+
+    def find(name: str) -> Path:
+        try:
+            return host.find_virtiofsd(name)
+        except host.ServerMissing as missing:
+            pytest.skip(f"no virtiofsd: {missing}")
+
+    return find
 
 
 @pytest.fixture
-def share(virtiofsd: Path) -> Iterator[Callable[..., list[str]]]:
-    """share(folder, tag, **options): virtiofsd serves the folder; gives QEMU's arguments for it.
+def virtiofs(virtiofsd: Callable[[str], Path]) -> Iterator[Callable[..., list[str]]]:
+    """virtiofs(folder, tag, *options): virtiofsd serves the folder; gives QEMU's arguments for it.
 
     options      further ones of virtiofsd
+    server       "new", which allows maps, or "old"
     memory       MiB, as of the guest: the server and the guest share it
     """
     with contextlib.ExitStack() as stack:
-        def serve(folder: Path, tag: str, *options: str, memory: int = 512) -> list[str]:
+        def serve(folder: Path, tag: str, *options: str, server: str = "new",
+                  memory: int = 512) -> list[str]:
+            program = virtiofsd(server)
             # A short path: a socket's name has 108 bytes. It listens before QEMU starts.
             path = stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-")) + "/socket"
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(path)
             listener.listen()
-            server = subprocess.Popen(
-                [virtiofsd, f"--fd={listener.fileno()}", f"--shared-dir={folder}",
-                 "--log-level=error", *options],
-                pass_fds=[listener.fileno()], preexec_fn=guest.die_with_parent)
-            stack.callback(server.wait)
-            stack.callback(server.kill)
+            process = subprocess.Popen(
+                [program, f"--fd={listener.fileno()}", "-o", f"source={folder}", *options],
+                pass_fds=[listener.fileno()], preexec_fn=guest.die_with_parent,
+                stdin=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            serve.processes.append(process)
             return ["-object", f"memory-backend-memfd,id=shared,size={memory}M,share=on",
                     "-machine", "memory-backend=shared",
                     "-chardev", f"socket,id={tag},path={path}",
                     "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
 
+        serve.processes = []
         yield serve
 
 

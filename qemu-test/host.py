@@ -68,9 +68,9 @@ def find_kernel(name: str) -> Kernel:
     return Kernel(name, folder / "vmlinuz", modules, modules.name)
 
 
-def find_virtiofsd() -> Path:
-    """A virtiofsd that allows idmapped mounts."""
-    folder = _fetch("virtiofsd")
+def find_virtiofsd(name: str) -> Path:
+    """A virtiofsd that allows idmapped mounts: "new", or one that does not: "old"."""
+    folder = _fetch("virtiofsd", name)
     if isinstance(folder, str):
         raise ServerMissing(folder)
     return folder / "virtiofsd"

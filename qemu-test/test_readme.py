@@ -43,8 +43,8 @@ def print_plan(programs):
 def test_every_block_is_known():
     assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline"}
     # Each sh block is one of the two commands or a recipe with a test below.
-    assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {"", "first", "initramfs", "layers",
-                                                                        "image", "tiny"}
+    assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {
+        "", "first", "initramfs", "layers", "image", "tiny", "hostshare"}
     assert blocks("sh")[0] == "make run\nmake check\n"
 
 
@@ -159,6 +159,25 @@ def test_initramfs(workshop):
     listing = subprocess.run(["cpio", "-it", "--quiet"], check=True, stdout=subprocess.PIPE, text=True,
                              stdin=open(workshop.folder / "initramfs")).stdout.splitlines()
     assert {"init", "etc/idmap.conf", "etc/idmap.modules", "etc/extra"} <= set(listing)
+
+
+@pytest.mark.parametrize("kernel", ["6.12"], indirect=True)
+def test_hostshare(workshop, programs, virtiofsd, host_tree):
+    tree = images.busybox_root(programs.probe, programs.ids)
+    tree["/srv/work"] = images.Dir(100000, 100000)
+    tree["/sbin/init"] = images.File(
+        "#!/bin/sh\nls -ln /srv/work\necho new >/srv/work/new\npoweroff -f\n", 100000, 100000, 0o755)
+    images.make_image(tree, "erofs", workshop.folder / "root.erofs")
+    (workshop.folder / "idmap.conf").write_text(
+        next(text for text in blocks("conf") if "hostshare" in text))
+    share = host_tree({"/": images.Dir(1000, 1000), "/mine": images.File("x", 1000, 1000)})
+    share.rename(workshop.folder / "work")
+    wrapper = workshop.folder.parent / "tools" / "virtiofsd"
+    wrapper.write_text(f"#!/bin/sh\nexec {virtiofsd('new')} \"$@\"\n")
+    wrapper.chmod(0o755)
+    out = workshop("make\n" + recipe("hostshare"))
+    assert re.search(r"^-rw-r--r-- +\d+ 0 +0 .* mine\r?$", out, re.M), out
+    assert (workshop.folder / "work" / "new").stat().st_uid == 1000
 
 
 def test_tiny(workshop):

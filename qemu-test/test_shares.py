@@ -1,33 +1,42 @@
 # SPDX-License-Identifier: MIT
-"""Trees that are folders of the host: virtiofs, which some kernels and servers let us map, and 9p,
-which none does."""
+"""Trees that are folders of the host: virtiofs, which new kernels and servers let us map, and 9p,
+which can never be."""
 
 from __future__ import annotations
 
 import re
+import signal
+import time
 
 import pytest
 
-import images
 from guest import Disk, parse_mountinfo
 from images import Dir, File
-from test_root import OWNERS, last_words, owners
+from test_root import OWNERS, last_words, log_lines, owners
 from test_trees import ROOT, options, seen
 
-MODULES = "virtio_pci,virtio_blk,erofs,virtiofs"
+# The drivers of both; Debian's kernels for clouds have no 9p.
+VIRTIOFS = "virtio_pci,virtio_blk,erofs,virtiofs"
+NINEP = "virtio_pci,virtio_blk,erofs,9p"
+NINEP_OPTIONS = "trans=virtio,version=9p2000.L"
 WORK = {"/": Dir(1000, 1000), "/mine": File("mine\n", 1000, 1000, 0o600),
         "/other": File("other\n", 1001, 1001), "/roots": File("root's\n", 0, 0)}
+WORK_ROW = "hostshare /srv virtiofs rw,idmap=1000:0:1,identity\n"
+
+
+def ninep(folder):
+    return ["-virtfs", f"local,path={folder},mount_tag=hostshare,security_model=none"]
 
 
 @pytest.mark.parametrize("kernel", ["6.12", "7.x"], indirect=True)
-def test_virtiofs_root(kernel, root_tree, initramfs, share, boot, tmp_path):
-    folder = images.unpack(root_tree(), tmp_path / "root")
+def test_virtiofs_root(kernel, root_tree, initramfs, host_tree, virtiofs, boot):
     append = "root=hostroot rootfstype=virtiofs ro idmap=100000:0:65536"
-    with boot(kernel, initramfs(kernel, modules=MODULES), append,
-              qemu_args=share(folder, "hostroot", "--posix-acl")) as guest:
+    with boot(kernel, initramfs(kernel, modules=VIRTIOFS), append,
+              qemu_args=virtiofs(host_tree(root_tree()), "hostroot")) as guest:
         assert owners(guest) == OWNERS
         assert guest.ask("open /etc/new wc") == {"error": "EROFS"}
         assert guest.ask("read /owners/root-private")["content"] == "base+0, 0600\n"
+        assert guest.ask("read /owners/outside-private") == {"error": "EACCES"}
         assert guest.run("/bin/suid", uid=1000, gid=1000) == "1000 0 1000 0\n"
         assert guest.run("/bin/suid-outside", uid=7, gid=7) == "7 7 7 7\n"
         root, = [m for m in parse_mountinfo(guest.report()["mountinfo"]) if m.target == "/"]
@@ -37,14 +46,14 @@ def test_virtiofs_root(kernel, root_tree, initramfs, share, boot, tmp_path):
         assert re.search(r"^hostroot / virtiofs ro,idmap=100000:0:65536$", table, re.M)
 
 
-@pytest.mark.parametrize("kernel", ["6.12", "7.x"], indirect=True)
-def test_virtiofs_row(kernel, root_tree, image, initramfs, share, boot, tmp_path):
+@pytest.mark.parametrize("kernel,server_options", [
+    ("6.12", []), ("6.12", ["--posix-acl"]), ("7.x", ["--posix-acl"])], indirect=["kernel"])
+def test_virtiofs_row(kernel, server_options, root_tree, image, initramfs, host_tree, virtiofs, boot):
     """The user 1000 of the host is root in the guest, and what root writes is that user's."""
-    folder = images.unpack(WORK, tmp_path / "work")
-    conf = ROOT + "hostshare /srv virtiofs rw,idmap=1000:0:1,identity\n"
-    with boot(kernel, initramfs(kernel, conf, modules=MODULES), "",
+    folder = host_tree(WORK)
+    with boot(kernel, initramfs(kernel, ROOT + WORK_ROW, modules=VIRTIOFS), "",
               [Disk(image(root_tree(), "erofs"))],
-              qemu_args=share(folder, "hostshare", "--posix-acl")) as guest:
+              qemu_args=virtiofs(folder, "hostshare", *server_options)) as guest:
         assert seen(guest, "/srv") == (0, 0) == seen(guest, "/srv/mine")
         assert seen(guest, "/srv/other") == (1001, 1001)
         assert seen(guest, "/srv/roots") == (65534, 65534)
@@ -53,7 +62,88 @@ def test_virtiofs_row(kernel, root_tree, image, initramfs, share, boot, tmp_path
         assert guest.ask("write /srv/new x") == {"written": 1}
         assert seen(guest, "/srv/new") == (0, 0)
         assert guest.ask("chown /srv/new 1001 1001") == {"ok": True}
-        assert guest.ask("mkdir /srv/folder 755") == {"ok": True}
+        assert guest.ask("mkdir /srv/folder") == {"ok": True}
     new = (folder / "new").stat()
     assert (new.st_uid, new.st_gid) == (1001, 1001)
     assert (folder / "folder").stat().st_uid == 1000
+
+
+def test_slow_server(kernels, root_tree, image, initramfs, host_tree, virtiofs, boot):
+    """Mounting does not wait for the server's answer, of which it is a part whether it allows maps:
+    the server stands still from when its driver is loaded until the row has long been mounted."""
+    kernel = kernels("6.12")
+    arguments = virtiofs(host_tree(WORK), "hostshare", "--sandbox=chroot")
+    with boot(kernel, initramfs(kernel, ROOT + WORK_ROW, modules=VIRTIOFS), "rootdelay=4",
+              [Disk(image(root_tree(), "erofs"))], qemu_args=arguments) as guest:
+        wait_for_line(guest, "[vda]")
+        time.sleep(2)
+        server, = virtiofs.processes
+        server.send_signal(signal.SIGSTOP)
+        wait_for_line(guest, "erofs: (device vda): mounted")
+        time.sleep(1)
+        server.send_signal(signal.SIGCONT)
+        assert seen(guest, "/srv/mine") == (0, 0)
+
+
+def wait_for_line(guest, text):
+    until = time.monotonic() + 60
+    while text not in guest.console():
+        assert time.monotonic() < until, guest.console()
+        time.sleep(0.05)
+
+
+REFUSED = {
+    # The kernel is to blame, whatever the server.
+    ("6.1", "new"): "virtiofs can be idmapped since Linux 6.12, and this is {}; boot a newer kernel"
+                    " or use another filesystem",
+    # The server is.
+    ("6.12", "old"): "its server on the host allows no map, this kernel ({}) would; use virtiofsd"
+                     " 1.13 or newer",
+    ("7.x", "old"): "its server on the host allows no map, this kernel ({}) would; use virtiofsd"
+                    " 1.13 or newer",
+}
+
+
+@pytest.mark.parametrize("kernel,server", REFUSED, indirect=["kernel"])
+def test_virtiofs_refused(kernel, server, root_tree, image, initramfs, host_tree, virtiofs,
+                          boot_fails):
+    console = boot_fails(kernel, initramfs(kernel, ROOT + WORK_ROW, modules=VIRTIOFS), "quiet",
+                         [Disk(image(root_tree(), "erofs"))],
+                         qemu_args=virtiofs(host_tree(WORK), "hostshare", server=server))
+    assert last_words(console) == (
+        "idmap-init: /etc/idmap.conf:2: hostshare on /srv: "
+        + REFUSED[kernel.name, server].format(kernel.version), "0x00000500")
+
+
+def test_without_a_map(kernels, root_tree, image, initramfs, host_tree, virtiofs, boot):
+    """9p, and virtiofs on a kernel and with a server that know no maps; a tag that is not there is
+    an absent source."""
+    kernel = kernels("6.1-plain")
+    folder = host_tree(WORK)
+    conf = ROOT + (f"hostshare /srv 9p {NINEP_OPTIONS}\nhostshare2 /mnt virtiofs noexec\n"
+                   f"nosuch /home virtiofs nofail\nnosuch /opt 9p nofail,{NINEP_OPTIONS}\n")
+    with boot(kernel, initramfs(kernel, conf, modules=f"{NINEP},virtiofs"), "",
+              [Disk(image(root_tree(), "erofs"))],
+              qemu_args=ninep(folder) + virtiofs(folder, "hostshare2", server="old")) as guest:
+        for target, type_, more in (("/srv", "9p", set()), ("/mnt", "virtiofs", {"noexec"})):
+            assert options(guest, target) == (type_, {"ro", "nosuid", "nodev", "relatime"} | more)
+            assert seen(guest, f"{target}/mine") == (1000, 1000)
+            assert guest.ask(f"read {target}/other")["content"] == "other\n"
+        log = log_lines(guest)
+        remedy = ("give the host's share this tag, or load the driver that brings it (mkinitramfs -m"
+                  " virtio_pci)")
+        assert ("idmap-init: /etc/idmap.conf:4: nosuch on /home: virtiofs finds no share of that tag"
+                f" (invalid argument); {remedy}") in log
+        assert ("idmap-init: /etc/idmap.conf:5: nosuch on /opt: 9p finds no share of that tag (not"
+                f" there); {remedy}") in log
+        assert "idmap-init: /opt is skipped, its row says nofail" in log
+
+
+@pytest.mark.parametrize("kernel", ["6.1-plain", "6.12-plain"], indirect=True)
+def test_9p_is_never_mapped(kernel, root_tree, image, initramfs, host_tree, boot_fails):
+    conf = ROOT + f"hostshare /srv 9p {NINEP_OPTIONS},idmap=1000:0:1\n"
+    console = boot_fails(kernel, initramfs(kernel, conf, modules=NINEP), "quiet",
+                         [Disk(image(root_tree(), "erofs"))], qemu_args=ninep(host_tree(WORK)))
+    assert last_words(console) == (
+        "idmap-init: /etc/idmap.conf:2: hostshare on /srv: 9p can never be idmapped; use virtiofs for"
+        " a mapped folder of the host", "0x00000500")
