@@ -153,7 +153,10 @@ static const char *mount_remedy(const struct idmap_row *row, const char *type,
 static int mount_failed(const struct idmap_row *row, const char *type,
 			const struct attempt *attempt, struct idmap_error *ret_error)
 {
-	bool words = *attempt->words, tag = no_such_tag(type, attempt);
+	const bool words = *attempt->words, tag = no_such_tag(type, attempt);
+	const char *what = tag			       ? "finds no share of that tag"
+			   : attempt->error == -ENODEV ? "is no filesystem of this kernel"
+						       : "does not mount";
 
 	if (attempt->option)
 		return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -attempt->error,
@@ -161,14 +164,10 @@ static int mount_failed(const struct idmap_row *row, const char *type,
 				      attempt->option, idmap_errno_text(-attempt->error),
 				      words ? "; kernel: " : "", attempt->words,
 				      mount_remedy(row, type, attempt));
-	return idmap_row_fail(
-		ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,
-		"%s %s (%s%s%s); %s", type,
-		tag			    ? "finds no share of that tag"
-		: attempt->error == -ENODEV ? "is no filesystem of this kernel"
-					    : "does not mount",
-		idmap_errno_text(-attempt->error), words ? "; kernel: " : "", attempt->words,
-		mount_remedy(row, type, attempt));
+	return idmap_row_fail(ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT,
+			      -attempt->error, "%s %s (%s%s%s); %s", type, what,
+			      idmap_errno_text(-attempt->error), words ? "; kernel: " : "",
+			      attempt->words, mount_remedy(row, type, attempt));
 }
 
 /* All filesystems on devices that this kernel has, in its order, as a list of types. */
