@@ -29,7 +29,8 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 .PHONY: all help
 
 # What a fresh machine lacks is installed before anything else looks for it.
-needed := $(if $(filter run check,$(MAKECMDGOALS)),build run) $(filter check,$(MAKECMDGOALS))
+needed := $(if $(filter run check support-table,$(MAKECMDGOALS)),build run) \
+	$(if $(filter check support-table,$(MAKECMDGOALS)),check)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
@@ -179,7 +180,7 @@ size:
 
 ### Tests #######################################################################################
 
-.PHONY: run check check-unit check-fuzz check-build check-boot test-programs
+.PHONY: run check check-unit check-fuzz check-build check-boot test-programs support-table
 
 # The guest's side of the tests: plain programs of musl, whatever the configuration.
 test-programs: $(O)/probe $(O)/ids
@@ -241,6 +242,12 @@ check-build: all test-programs
 check-boot: all test-programs
 	$(Q)$(pytest) -n 2 qemu-test
 
+# Boots each filesystem on each kernel and writes README.md's table of them.
+support-table: all test-programs
+	$(Q)rm -rf $(O)/support
+	$(Q)SUPPORT_TABLE=$(abspath $(O))/support $(pytest) -n 2 qemu-test/test_filesystems.py -k support
+	$(Q)$(PYTHON) qemu-test/support.py $(O)/support
+
 check: check-unit check-fuzz check-build check-boot
 	@echo "make check: all of it passed"
 
@@ -268,6 +275,7 @@ help:
 	@echo '  run              boot a guest whose root is mapped, and show it'
 	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..."'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
+	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
 	@echo 'Build:'
 	@echo '  all              idmap-init and libidmap.a (the default)'
 	@echo '  size             bytes of idmap-init by defconfig'

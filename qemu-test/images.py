@@ -241,7 +241,8 @@ for path, name, value in json.load(open(sys.argv[2])):
     os.setxattr(sys.argv[1] + path, name, bytes.fromhex(value), follow_symlinks=False)
 """
 
-# Under fakeroot, with $TREE, $IMAGE, $UUID, $MIB, $EDITS (for debugfs); "$@" is for the mkfs.
+# Under fakeroot, with $TREE, $IMAGE, $UUID, $MIB, $EDITS (for debugfs), $PROTO (for mkfs.xfs) and
+# the owner of / as $OWNER (mkfs.btrfs may leave it to 0); "$@" is for the mkfs.
 MAKE = {
     "cpio": """cd "$TREE"
 find . -mindepth 1 -print0 | LC_ALL=C sort -z |
@@ -258,12 +259,29 @@ find . -mindepth 1 -print0 | LC_ALL=C sort -z |
 E2FSPROGS_FAKE_TIME=1 debugfs -w -f "$EDITS" "$IMAGE" >"$TAR.edits" 2>&1
 ! grep -v '^debugfs' "$TAR.edits"
 """,
+    # Without nrext64, which is newer than the oldest kernel of the tests.
+    "xfs": """truncate -s "$((MIB > 300 ? MIB : 300))M" "$IMAGE"
+mkfs.xfs -q -m "uuid=$UUID" -i nrext64=0 -p "$PROTO" "$@" "$IMAGE"
+""",
+    "btrfs": """truncate -s "$((MIB > 128 ? MIB : 128))M" "$IMAGE"
+mkfs.btrfs -q -U "$UUID" --rootdir "$TREE" "$@" "$IMAGE"
+""",
+    # sload.f2fs (1.15) cuts owners to 16 bits.
+    "f2fs": """truncate -s "$((MIB > 64 ? MIB : 64))M" "$IMAGE"
+mkfs.f2fs -q -R "$OWNER" "$@" "$IMAGE" >"$TAR.log" || { cat "$TAR.log"; exit 1; }
+sload.f2fs -P -f "$TREE" "$IMAGE" >"$TAR.log" || { cat "$TAR.log"; exit 1; }
+""",
+    # It has no owners: those are options of the mount.
+    "vfat": """mkfs.vfat --invariant -C "$@" "$IMAGE" "$((MIB * 1024))" >"$TAR.log"
+cd "$TREE"
+mcopy -s -m -i "$IMAGE" ./* ::/
+""",
 }
 
 
 def make_image(tree: Tree, kind: str, path: Path, *, size_mib: int | None = None,
                args: Sequence[str] = (), uuid: str = UUID) -> Path:
-    """Writes an image: kind is erofs, squashfs, ext4 or cpio; args are further ones of its mkfs.
+    """Writes an image: kind is one of MAKE's; args are further ones of its mkfs.
 
     size_mib is for kinds that have a fixed size; without it there is some room left.
     """
@@ -274,10 +292,13 @@ def make_image(tree: Tree, kind: str, path: Path, *, size_mib: int | None = None
         (work / "tar").write_bytes(archive)
         (work / "xattrs").write_text(json.dumps(_xattrs(tree)))
         (work / "edits").write_text(_ext4_edits(tree) if kind == "ext4" else "")
+        (work / "proto").write_text(_xfs_proto(tree, work / "tree") if kind == "xfs" else "")
+        root = _complete(tree)[0][1]
         environment = os.environ | {
             "PATH": _search_path(), "TREE": str(work / "tree"), "TAR": str(work / "tar"),
             "XATTRS": str(work / "xattrs"), "SET_XATTRS": SET_XATTRS, "PYTHON": sys.executable,
-            "EDITS": str(work / "edits"), "IMAGE": str(work / "image"), "UUID": uuid,
+            "EDITS": str(work / "edits"), "PROTO": str(work / "proto"),
+            "OWNER": f"{root.uid}:{root.gid}", "IMAGE": str(work / "image"), "UUID": uuid,
             "MIB": str(size_mib or len(archive) * 5 // 4 // MIB + 8)}
         result = subprocess.run(["fakeroot", "--", "sh", "-c", UNPACK + MAKE[kind], "sh", *args],
                                 env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -320,6 +341,33 @@ def _ext4_edits(tree: Tree) -> str:
         for field in ("atime", "ctime", "mtime", "crtime"):
             lines.append(f'set_inode_field "{path}" {field} @0')
     return "\n".join(lines) + "\n"
+
+
+def _xfs_proto(tree: Tree, folder: Path) -> str:
+    """The prototype file of mkfs.xfs, which describes what becomes of the files in the folder."""
+    lines = ["/", "0 0"]
+    depth = 0
+    for path, entry in _complete(tree):
+        level = 0 if path == "/" else path.count("/")
+        lines += ["$"] * (depth - level)
+        depth = level + 1 if isinstance(entry, Dir) else level
+        name = [] if path == "/" else [posixpath.basename(path)]
+        if isinstance(entry, Dir):
+            words = [_xfs_mode("d", entry.mode), entry.uid, entry.gid]
+        elif isinstance(entry, File):
+            words = [_xfs_mode("-", entry.mode), entry.uid, entry.gid, f"{folder}{path}"]
+        elif isinstance(entry, Link):
+            words = ["l--777", entry.uid, entry.gid, entry.target]
+        else:
+            words = [_xfs_mode(entry.type, entry.mode), entry.uid, entry.gid, entry.major,
+                     entry.minor]
+        lines.append(" ".join(map(str, name + words)))
+    return "\n".join(lines + ["$"] * depth) + "\n"
+
+
+def _xfs_mode(kind: str, mode: int) -> str:
+    return (f"{kind}{'u' if mode & 0o4000 else '-'}{'g' if mode & 0o2000 else '-'}"
+            f"{mode & 0o777:03o}")
 
 
 def _search_path() -> str:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Which filesystem can be mapped on which kernel, and the exact line that says why not.
+
+The table in README.md is what these boots showed last, and each of them compares. `make
+support-table` boots them all and writes it anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+import support
+from guest import Disk, GuestFailed
+from host import KERNELS
+from images import Dir, File
+from test_root import last_words, log_lines
+from test_trees import options, seen
+
+# Below 65536, because sload.f2fs (1.15) cuts owners to 16 bits.
+MAP = "idmap=20000:0:10000"
+
+
+@dataclasses.dataclass(frozen=True)
+class Filesystem:
+    """A row for /srv that is of this type, and what it takes."""
+
+    row: str = "/dev/vdb /srv TYPE ro," + MAP
+    module: str | None = None  # other than the type's own name; "": none
+    image: bool = True  # /dev/vdb, made by images.MAKE
+    plain: bool = False  # not in Debian's kernels for clouds
+    outside: bool = True  # it can hold a file whose owner the map leaves out
+
+
+# To add one is an entry here, and `make support-table`.
+FILESYSTEMS = {
+    "ext4": Filesystem(),
+    "xfs": Filesystem(),
+    "btrfs": Filesystem(),
+    "f2fs": Filesystem(plain=True),
+    # No owners of its own: uid= and gid= are what is on its disk.
+    "vfat": Filesystem(f"/dev/vdb /srv vfat ro,uid=20007,gid=20008,{MAP}", outside=False),
+    "erofs": Filesystem(),
+    "squashfs": Filesystem(),
+    "tmpfs": Filesystem(f"scratch /srv tmpfs {MAP}", module="", image=False),
+}
+
+TREE = {"/": Dir(20000, 20000), "/file": File("data\n", 20007, 20008), "/zero": File("0\n", 0, 0)}
+
+
+def check_mapped(guest, name, filesystem):
+    """Owners, flags and the words of the log and of /run/idmap/table."""
+    type_, flags = options(guest, "/srv")
+    assert type_ == name
+    assert flags >= {"rw" if name == "tmpfs" else "ro", "nosuid", "nodev", "idmapped"}
+    if filesystem.image:
+        assert seen(guest, "/srv/file") == (7, 8)
+        assert guest.ask("read /srv/file")["content"] == "data\n"
+        assert guest.ask("open /srv/new wc") == {"error": "EROFS"}
+    else:
+        assert seen(guest, "/srv") == (0, 0)
+        assert guest.ask("write /srv/file x") == {"written": 1}
+        assert guest.ask("chown /srv/file 9999 8") == {"ok": True}
+        assert seen(guest, "/srv/file") == (9999, 8)
+        assert guest.ask("chown /srv/file 10000 8") == {"error": "EOVERFLOW"}
+    if filesystem.image and filesystem.outside:
+        assert seen(guest, "/srv/zero") == (65534, 65534)
+    source = filesystem.row.split()[0]
+    assert f"\n{source} /srv {name} " in guest.ask("read /run/idmap/table")["content"]
+    assert [line for line in log_lines(guest) if f": {source} /srv {name} " in line]
+
+
+@pytest.mark.parametrize("version", KERNELS)
+@pytest.mark.parametrize("name", FILESYSTEMS)
+def test_support(name, version, kernels, root_tree, image, initramfs, boot):
+    filesystem = FILESYSTEMS[name]
+    kernel = kernels(version + ("-plain" if filesystem.plain else ""))
+    # The root has no map, so that a refusal is this row's.
+    conf = f"/dev/vda / erofs\n{filesystem.row.replace('TYPE', name)}\n"
+    modules = ["virtio_pci,virtio_blk,erofs", name if filesystem.module is None else filesystem.module]
+    disks = [Disk(image(root_tree(), "erofs"))]
+    if filesystem.image:
+        disks.append(Disk(image(TREE, name)))
+    with boot(kernel, initramfs(kernel, conf, modules=",".join(filter(None, modules))), "quiet",
+              disks) as guest:
+        try:
+            guest.report()
+        except GuestFailed as failure:
+            if "the guest has ended" not in str(failure):
+                raise
+            line, code = last_words(guest.console())
+            place = f"idmap-init: /etc/idmap.conf:2: {filesystem.row.split()[0]} on /srv: "
+            assert line.startswith(place) and kernel.version in line, line
+            assert code == "0x00000500", line
+            found = line[len(place):].replace(kernel.version, version)
+        else:
+            check_mapped(guest, name, filesystem)
+            found = support.MAPPED
+    if "SUPPORT_TABLE" in os.environ:
+        support.save(Path(os.environ["SUPPORT_TABLE"]), name, version, found)
+    else:
+        assert found == support.read_readme()[name, version]
+
+
+def test_the_table_is_whole():
+    """Every cell is of a boot above, and the table is as the program that makes it would write it."""
+    cells = support.read_readme()
+    assert list(cells) == [(name, version) for name in FILESYSTEMS for version in KERNELS]
+    assert support.render(cells) in support.README.read_text()
