@@ -103,16 +103,27 @@ def have_kvm() -> bool:
 @contextlib.contextmanager
 def _slot() -> Iterator[None]:
     """Waits until fewer than GUESTS_AT_ONCE guests of this user run, in whatever process."""
-    folder = Path(tempfile.gettempdir()) / f"idmap-init-guests-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    files = [open(folder / f"slot{i}", "w") for i in range(GUESTS_AT_ONCE)]
-    try:
+    with contextlib.ExitStack() as stack:
+        files = _slot_files(stack)
         while not any(_try_lock(file) for file in files):
             time.sleep(0.1)
         yield
-    finally:
-        for file in files:
-            file.close()
+
+
+@contextlib.contextmanager
+def all_slots() -> Iterator[None]:
+    """Waits until no other guest of this user runs, and keeps new ones waiting: for a test that
+    boots many at once, with Guest(…, slot=False)."""
+    with contextlib.ExitStack() as stack:
+        for file in _slot_files(stack):  # always in this order, so that two such tests cannot block
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _slot_files(stack: contextlib.ExitStack) -> list[Any]:
+    folder = Path(tempfile.gettempdir()) / f"idmap-init-guests-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return [stack.enter_context(open(folder / f"slot{i}", "w")) for i in range(GUESTS_AT_ONCE)]
 
 
 def _try_lock(file: Any) -> bool:
@@ -168,12 +179,13 @@ class Guest:
     timeout          seconds from the start to the report, or to the exit of a guest that has none
     log_dir          where the logs of a failed guest stay; those of a good one are removed
     qemu_args        further arguments of QEMU
+    slot             False: does not wait for other guests, as all_slots() has done so
     """
 
     def __init__(self, kernel: Path, initrd: Path | None, append: str = "",
                  disks: Sequence[Disk] = (), *, machine: str = "q35", memory: int = 512,
                  smp: int = 1, timeout: float = 90, log_dir: Path | None = None,
-                 qemu_args: Sequence[str] = ()) -> None:
+                 qemu_args: Sequence[str] = (), slot: bool = True) -> None:
         self.kernel = kernel
         self.initrd = initrd
         self.append = f"console=ttyS0 panic=-1 {append}".rstrip()
@@ -184,13 +196,15 @@ class Guest:
         self.timeout = timeout
         self.log_dir = log_dir
         self.qemu_args = qemu_args
+        self.slot = slot
         self._cleanup = contextlib.ExitStack()
         self._received = b""
         self._report: dict[str, Any] | None = None
 
     def __enter__(self) -> Guest:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_slot())
+            if self.slot:
+                stack.enter_context(_slot())
             if self.log_dir:
                 self.log_dir.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="guest-", dir=self.log_dir))
