@@ -154,9 +154,9 @@ static int mount_failed(const struct idmap_row *row, const char *type,
 			const struct attempt *attempt, struct idmap_error *ret_error)
 {
 	const bool words = *attempt->words, tag = no_such_tag(type, attempt);
-	const char *what = tag			       ? "finds no share of that tag"
-			   : attempt->error == -ENODEV ? "is no filesystem of this kernel"
-						       : "does not mount";
+	const char *what = tag			       ? MESSAGE("finds no share of that tag")
+			   : attempt->error == -ENODEV ? MESSAGE("is no filesystem of this kernel")
+						       : MESSAGE("does not mount");
 
 	if (attempt->option)
 		return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, -attempt->error,
@@ -376,7 +376,8 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 			release);
 	return idmap_row_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
 			      "%s cannot be idmapped on this kernel (%s); use erofs, ext4 or xfs",
-			      row->flags & (IDMAP_BIND | IDMAP_RBIND) ? MESSAGE("its source") : row->type,
+			      row->flags & (IDMAP_BIND | IDMAP_RBIND) ? MESSAGE("its source")
+								      : row->type,
 			      release);
 }
 
