@@ -29,9 +29,11 @@ class Filesystem:
     """A row for /srv that is of this type, and what it takes."""
 
     row: str = "/dev/vdb /srv TYPE ro," + MAP
+    more: str = ""  # further rows
     module: str | None = None  # other than the type's own name; "": none
-    image: bool = True  # /dev/vdb, made by images.MAKE
+    image: str | None = None  # what is on /dev/vdb, if not of that type; "": nothing
     plain: bool = False  # not in Debian's kernels for clouds
+    flag: str = "idmapped"
     outside: bool = True  # it can hold a file whose owner the map leaves out
 
 
@@ -45,7 +47,10 @@ FILESYSTEMS = {
     "vfat": Filesystem(f"/dev/vdb /srv vfat ro,uid=20007,gid=20008,{MAP}", outside=False),
     "erofs": Filesystem(),
     "squashfs": Filesystem(),
-    "tmpfs": Filesystem(f"scratch /srv tmpfs {MAP}", module="", image=False),
+    "tmpfs": Filesystem(f"scratch /srv tmpfs {MAP}", module="", image=""),
+    # Its layers are what is mapped.
+    "overlay": Filesystem(f"/dev/vdb /srv erofs lower,{MAP}", more="none /srv overlay\n",
+                          module="overlay", image="erofs", flag="ro"),
 }
 
 TREE = {"/": Dir(20000, 20000), "/file": File("data\n", 20007, 20008), "/zero": File("0\n", 0, 0)}
@@ -55,8 +60,8 @@ def check_mapped(guest, name, filesystem):
     """Owners, flags and the words of the log and of /run/idmap/table."""
     type_, flags = options(guest, "/srv")
     assert type_ == name
-    assert flags >= {"rw" if name == "tmpfs" else "ro", "nosuid", "nodev", "idmapped"}
-    if filesystem.image:
+    assert flags >= {"rw" if name == "tmpfs" else "ro", "nosuid", "nodev", filesystem.flag}
+    if filesystem.image != "":
         assert seen(guest, "/srv/file") == (7, 8)
         assert guest.ask("read /srv/file")["content"] == "data\n"
         assert guest.ask("open /srv/new wc") == {"error": "EROFS"}
@@ -66,11 +71,11 @@ def check_mapped(guest, name, filesystem):
         assert guest.ask("chown /srv/file 9999 8") == {"ok": True}
         assert seen(guest, "/srv/file") == (9999, 8)
         assert guest.ask("chown /srv/file 10000 8") == {"error": "EOVERFLOW"}
-    if filesystem.image and filesystem.outside:
+    if filesystem.image != "" and filesystem.outside:
         assert seen(guest, "/srv/zero") == (65534, 65534)
-    source = filesystem.row.split()[0]
-    assert f"\n{source} /srv {name} " in guest.ask("read /run/idmap/table")["content"]
-    assert [line for line in log_lines(guest) if f": {source} /srv {name} " in line]
+    row = " ".join(filesystem.row.replace("TYPE", name).split()[:3])
+    assert f"\n{row} " in guest.ask("read /run/idmap/table")["content"]
+    assert [line for line in log_lines(guest) if f": {row} " in line]
 
 
 @pytest.mark.parametrize("version", KERNELS)
@@ -79,11 +84,11 @@ def test_support(name, version, kernels, root_tree, image, initramfs, boot):
     filesystem = FILESYSTEMS[name]
     kernel = kernels(version + ("-plain" if filesystem.plain else ""))
     # The root has no map, so that a refusal is this row's.
-    conf = f"/dev/vda / erofs\n{filesystem.row.replace('TYPE', name)}\n"
+    conf = f"/dev/vda / erofs\n{filesystem.row.replace('TYPE', name)}\n{filesystem.more}"
     modules = ["virtio_pci,virtio_blk,erofs", name if filesystem.module is None else filesystem.module]
     disks = [Disk(image(root_tree(), "erofs"))]
-    if filesystem.image:
-        disks.append(Disk(image(TREE, name)))
+    if filesystem.image != "":
+        disks.append(Disk(image(TREE, filesystem.image or name)))
     with boot(kernel, initramfs(kernel, conf, modules=",".join(filter(None, modules))), "quiet",
               disks) as guest:
         try:
