@@ -102,13 +102,14 @@ override LDFLAGS := $(ldflags) $(LDFLAGS)
 
 ### Programs ####################################################################################
 
-pure := text error map scan options table plan
+pure := text error map scan options table source plan
 lib-y := $(pure) file userns tree stage
 lib-$(if $(CONFIG_LAYERS)$(CONFIG_SUBDIR),y) += layers
 lib-$(CONFIG_IMAGES) += image
 lib-$(CONFIG_PACK) += unpack
 init-y := main msg early cmdline device realinit handoff start
 init-$(CONFIG_MODULES) += modules
+init-$(CONFIG_NAMES) += names disks
 lib-objects := $(lib-y:%=$(O)/idmap/%.o)
 init-objects := $(init-y:%=$(O)/init/%.o)
 objects := $(lib-objects) $(init-objects)
@@ -193,7 +194,7 @@ $(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
 hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-I$(O)/test/include -Iidmap -Iinit -DIDMAP_PLAIN_MESSAGES
 headers := $(wildcard idmap/*.h idmap/test/*.h init/*.h init/test/*.h)
-pure-sources := $(pure:%=idmap/%.c) init/cmdline.c
+pure-sources := $(pure:%=idmap/%.c) init/cmdline.c init/names.c
 unit-tests := $(basename $(wildcard idmap/test/test_*.c init/test/test_*.c))
 fuzzers := $(basename $(wildcard idmap/test/fuzz_*.c init/test/fuzz_*.c))
 FUZZ_RUNS ?= 100000

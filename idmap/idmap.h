@@ -16,10 +16,10 @@
  *
  *   text --table.c--> table --plan.c--> plan --userns.c, tree.c--> trees --stage.c--> a root
  *
- * The first half is pure: text.c, error.c, map.c, scan.c, options.c, table.c and plan.c see memory
- * and nothing else, so that the unit tests and fuzzers run the very code that boots. Nothing in the
- * library prints or exits. A function returns 0 or a file descriptor, or -errno and then fills its
- * struct idmap_error with one line for a person: place, cause and remedy.
+ * The first half is pure: text.c, error.c, map.c, scan.c, options.c, table.c, source.c and plan.c
+ * see memory and nothing else, so that the unit tests and fuzzers run the very code that boots.
+ * Nothing in the library prints or exits. A function returns 0 or a file descriptor, or -errno and
+ * then fills its struct idmap_error with one line for a person: place, cause and remedy.
  *
  * Memory comes from one arena that the caller hands in; nothing is freed one by one.
  */
@@ -258,6 +258,36 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text);
 bool idmap_type_has(const char *type, const char *name);
 
 #define IDMAP_ERRORS_MAX 32
+
+/* --- source.c: what a SOURCE means ----------------------------------------------------------- */
+
+enum idmap_source_kind {
+	IDMAP_SOURCE_PARTUUID,
+	IDMAP_SOURCE_PARTLABEL,
+	IDMAP_SOURCE_UUID,
+	IDMAP_SOURCE_LABEL,
+	IDMAP_SOURCE_SERIAL, /* of a virtio disk */
+	IDMAP_SOURCE_NUMBER, /* MAJOR:MINOR, or hex as in root= */
+	IDMAP_SOURCE_DEVICE, /* a path below /dev */
+	IDMAP_SOURCE_OTHER,  /* a tag, a file, what a bind clones, no source at all */
+};
+
+/* The filesystems whose UUID= and LABEL= are found. */
+#define IDMAP_SOURCE_KNOWN "erofs, ext4, xfs or btrfs"
+
+struct idmap_source {
+	enum idmap_source_kind kind;
+	int32_t offset;			  /* /PARTNROFF=: so many partitions from the one named */
+	char value[IDMAP_OPTION_MAX + 1]; /* what stands behind the =; a number as MAJOR:MINOR */
+};
+
+/* "PARTUUID=" and so on, by kind; "" for a number. */
+extern const char idmap_source_word[][11];
+/*
+ * Reads the row's source. NULL, or what is wrong with it and what to write instead, for a line that
+ * begins with the source.
+ */
+const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret);
 
 /* --- plan.c: rows -> ordered plan, equal maps shared ---------------------------------------- */
 

@@ -99,10 +99,12 @@ static void apply_defaults(struct idmap_row *row)
 /* What cannot be built into every program, or not into this one. */
 static void check_features(struct idmap_table *table, const struct idmap_row *row)
 {
-	static const char names[][11] = {"PARTUUID=", "PARTLABEL=", "UUID=", "LABEL=", "SERIAL="};
 	const struct idmap_place *place = &row->place;
-	size_t i;
+	struct idmap_source source;
+	const char *wrong = idmap_source_read(row, &source);
 
+	if (wrong)
+		idmap_table_error(table, place, row->source_column, "%s %s", row->source, wrong);
 	if ((!IS_ENABLED(CONFIG_BIND) && clones(row)) ||
 	    (!IS_ENABLED(CONFIG_TMPFS) && !strcmp(row->type, "tmpfs")) ||
 	    (!IS_ENABLED(CONFIG_TYPE_AUTO) && !strcmp(row->type, "auto")))
@@ -125,13 +127,6 @@ static void check_features(struct idmap_table *table, const struct idmap_row *ro
 			table, place, row->source_column,
 			"image files are not built into this idmap-init; write a device, as in"
 			" /dev/vda");
-	for (i = 0; !clones(row) && i < sizeof(names) / sizeof(*names); i++)
-		if (!strncmp(row->source, names[i], strlen(names[i])))
-			idmap_table_error(
-				table, place, row->source_column,
-				"sources by %s are not built into this idmap-init; write the device, as"
-				" in /dev/vda",
-				names[i]);
 }
 
 static void check_row(struct idmap_table *table, const struct idmap_row *row)

@@ -308,6 +308,11 @@ static inline long sys_read(int fd, void *buffer, size_t size)
 	return (long)SYS(SYS_read, fd, buffer, size);
 }
 
+static inline long sys_pread(int fd, void *buffer, size_t size, int64_t offset)
+{
+	return (long)SYS(SYS_pread64, fd, buffer, size, offset);
+}
+
 static inline long sys_write(int fd, const void *buffer, size_t size)
 {
 	return (long)SYS(SYS_write, fd, buffer, size);

@@ -15,6 +15,7 @@
 
 #define NETLINK_KOBJECT_UEVENT 15 /* linux/netlink.h */
 #define POLL_MS 50		  /* without networking there are no events, only looking again */
+#define PATHS_SIZE 128		  /* of the devices that have one name */
 #define TELL_AFTER_US 1000000	  /* the first line about a device that does not come */
 
 /* struct sockaddr_nl of linux/netlink.h */
@@ -67,10 +68,8 @@ static void list_disks(struct idmap_text *list)
 		*end = 0;
 		name = strrchr(line, ' ');
 		if (name && strncmp(line, "major", 5))
-			idmap_text_add(list, "%s%s", list->at > list->start ? " " : "", name + 1);
+			idmap_text_add(list, "%s%s", list->at > list->start ? ", " : "", name + 1);
 	}
-	if (list->at == list->start)
-		idmap_text_add(list, "none");
 }
 
 /* 0: it opens, or fails in a way that waiting does not mend. */
@@ -81,31 +80,79 @@ static int look(const char *path)
 	return fd == -ENOENT || fd == -ENXIO || fd == -ENODEV ? fd : 0;
 }
 
-int device_wait(const struct boot *boot, const struct idmap_row *row, struct idmap_error *ret_error)
+/*
+ * Looks for the row's device once: 0, or -ENOTUNIQ, or another -errno that waiting may mend. `list`
+ * is then all disks that are there.
+ */
+static int find(const struct boot *boot, struct idmap_row *row, const struct idmap_source *source,
+		struct idmap_text *list, struct idmap_error *ret_error)
+{
+	int result = source->kind == IDMAP_SOURCE_DEVICE ? look(row->device) : -ENODEV;
+	struct idmap_text text;
+	uint32_t found;
+	char *paths;
+
+	if (!result)
+		return 0;
+	if (!IS_ENABLED(CONFIG_NAMES)) {
+		list_disks(list);
+		return result;
+	}
+	/* The row keeps it, unless there is nothing to keep. */
+	paths = idmap_alloc(boot->arena, PATHS_SIZE);
+	if (!paths)
+		return -ENODEV;
+	idmap_text_init(&text, paths, PATHS_SIZE);
+	found = disks_look(boot, source, &text, list);
+	if (found > 1)
+		return idmap_row_fail(ret_error, row, IDMAP_NO_SOURCE, ENOTUNIQ,
+				      "%s have this name; detach all but one, or write the"
+				      " device's path",
+				      paths);
+	if (found && !look(paths)) {
+		row->device = paths;
+		return 0;
+	}
+	boot->arena->at = paths;
+	return -ENODEV;
+}
+
+int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	const bool forever = row->wait_s == IDMAP_WAIT_FOREVER;
 	const uint64_t began_us = idmap_now_us();
 	const uint64_t until_us = boot->start_us + row->wait_s * UINT64_C(1000000);
-	struct idmap_text text;
+	struct idmap_source source;
+	struct idmap_text list;
 	bool told = false;
 	char disks[256];
+	int result;
 
-	if (row->flags & (IDMAP_BIND | IDMAP_RBIND) || strncmp(row->device, "/dev/", 5))
+	idmap_source_read(row, &source);
+	if (source.kind == IDMAP_SOURCE_OTHER)
 		return 0;
-	while (look(row->device)) {
-		uint64_t now_us = idmap_now_us();
+	for (;;) {
+		uint64_t now_us;
 
-		idmap_text_init(&text, disks, sizeof(disks));
-		if (!forever && now_us >= until_us) {
-			list_disks(&text);
+		idmap_text_init(&list, disks, sizeof(disks));
+		list.most = sizeof(disks); /* a name may hold anything */
+		result = find(boot, row, &source, &list, ret_error);
+		if (!result || result == -ENOTUNIQ)
+			return result;
+		if (!*disks)
+			idmap_text_add(&list, "none");
+		now_us = idmap_now_us();
+		if (!forever && now_us >= until_us)
 			return idmap_row_fail(
 				ret_error, row, IDMAP_NO_SOURCE, ENODEV,
-				"the device did not come within %u s (disks here: %s); check its name,"
-				" load its driver (mkinitramfs -m), or raise wait=",
-				row->wait_s, disks);
-		}
+				"the device did not come within %u s (disks here: %s); check its"
+				" name%s, load its driver (mkinitramfs -m), or raise wait=",
+				row->wait_s, disks,
+				source.kind == IDMAP_SOURCE_UUID ||
+						source.kind == IDMAP_SOURCE_LABEL
+					? MESSAGE(" and that it is " IDMAP_SOURCE_KNOWN)
+					: "");
 		if (!told && now_us >= began_us + TELL_AFTER_US) {
-			list_disks(&text);
 			msg(MSG_WARNING, "waiting for %s (disks here: %s)", row->source, disks);
 			told = true;
 		}
@@ -113,5 +160,4 @@ int device_wait(const struct boot *boot, const struct idmap_row *row, struct idm
 					   : (told ? until_us : began_us + TELL_AFTER_US) - now_us;
 		wait_event(boot->uevent_fd, now_us < 1000000 ? (int)(now_us / 1000) + 1 : 1000);
 	}
-	return 0;
 }

@@ -18,16 +18,17 @@ enum onfail { ONFAIL_PANIC, ONFAIL_REBOOT, ONFAIL_POWEROFF, ONFAIL_SHELL };
 /* What the kernel gave us and its command line says. Strings live as long as the process. */
 struct boot {
 	char **argv, **envp;
-	const char *cmdline;	/* as the kernel shows it, NUL-terminated */
-	struct idmap_root root; /* root= and its kin */
-	const char *init;	/* init=, or NULL */
-	const char *own_init;	/* idmap.init=, or NULL */
-	enum onfail onfail;	/* idmap.onfail= */
-	const char *conf;	/* idmap.conf=, or NULL */
-	uint32_t words;		/* how many idmap= there were */
-	uint32_t root_delay_s;	/* rootdelay= */
-	uint64_t start_us;	/* since when rows wait for their devices */
-	int uevent_fd;		/* kernel events, or -1 */
+	const char *cmdline;	   /* as the kernel shows it, NUL-terminated */
+	struct idmap_root root;	   /* root= and its kin */
+	const char *init;	   /* init=, or NULL */
+	const char *own_init;	   /* idmap.init=, or NULL */
+	enum onfail onfail;	   /* idmap.onfail= */
+	const char *conf;	   /* idmap.conf=, or NULL */
+	uint32_t words;		   /* how many idmap= there were */
+	uint32_t root_delay_s;	   /* rootdelay= */
+	uint64_t start_us;	   /* since when rows wait for their devices */
+	int uevent_fd;		   /* kernel events, or -1 */
+	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 
 /* --- msg.c --- */
@@ -72,13 +73,66 @@ void cmdline_module_options(const char *cmdline, const char *name, size_t name_l
 /* Loads the modules of MODULES_LIST in its order; none where there is no list. */
 void modules_load(const struct boot *boot, struct idmap_arena *arena);
 
+/* --- names.c: pure --- */
+
+/* A line of /proc/partitions: a disk or a partition. Partitions stand behind their disk. */
+struct disk {
+	const char *name;
+	uint32_t major, minor;
+	uint32_t part;		  /* its number, 0 for a whole disk */
+	const struct disk *whole; /* the disk it is a part of; a whole disk's is itself */
+};
+
+#define NAMES_LINE_LEAST 8
+/*
+ * Cuts the text of /proc/partitions into disks, whose names point into it; one without a name ends
+ * them. There must be room for a disk each NAMES_LINE_LEAST bytes, and for the end.
+ */
+void names_disks(char *text, struct disk *ret_disks);
+
+/* The functions below give a name of the kind, and false where there is none. */
+#define NAMES_SIZE 257 /* the longest is the label of a btrfs */
+
+/* What a filesystem is known by: a device's bytes from 0 on, and behind them those from BTRFS on.
+ */
+#define NAMES_FRONT_SIZE 2048
+#define NAMES_BTRFS 65536
+#define NAMES_BTRFS_SIZE 1024
+/* The UUID or the LABEL in such blocks. */
+bool names_filesystem(const char *blocks, enum idmap_source_kind kind, char ret[NAMES_SIZE]);
+
+#define NAMES_SECTOR_MOST 4096
+#define NAMES_GPT_ENTRY_SIZE 128
+/*
+ * Where a GPT has the entry of a partition (from 1), by a disk's first two sectors; 0: it is no
+ * GPT, or that entry is not in it.
+ */
+uint64_t names_gpt_offset(const char *sectors, uint32_t sector_size, uint32_t part);
+/* The PARTUUID or the PARTLABEL in such an entry. */
+bool names_gpt(const char *entry, enum idmap_source_kind kind, char ret[NAMES_SIZE]);
+/* The PARTUUID of a partition in an MBR. */
+bool names_mbr(const char *sector, uint32_t part, char ret[NAMES_SIZE]);
+/* Whether a name as written is the one found: UUIDs in either case, all else to the byte. */
+bool names_equal(enum idmap_source_kind kind, const char *a, const char *b);
+
+/* --- disks.c --- */
+
+/*
+ * Looks at all disks for what `source` names. Gives how many there are, their paths below /dev with
+ * " and " between, and a list of all disks, each with its name of that kind.
+ */
+uint32_t disks_look(const struct boot *boot, const struct idmap_source *source,
+		    struct idmap_text *ret_paths, struct idmap_text *ret_list);
+
 /* --- device.c --- */
 
 /* Opens the kernel's event socket, before a driver is loaded; -1 without networking. */
 int device_listen(void);
-/* Waits until the row's device can be opened. -ENODEV: it did not come in the row's time. */
-int device_wait(const struct boot *boot, const struct idmap_row *row,
-		struct idmap_error *ret_error);
+/*
+ * Waits until the row's device can be opened, and finds it where the row has a name. -ENODEV: it
+ * did not come in the row's time. -ENOTUNIQ: two devices have the name.
+ */
+int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error);
 
 /* --- realinit.c --- */
 

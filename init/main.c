@@ -200,7 +200,8 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 		row->attr |= IDMAP_RDONLY;
 		result = idmap_stage_add(stage, row, ret_error);
 	}
-	if (result && ret_error->class == IDMAP_NO_SOURCE && row->flags & IDMAP_NOFAIL) {
+	if (result && result != -ENOTUNIQ && ret_error->class == IDMAP_NO_SOURCE &&
+	    row->flags & IDMAP_NOFAIL) {
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
 		row->flags |= IDMAP_NOAUTO;
@@ -298,6 +299,7 @@ int main(int argc, char **argv, char **envp)
 	(void)argc;
 	refuse_to_be_a_command();
 	boot.onfail = default_onfail();
+	boot.arena = &arena[0];
 	if (early_mounts(&error))
 		fail(&boot, &error);
 	boot.root.booted = !on_initramfs();

@@ -14,8 +14,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFCONFIGS = ["tiny", "default", "full"]
 PURE = ["idmap/text.c", "idmap/error.c", "idmap/map.c", "idmap/scan.c", "idmap/options.c",
-        "idmap/table.c", "idmap/plan.c",
-        "init/cmdline.c"]
+        "idmap/table.c", "idmap/source.c", "idmap/plan.c",
+        "init/cmdline.c", "init/names.c"]
 # What a pure file may include, directly or not: the language's own headers and ours, which hold
 # types and declarations only.
 PURE_HEADERS = re.compile(
