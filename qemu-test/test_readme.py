@@ -44,7 +44,7 @@ def test_every_block_is_known():
     assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline"}
     # Each sh block is one of the two commands or a recipe with a test below.
     assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {
-        "", "first", "initramfs", "layers", "image", "tiny", "hostshare"}
+        "", "first", "initramfs", "layers", "image", "partlabel", "tiny", "hostshare"}
     assert blocks("sh")[0] == "make run\nmake check\n"
 
 
@@ -116,12 +116,13 @@ def workshop(tmp_path, programs, kernel):
     return run
 
 
-def test_first(workshop, programs):
+@pytest.mark.parametrize("name,source", [("first", "/dev/vda"), ("partlabel", "PARTLABEL=root")])
+def test_first(name, source, workshop, programs):
     tree = images.busybox_root(programs.probe, programs.ids)
     tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
     images.make_image(tree, "erofs", workshop.folder / "root.erofs")
-    out = workshop(recipe("first"))
-    assert re.search(r"idmap-init: /dev/vda / erofs ro,idmap=100000:0:65536 in \d+ us", out)
+    out = workshop(recipe(name))
+    assert re.search(rf"idmap-init: {source} / erofs ro,idmap=100000:0:65536 in \d+ us", out)
     assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
 
 
