@@ -107,7 +107,7 @@ lib-y := $(pure) file userns tree stage
 lib-$(if $(CONFIG_LAYERS)$(CONFIG_SUBDIR),y) += layers
 lib-$(CONFIG_IMAGES) += image
 lib-$(CONFIG_PACK) += unpack
-init-y := main msg early cmdline device realinit handoff start
+init-y := main msg early cmdline device realinit handoff start string
 init-$(CONFIG_MODULES) += modules
 init-$(CONFIG_NAMES) += names disks
 lib-objects := $(lib-y:%=$(O)/idmap/%.o)
@@ -120,6 +120,9 @@ $(objects): $(O)/%.o: %.c $(autoconf) Makefile
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+
+# Else the compiler sees memset() in memset() and calls it.
+$(O)/init/string.o: override CFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns
 
 -include $(objects:.o=.d)
 
