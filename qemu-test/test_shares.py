@@ -20,7 +20,9 @@ VIRTIOFS = "virtio_pci,virtio_blk,erofs,virtiofs"
 NINEP = "virtio_pci,virtio_blk,erofs,9p"
 NINEP_OPTIONS = "trans=virtio,version=9p2000.L"
 WORK = {"/": Dir(1000, 1000), "/mine": File("mine\n", 1000, 1000, 0o600),
-        "/other": File("other\n", 1001, 1001), "/roots": File("root's\n", 0, 0)}
+        "/other": File("other\n", 1001, 1001), "/roots": File("root's\n", 0, 0),
+        "/deep": Dir(1000, 1000), "/deep/er": Dir(1001, 1001),
+        "/deep/er/file": File("x\n", 1002, 1002)}
 WORK_ROW = "hostshare /srv virtiofs rw,idmap=1000:0:1,identity\n"
 
 
@@ -49,14 +51,17 @@ def test_virtiofs_root(kernel, root_tree, initramfs, host_tree, virtiofs, boot):
 @pytest.mark.parametrize("kernel,server_options", [
     ("6.12", []), ("6.12", ["--posix-acl"]), ("7.x", ["--posix-acl"])], indirect=["kernel"])
 def test_virtiofs_row(kernel, server_options, root_tree, image, initramfs, host_tree, virtiofs, boot):
-    """The user 1000 of the host is root in the guest, and what root writes is that user's."""
+    """The user 1000 of the host is root in the guest, and what root writes is that user's. A folder
+    of the same share is one more tree, with another map."""
     folder = host_tree(WORK)
-    with boot(kernel, initramfs(kernel, ROOT + WORK_ROW, modules=VIRTIOFS), "",
+    conf = ROOT + WORK_ROW + "hostshare /mnt virtiofs rw,X-mount.subdir=deep/er,idmap=1001:5:2\n"
+    with boot(kernel, initramfs(kernel, conf, modules=VIRTIOFS), "",
               [Disk(image(root_tree(), "erofs"))],
               qemu_args=virtiofs(folder, "hostshare", *server_options)) as guest:
         assert seen(guest, "/srv") == (0, 0) == seen(guest, "/srv/mine")
         assert seen(guest, "/srv/other") == (1001, 1001)
         assert seen(guest, "/srv/roots") == (65534, 65534)
+        assert seen(guest, "/mnt") == (5, 5) and seen(guest, "/mnt/file") == (6, 6)
         assert options(guest, "/srv") == (
             "virtiofs", {"rw", "nosuid", "nodev", "relatime", "idmapped"})
         assert guest.ask("write /srv/new x") == {"written": 1}
