@@ -31,15 +31,6 @@ EXT4, ROOT, XFS, BTRFS, EROFS, FIVE, LOGICAL, SECTORS = (
 TYPES = {"in gpt": "ext4", "in mbr": "ext4", "sectors": "ext4", "xfs": "xfs", "btrfs": "btrfs"}
 PARTS = [f"5E1EC7ED-0102-4304-A506-0708090A0B0{i}" for i in range(6)]
 
-# Of one file only; mke2fs and mkfs.erofs know whole trees (images.MAKE).
-images.MAKE.setdefault("btrfs", """truncate -s 128M "$IMAGE"
-mkfs.btrfs -q --rootdir "$TREE" -U "$UUID" "$@" "$IMAGE"
-""")
-images.MAKE.setdefault("xfs", """truncate -s 320M "$IMAGE"
-printf '/\\n0 0\\nd--755 5000 5000\\nwho ---644 5007 5007 %s/who\\n$\\n' "$TREE" >"$TAR.proto"
-mkfs.xfs -q -p "$TAR.proto" -m uuid="$UUID" "$@" "$IMAGE"
-""")
-
 
 def partitions(path, script, parts):
     """A disk image with sfdisk's table: parts are (image or None, the line's further fields), each
