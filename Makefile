@@ -78,18 +78,25 @@ endif
 
 warnings := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wconversion -Werror
 # The same source in two folders gives the same bytes: no path of the folder gets into them.
-# -Oz and the three after it: smaller by 3 %; no loop here is worth a vector or a jump table.
-cflags := -std=gnu11 -Oz -mgeneral-regs-only -fno-jump-tables -fno-tree-switch-conversion -fno-caller-saves $(warnings) -ffile-prefix-map=$(srctree)/= -ffunction-sections \
-	-fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident \
-	-fno-strict-aliasing -I$(O)/include -Iidmap
+# These make the program 5 % smaller with gcc 12: no loop here is worth a vector, and a value that is
+# made anew is often shorter than one that is kept. clang does not know them, and does not see that a
+# packed message is a literal.
+gcc-flags := -fno-caller-saves -fno-tree-switch-conversion -fno-move-loop-invariants \
+	-fno-tree-dominator-opts -fno-thread-jumps -fno-tree-loop-im -fno-shrink-wrap -fno-tree-fre
+cflags := -std=gnu11 -Oz -mgeneral-regs-only -fno-jump-tables $(warnings) \
+	$(if $(findstring clang,$(CC)),-Wno-format-security,$(gcc-flags)) \
+	-ffile-prefix-map=$(srctree)/= -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident -fno-strict-aliasing \
+	-I$(O)/include -Iidmap
 ldflags := -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code \
 	-Wl,--sort-section=alignment -Wl,-z,common-page-size=64 # the file is not padded to a page
 ifeq ($(CONFIG_HARDENING),y)
 # Debian's musl-gcc does not know -static-pie and would ask for a loader. None is needed, nor start-up
 # code: no table has an address to relocate, which the link checks, and so nothing is left for relro.
-# The guard of the stack is a variable, since there is no thread-local storage.
-cflags += -fPIE -fstack-protector-strong -mstack-protector-guard=global
-ldflags += -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
+# Functions with buffers guard their stack; the guard is a variable, since there is no thread-local storage.
+cflags += -fPIE -fstack-protector -mstack-protector-guard=global
+ldflags += -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro \
+	-Wl,-T,init/pie.lds
 else
 cflags += -fno-pie -fno-stack-protector
 ldflags += -static -no-pie -nostartfiles -Wl,-z,norelro
@@ -122,7 +129,8 @@ $(objects): $(O)/%.o: %.c $(autoconf) Makefile
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 # Else the compiler sees memset() in memset() and calls it.
-$(O)/init/string.o: override CFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns
+$(O)/init/string.o: override CFLAGS += -fno-builtin \
+	$(if $(findstring clang,$(CC)),,-fno-tree-loop-distribute-patterns)
 
 -include $(objects:.o=.d)
 

@@ -43,7 +43,10 @@ def defconfig(programs: host.Programs) -> Callable[[str], Path]:
 
     def build(name: str) -> Path:
         folder = programs.folder / "size" / name
-        if not (folder / ".config").exists():
+        sources = [host.REPOSITORY / "configs" / f"{name}_defconfig",
+                   *host.REPOSITORY.glob("**/Kconfig")]
+        config = folder / ".config"
+        if not config.exists() or config.stat().st_mtime < max(s.stat().st_mtime for s in sources):
             host.make(folder, f"{name}_defconfig")
         host.make(folder, "all")
         return folder / "idmap-init"
