@@ -306,6 +306,7 @@ struct idmap_plan {
 	uint32_t rows;
 	uint32_t maps;
 	bool new_root;	/* there is a row for / */
+	bool root_only; /* and none for anything else */
 	bool booted;	/* we are not in an initramfs, but in a root that must be left as it is */
 	bool disk_view; /* a row clones from another: the stage must keep the unmapped trees */
 };
@@ -385,6 +386,7 @@ struct idmap_stage {
 	bool booted;	      /* the old root is no initramfs: nothing is made in it */
 	bool with_disk;	      /* there is a disk view */
 	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
+	bool late;				 /* they come only when all else is done */
 	uint32_t left;		  /* bits: those that the new root has no folder for */
 	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
 };
@@ -401,6 +403,11 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
+/*
+ * Where no tree but the root could have landed in them, the mounts that come along are moved only
+ * now, when there is no way back and no clone has to stay behind.
+ */
+void idmap_stage_carry(struct idmap_stage *stage);
 /* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);
 /*

@@ -500,7 +500,7 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan)
 {
-	struct idmap_plan plan = {.booted = root->booted};
+	struct idmap_plan plan = {.booted = root->booted, .root_only = true};
 	char *scratch_end = table->arena->end;
 	struct idmap_row *row;
 	uint32_t i;
@@ -531,6 +531,8 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 			plan.disk_view = true;
 		if (is_root(row))
 			plan.new_root = true;
+		else
+			plan.root_only = false;
 		if (row->map && !row->map->users++)
 			plan.maps++;
 	}

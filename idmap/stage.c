@@ -103,6 +103,7 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 				      .carry = carry,
 				      .booted = plan->booted};
 	stage->new_root = !IS_ENABLED(CONFIG_IN_PLACE) || plan->new_root;
+	stage->late = is_new(stage) && plan->root_only;
 	stage->with_disk = WITH_DISK && plan->disk_view;
 	if (is_new(stage)) {
 		/* A shared parent would show our mounts elsewhere. */
@@ -137,6 +138,8 @@ static int carry_one(const struct idmap_stage *stage, const char *path)
 		return 0; /* nothing is mounted there */
 	if (result)
 		return result;
+	if (stage->late)
+		return 0;
 	moved_fd = idmap_open_in_root(stage->seen_fd, path, O_PATH);
 	clone_fd = idmap_tree_clone(moved_fd, true);
 	sys_move_mount(clone_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
@@ -157,6 +160,12 @@ static void carry_all(struct idmap_stage *stage)
 	for (i = 0; *stage->carry[i]; i++)
 		if (carry_one(stage, stage->carry[i]))
 			stage->left |= 1u << i;
+}
+
+void idmap_stage_carry(struct idmap_stage *stage)
+{
+	if (stage->late)
+		carry_all(stage);
 }
 
 /* Makes what is missing of the path, a component at a time, inside the view. */
@@ -274,7 +283,8 @@ static int place_root(struct idmap_stage *stage, int *tree_fd, const struct idma
 		return target_failed(row, -result, ret_error);
 	stage->seen_fd = *tree_fd;
 	*tree_fd = -1;
-	carry_all(stage);
+	if (!stage->late)
+		carry_all(stage);
 	return 0;
 }
 

@@ -23,20 +23,18 @@ static const struct early_mount {
 	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV, false},
 };
 
-/* A mounted folder shows another device than / does. */
-static bool is_mounted(const char *path)
+static uint64_t device_of(const char *path)
 {
-	struct stat here, root;
+	struct stat st;
 
-	return !sys_fstatat(AT_FDCWD, path, &here, 0) && !sys_fstatat(AT_FDCWD, "/", &root, 0) &&
-	       here.st_dev != root.st_dev;
+	return sys_fstatat(AT_FDCWD, path, &st, 0) ? 0 : st.st_dev;
 }
 
 static int mount_early(const struct early_mount *m)
 {
-	int result = sys_mkdirat(AT_FDCWD, m->target, 0755);
+	int result = sys_mount(m->type, m->target, m->type, m->flags, m->data);
 
-	if (!result || result == -EEXIST)
+	if (result == -ENOENT && !sys_mkdirat(AT_FDCWD, m->target, 0755))
 		result = sys_mount(m->type, m->target, m->type, m->flags, m->data);
 	return result == -EBUSY ? 0 : result;
 }
@@ -60,11 +58,14 @@ static void open_console(void)
 
 int early_mounts(struct idmap_error *ret_error)
 {
+	const uint64_t root = device_of("/");
 	size_t i;
 
 	for (i = 0; i < sizeof(mounts) / sizeof(*mounts); i++) {
 		const struct early_mount *m = &mounts[i];
-		int result = is_mounted(m->target) ? 0 : mount_early(m);
+		const uint64_t device = device_of(m->target);
+		/* A mounted folder shows another device than / does. */
+		int result = device && device != root ? 0 : mount_early(m);
 
 		if (!result)
 			continue;

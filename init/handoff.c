@@ -64,14 +64,14 @@ static int switch_failed(const char *step, int result, struct idmap_error *ret_e
 
 /*
  * Before 7.0 the initramfs cannot be pivoted away from: the new root, where we stand, is moved over
- * it and becomes ours by chroot.
+ * it and becomes ours by chroot. Clones of what came along early stand in its way.
  */
-static int move_over(struct idmap_error *ret_error)
+static int move_over(bool late, struct idmap_error *ret_error)
 {
 	int result;
 	size_t i;
 
-	for (i = 0; *handoff_carried[i]; i++)
+	for (i = 0; !late && *handoff_carried[i]; i++)
 		sys_umount2(handoff_carried[i], MNT_DETACH);
 	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	if (result)
@@ -94,7 +94,7 @@ int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 	pivoted = !result;
 	if (!pivoted)
 		result = boot->root.booted ? switch_failed("pivot_root", result, ret_error)
-					   : move_over(ret_error);
+					   : move_over(stage->late, ret_error);
 	if (result)
 		return result;
 	/* After a pivot too: on 7.2 unmounting the initramfs alone gives no memory back. */

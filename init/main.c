@@ -58,7 +58,8 @@ static bool on_initramfs(void)
 {
 	static const char type[] = " - rootfs ";
 	idmap_closed int fd = sys_open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC, 0);
-	char lines[1024], *p;
+	/* Its line is the first. The kernel makes no more of them than are read. */
+	char lines[128], *p;
 	long n = fd < 0 ? 0 : sys_read(fd, lines, sizeof(lines));
 
 	for (p = lines; p + sizeof(type) <= lines + n; p++)
@@ -214,6 +215,16 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 	return result;
 }
 
+static void tell_left(const struct idmap_stage *stage)
+{
+	uint32_t i;
+
+	for (i = 0; *handoff_carried[i]; i++)
+		if (stage->left & 1u << i)
+			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
+			    handoff_carried[i]);
+}
+
 /* All trees in place on the stage, or nothing left of any. */
 static int build_root(const struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
 		      struct idmap_error *ret_error)
@@ -227,10 +238,6 @@ static int build_root(const struct boot *boot, struct idmap_plan *plan, struct i
 		idmap_stage_drop(stage);
 	else
 		idmap_stage_done(stage);
-	for (i = 0; !result && *handoff_carried[i]; i++)
-		if (stage->left & 1u << i)
-			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
-			    handoff_carried[i]);
 	return result;
 }
 
@@ -245,7 +252,9 @@ static void log_rows(const struct idmap_plan *plan)
 			continue;
 		idmap_text_init(&text, line, sizeof(line));
 		idmap_row_text(plan->row[i], &text);
-		msg(MSG_INFO, "%s%s in %u us", line, text.cut ? "..." : "", plan->row[i]->took_us);
+		/* By its function's name it is not packed: unpacking is for boots that go wrong. */
+		(msg)(MSG_INFO, "%s%s in %u us", line, text.cut ? "..." : "",
+		      plan->row[i]->took_us);
 	}
 }
 
@@ -316,7 +325,8 @@ int main(int argc, char **argv, char **envp)
 	boot.uevent_fd = device_listen();
 	if (IS_ENABLED(CONFIG_MODULES))
 		modules_load(&boot, &arena[0]);
-	sys_nanosleep(&(struct timespec){.tv_sec = boot.root_delay_s});
+	if (boot.root_delay_s) /* even no time at all would take the timer's slack */
+		sys_nanosleep(&(struct timespec){.tv_sec = boot.root_delay_s});
 	boot.start_us = idmap_now_us();
 	if (build_root(&boot, &plan, &stage, &error))
 		fail(&boot, &error);
@@ -327,6 +337,8 @@ int main(int argc, char **argv, char **envp)
 	log_rows(&plan);
 	write_run_table(&plan);
 	phase = PHASE_NO_WAY_BACK;
+	idmap_stage_carry(&stage);
+	tell_left(&stage);
 	if ((!IS_ENABLED(CONFIG_IN_PLACE) || plan.new_root) &&
 	    handoff_switch(&boot, &stage, &error))
 		fail(&boot, &error);

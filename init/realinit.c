@@ -14,10 +14,14 @@
 #include "init.h"
 #include "sys.h"
 
-#define HEAD_SIZE                                                                               \
-	4096	     /* the front of a program: a #! line, or ELF headers and the loader's name \
-		      */
+#define HEAD_SIZE                                                                       \
+	4096 /* the front of a program: a #! line, or ELF headers and the loader's name \
+	      */
+#define ELF_HEADER_SIZE 64
 #define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
+
+/* The linker's: the program in memory, from its first byte. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
 /* What is wrong with a program, for the line that a person reads. */
 struct trouble {
@@ -120,12 +124,17 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 /* Whether the file is this very program, which as the real init would only start itself again. */
 static bool is_self(int root_fd, const char *path)
 {
-	idmap_closed int self_fd = sys_open("/proc/self/exe", O_RDONLY | O_CLOEXEC, 0);
 	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_RDONLY);
+	idmap_closed int self_fd = -1;
 	char a[1024], b[1024];
 	long n;
 
-	if (self_fd < 0 || fd < 0)
+	/* Hardly any other program has our header, so that is all that is looked at. */
+	if (fd < 0 || sys_pread(fd, a, ELF_HEADER_SIZE, 0) != ELF_HEADER_SIZE ||
+	    memcmp(a, __ehdr_start, ELF_HEADER_SIZE))
+		return false;
+	self_fd = sys_open("/proc/self/exe", O_RDONLY | O_CLOEXEC, 0);
+	if (self_fd < 0)
 		return false;
 	do {
 		n = sys_read(self_fd, a, sizeof(a));
