@@ -140,16 +140,19 @@ def die_with_parent() -> None:
 
 
 def qemu_command(kernel: Path, initrd: Path | None, append: str, disks: Sequence[Disk] = (), *,
-                 machine: str = "q35", memory: int = 512, smp: int = 1) -> list[str]:
+                 machine: str = "q35", memory: int = 512, smp: int = 1,
+                 icount: bool = False) -> list[str]:
     """QEMU with this machine and nothing else: no serial port, no monitor, no display.
 
-    On "microvm", which has no PCI, the disks are on virtio-mmio.
+    On "microvm", which has no PCI, the disks are on virtio-mmio. With icount an instruction of the
+    guest takes one nanosecond of its time, wherever it runs, and KVM is not used.
     """
     command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
                "-no-reboot", "-machine", machine, "-m", str(memory), "-smp", str(smp)]
     # Without cx16 because QEMU 7.2 under TCG corrupts cmpxchg16b: random oopses in the guest.
-    command += (["-accel", "kvm", "-cpu", "host"] if have_kvm() else
+    command += (["-accel", "kvm", "-cpu", "host"] if have_kvm() and not icount else
                 ["-accel", "tcg", "-cpu", "max,-cx16"])
+    command += ["-icount", "shift=0,sleep=off"] if icount else []
     microvm = machine.partition(",")[0] == "microvm"
     if microvm and not have_kvm():
         append += " tsc_early_khz=1000000"  # measuring the TSC hangs there now and then
@@ -184,7 +187,8 @@ class Guest:
 
     def __init__(self, kernel: Path, initrd: Path | None, append: str = "",
                  disks: Sequence[Disk] = (), *, machine: str = "q35", memory: int = 512,
-                 smp: int = 1, timeout: float = 90, log_dir: Path | None = None,
+                 smp: int = 1, icount: bool = False, timeout: float = 90,
+                 log_dir: Path | None = None,
                  qemu_args: Sequence[str] = (), slot: bool = True) -> None:
         self.kernel = kernel
         self.initrd = initrd
@@ -193,6 +197,7 @@ class Guest:
         self.machine = machine
         self.memory = memory
         self.smp = smp
+        self.icount = icount
         self.timeout = timeout
         self.log_dir = log_dir
         self.qemu_args = qemu_args
@@ -237,7 +242,8 @@ class Guest:
 
     def _command(self, probe_fd: int, monitor_fd: int) -> list[str]:
         command = qemu_command(self.kernel, self.initrd, self.append, self.disks,
-                               machine=self.machine, memory=self.memory, smp=self.smp)
+                               machine=self.machine, memory=self.memory, smp=self.smp,
+                               icount=self.icount)
         command += ["-serial", f"file:{self.console_log}"]
         command += ["-chardev", f"socket,id=probe,fd={probe_fd}",
                     "-device", "isa-serial,chardev=probe,index=1"]

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The floor of the comparison: the same boot with everything known beforehand. It makes the mounts,
+ * the maps, the moves and the exec that a contestant cannot do without, reads nothing, checks
+ * nothing, tells nothing. case.h, which bench.py writes, holds the case as tables:
+ *
+ *	ROOT_TYPE, ROOT_DEVICE  the root's filesystem
+ *	ROOT_MAP                its map, or -1
+ *	DISK_VIEW               1 if rows are cloned from the root before it is mapped
+ *	maps[][2]               texts for uid_map and gid_map
+ *	rows[]                  .source "" for a tmpfs, .target ("" ends the list), .map or -1
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "sys.h"
+
+struct row {
+	const char *source, *target;
+	int map;
+};
+
+#include "case.h"
+
+#define ATTR_RDONLY 1
+#define ATTR_NOSUID_NODEV 6
+
+static int map_fds[sizeof(maps) / sizeof(*maps)];
+
+/* "/proc/PID/" before `name`. */
+static const char *proc_path(int pid, const char *name)
+{
+	static char path[40] = "/proc/";
+	char digits[12], *d = digits + sizeof(digits), *p = path + 6;
+
+	*--d = 0;
+	*--d = '/';
+	do
+		*--d = (char)('0' + pid % 10);
+	while (pid /= 10);
+	p = stpcpy(p, d);
+	strcpy(p, name);
+	return path;
+}
+
+static void write_text(const char *path, const char *text)
+{
+	int fd = sys_open(path, O_WRONLY | O_CLOEXEC, 0);
+
+	sys_write(fd, text, strlen(text));
+	sys_close(fd);
+}
+
+static void make_map(int i)
+{
+	int pid = sys_clone_idle(CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD);
+
+	write_text(proc_path(pid, "uid_map"), maps[i][0]);
+	write_text(proc_path(pid, "gid_map"), maps[i][1]);
+	map_fds[i] = sys_open(proc_path(pid, "ns/user"), O_RDONLY | O_CLOEXEC, 0);
+	sys_kill(pid, SIGKILL);
+	sys_wait4(pid, 0);
+}
+
+static void apply_map(int tree_fd, int map, uint64_t attributes)
+{
+	struct sys_mount_attr attr = {.attr_set = attributes};
+
+	if (map >= 0) {
+		if (!map_fds[map])
+			make_map(map);
+		attr.attr_set |= MOUNT_ATTR_IDMAP;
+		attr.userns_fd = (uint64_t)map_fds[map];
+	}
+	if (attr.attr_set)
+		sys_mount_setattr(tree_fd, "", SYS_AT_EMPTY_PATH, &attr);
+}
+
+static int make_tree(const char *type, const char *source, unsigned int attributes)
+{
+	int fs_fd = sys_fsopen(type, FSOPEN_CLOEXEC), tree_fd;
+
+	sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", source);
+	if (attributes & ATTR_RDONLY)
+		sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL);
+	sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL);
+	tree_fd = sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, attributes);
+	sys_close(fs_fd);
+	return tree_fd;
+}
+
+static int clone_tree(int fd, const char *path)
+{
+	return sys_open_tree(fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_EMPTY_PATH);
+}
+
+static void attach(int tree_fd, int dir_fd, const char *path)
+{
+	sys_move_mount(tree_fd, "", dir_fd, path, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+static void early(void)
+{
+	int fd;
+
+	sys_mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+	sys_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	sys_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	sys_mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
+	fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
+	sys_dup3(fd, 0);
+	sys_dup3(fd, 1);
+	sys_dup3(fd, 2);
+	sys_close(fd);
+}
+
+/* Gives the descriptor of the new root, where the rows stand. */
+static int build(void)
+{
+	int disk_fd = -1, root_fd = make_tree(ROOT_TYPE, ROOT_DEVICE, ATTR_RDONLY);
+	size_t i;
+
+	if (DISK_VIEW) {
+		disk_fd = root_fd;
+		sys_mkdirat(AT_FDCWD, "/disk", 0700);
+		attach(disk_fd, AT_FDCWD, "/disk");
+		root_fd = clone_tree(disk_fd, "");
+	}
+	apply_map(root_fd, ROOT_MAP, 0);
+	sys_mkdirat(AT_FDCWD, "/new", 0700);
+	attach(root_fd, AT_FDCWD, "/new");
+	for (i = 0; *rows[i].target; i++) {
+		const bool bind = *rows[i].source;
+		int fd = bind ? clone_tree(disk_fd, rows[i].source)
+			      : make_tree("tmpfs", "tmpfs", ATTR_NOSUID_NODEV);
+
+		apply_map(fd, rows[i].map, bind ? ATTR_RDONLY | ATTR_NOSUID_NODEV : 0);
+		attach(fd, root_fd, rows[i].target);
+		sys_close(fd);
+	}
+	if (DISK_VIEW)
+		sys_umount2("/disk", MNT_DETACH);
+	return root_fd;
+}
+
+/* As rm -r of what is on the same filesystem; the mounts have been moved away. */
+static void delete_contents(int dir_fd)
+{
+	char buffer[2048];
+	long n, at;
+
+	while ((n = sys_getdents64(dir_fd, buffer, sizeof(buffer))) > 0) {
+		for (at = 0; at < n;) {
+			struct dirent *entry = (struct dirent *)(buffer + at);
+			int fd;
+
+			at += entry->d_reclen;
+			if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+				continue;
+			if (entry->d_type != DT_DIR) {
+				sys_unlinkat(dir_fd, entry->d_name, 0);
+				continue;
+			}
+			fd = sys_openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			delete_contents(fd);
+			sys_close(fd);
+			sys_unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
+		}
+	}
+}
+
+static void move(const char *from, const char *to)
+{
+	sys_mount(from, to, NULL, MS_MOVE, NULL);
+}
+
+int main(int argc, char **argv, char **envp)
+{
+	static char init[] = "/sbin/init";
+	int old_fd;
+
+	(void)argc;
+	early();
+	sys_fchdir(build());
+	move("/dev", "dev");
+	move("/proc", "proc");
+	move("/sys", "sys");
+	move("/run", "run");
+	old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	move(".", "/");
+	sys_chroot(".");
+	sys_chdir("/");
+	delete_contents(old_fd);
+	argv[0] = init;
+	sys_execve(init, argv, envp);
+	return 1;
+}

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""Counts the guest's instructions from the exec of a stage 1 to the first one of the real init.
+
+QEMU's -icount makes one instruction one nanosecond, so the figures do not depend on the machine or
+on what else it does. stage0.c loads the drivers, copies the disk to a
+RAM disk, since a wait for QEMU's disk is as long as the host makes it, waits until the kernel is at
+rest, and stamps;
+arrive.c stands for the real init and stamps first of all. Between them is the contestant alone:
+its exec, its work, and the kernel's work for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Sequence
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+sys.dont_write_bytecode = True  # the work tree stays clean
+
+import guest
+import host
+import images
+
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wconversion", "-Werror"]
+DRIVERS = ["virtio_pci", "virtio_blk", "brd", "erofs", "ext4", "overlay"]
+BASE = 100000
+MAP = f"{BASE}:0:65536"
+DEVICE = "/dev/ram0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    target: str
+    source: str = ""  # "": a tmpfs
+    map: int | None = None  # an index into the case's maps
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is to be mounted. A map is a list of (disk, seen, count); the root has the first one."""
+
+    kind: str = "erofs"
+    maps: Sequence[Sequence[tuple[int, int, int]]] = (((BASE, 0, 65536),),)
+    rows: Sequence[Row] = ()
+
+    def table(self) -> str:
+        """The case as /etc/idmap.conf."""
+        lines = [f"{DEVICE} / {self.kind} ro,{self._option(0)}"]
+        for row in self.rows:
+            options = self._option(row.map) if row.map is not None else "defaults"
+            lines.append(f"{row.source} {row.target} bind {options}" if row.source else
+                         f"tmpfs {row.target} tmpfs {options}")
+        return "\n".join(lines) + "\n"
+
+    def _option(self, number: int) -> str:
+        return "idmap=" + ",".join(":".join(map(str, extent)) for extent in self.maps[number])
+
+    def header(self) -> str:
+        """The case as case.h of floor.c."""
+        texts = ["".join(f"{disk} {seen} {count}\\n" for disk, seen, count in extents)
+                 for extents in self.maps]
+        rows = [(row.source.lstrip("/"), row.target.lstrip("/"),
+                 -1 if row.map is None else row.map) for row in self.rows] + [("", "", -1)]
+        return "\n".join(
+            [f'#define ROOT_TYPE "{self.kind}"', f'#define ROOT_DEVICE "{DEVICE}"', "#define ROOT_MAP 0",
+             f"#define DISK_VIEW {int(any(row.source for row in self.rows))}",
+             "static const char *const maps[][2] = {"] +
+            [f'\t{{"{text}", "{text}"}},' for text in texts] +
+            ["};", "static const struct row rows[] = {"] +
+            [f'\t{{"{source}", "{target}", {number}}},' for source, target, number in rows] +
+            ["};", ""])
+
+
+def cases(count: int = 100) -> dict[str, Case]:
+    """The cases of the goals: one root, and `count` rows besides it."""
+    targets = [f"/t/{i}" for i in range(count)]
+    return {
+        "root": Case(),
+        f"{count} binds": Case(rows=[Row(t, "/images/app", 0) for t in targets]),
+        f"{count} tmpfs": Case(rows=[Row(t) for t in targets]),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    instructions: int  # the median of the boots
+    spread: int  # between the least and the most
+    memory_kib: int  # the most that PID 1 had resident
+    root_uid: int  # seen by the real init: 0 where the root is mapped
+    mounts: int
+
+
+class Bench:
+    """Boots contestants; `folder` keeps what is compiled and made."""
+
+    def __init__(self, folder: Path, kernel: host.Kernel) -> None:
+        self.folder = folder
+        self.kernel = kernel
+        folder.mkdir(parents=True, exist_ok=True)
+        self.stage0 = self._compile("stage0", HERE / "stage0.c", "-Os")
+        self.arrive = self._compile("arrive", HERE / "arrive.c", "-Os", "-nostdlib")
+        self._modules, self._order = images.kernel_modules(kernel.modules, DRIVERS)
+        self._images: dict[str, Path] = {}
+
+    def _compile(self, name: str, source: Path, *args: str) -> Path:
+        output = self.folder / name
+        subprocess.run(["musl-gcc", "-std=gnu11", "-static", "-s", *WARNINGS, *args,
+                        f"-I{host.REPOSITORY / 'idmap'}", "-o", output, source], check=True)
+        return output
+
+    def floor(self, case: Case) -> images.Tree:
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            (Path(folder) / "case.h").write_text(case.header())
+            floor = self._compile("floor", HERE / "floor.c", "-Os", f"-I{folder}")
+            return {"/stage1": images.File(floor.read_bytes(), mode=0o755)}
+
+    def ours(self, init: Path, case: Case) -> images.Tree:
+        tree: images.Tree = {"/stage1": images.File(init, mode=0o755)}
+        if case.rows:
+            tree["/etc/idmap.conf"] = images.File(case.table())
+        return tree
+
+    def image(self, kind: str) -> Path:
+        """The root: the real init, and folders for rows to stand on."""
+        if kind not in self._images:
+            own = {"uid": BASE, "gid": BASE}
+            tree: images.Tree = {"/": images.Dir(**own),
+                                 "/sbin/init": images.File(self.arrive, **own, mode=0o755)}
+            for name in ["dev", "proc", "sys", "run", "images/app", "t"]:
+                tree[f"/{name}"] = images.Dir(**own)
+            tree.update({f"/t/{i}": images.Dir(**own) for i in range(1000)})
+            self._images[kind] = images.make_image(tree, kind, self.folder / f"root.{kind}")
+        return self._images[kind]
+
+    def initramfs(self, contestant: images.Tree) -> Path:
+        tree: images.Tree = {"/": images.Dir(), "/dev/console": images.Node("c", 5, 1),
+                             "/init": images.File(self.stage0, mode=0o755), **self._modules,
+                             "/stage0": images.File("\n".join([*self._order, "/devices/vda", "/devices/ram0", ""])),
+                             **{f"/{name}": images.Dir() for name in ("proc", "sys", "run")},
+                             **contestant}
+        path = self.folder / f"{images.image_key(tree, 'cpio')}.cpio"
+        return path if path.exists() else images.make_image(tree, "cpio", path)
+
+    def boot(self, contestant: images.Tree, case: Case = Case(), *, append: str = "",
+             timeout: float = 180) -> tuple[int, int, int, int]:
+        """One boot: instructions, KiB, uid of /, mounts."""
+        initramfs, image = self.initramfs(contestant), self.image(case.kind)
+        with tempfile.NamedTemporaryFile(dir=self.folder) as stamps:
+            idmap = "" if case.rows else f" idmap={MAP}"
+            with guest.Guest(self.kernel.vmlinuz, initramfs,
+                             f"quiet root={DEVICE} rootfstype={case.kind} ro{idmap} {append}".strip(),
+                             [guest.Disk(image)], icount=True, timeout=timeout,
+                             qemu_args=["-debugcon", f"file:{stamps.name}"]) as machine:
+                console = machine.wait_exit(timeout)
+            words = stamps.read()
+        if len(words) != 5 * 8:
+            raise guest.GuestFailed(f"the real init was not reached:\n{console[-4000:]}")
+        start, end, memory, uid, mounts = struct.unpack("<5Q", words)
+        return end - start, memory, uid, mounts
+
+    def measure(self, contestant: images.Tree, case: Case = Case(), boots: int = 3,
+                **options: str) -> Result:
+        with ThreadPoolExecutor(guest.GUESTS_AT_ONCE) as pool:
+            runs = list(pool.map(lambda _: self.boot(contestant, case, **options), range(boots)))
+        counts = [run[0] for run in runs]
+        return Result(int(statistics.median(counts)), max(counts) - min(counts),
+                      max(run[1] for run in runs), *runs[0][2:])
