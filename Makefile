@@ -29,8 +29,8 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 .PHONY: all help
 
 # What a fresh machine lacks is installed before anything else looks for it.
-needed := $(if $(filter run check support-table,$(MAKECMDGOALS)),build run) \
-	$(if $(filter check support-table,$(MAKECMDGOALS)),check)
+needed := $(if $(filter run check bench support-table,$(MAKECMDGOALS)),build run) \
+	$(if $(filter check support-table,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
@@ -192,7 +192,7 @@ size:
 
 ### Tests #######################################################################################
 
-.PHONY: run check check-unit check-fuzz check-build check-boot test-programs support-table
+.PHONY: run bench check check-unit check-fuzz check-build check-boot test-programs support-table
 
 # The guest's side of the tests: plain programs of musl, whatever the configuration.
 test-programs: $(O)/probe $(O)/ids
@@ -260,6 +260,10 @@ support-table: all test-programs
 	$(Q)SUPPORT_TABLE=$(abspath $(O))/support $(pytest) -n 2 qemu-test/test_filesystems.py -k support
 	$(Q)$(PYTHON) qemu-test/support.py $(O)/support
 
+# Takes some ten minutes; PARTS="stage1 growth sizes" names what is measured.
+bench: all test-programs
+	$(Q)O=$(abspath $(O)) $(PYTHON) qemu-test/bench/bench.py $(PARTS)
+
 check: check-unit check-fuzz check-build check-boot
 	@echo "make check: all of it passed"
 
@@ -280,7 +284,7 @@ packages:
 	./install-packages all
 
 format:
-	clang-format -i idmap/*.[ch] idmap/test/*.[ch] init/*.[ch] init/test/*.[ch] qemu-test/*.c
+	clang-format -i idmap/*.[ch] idmap/test/*.[ch] init/*.[ch] init/test/*.[ch] qemu-test/*.c qemu-test/bench/*.[ch]
 
 help:
 	@echo 'Run and test (both install what is missing, as root on Debian):'
@@ -288,6 +292,7 @@ help:
 	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..."'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
 	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
+	@echo '  bench            instructions, growth and sizes against a floor and peers, to O/bench'
 	@echo 'Build:'
 	@echo '  all              idmap-init and libidmap.a (the default)'
 	@echo '  size             bytes of idmap-init by defconfig'

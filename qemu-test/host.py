@@ -91,3 +91,11 @@ def build_programs() -> Programs:
     folder = Path(os.environ.get("O", REPOSITORY / "build")).absolute()
     make(folder, "all", "test-programs")
     return Programs(folder, folder / "idmap-init", folder / "probe", folder / "ids")
+
+
+def object_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of code and data by object of a build."""
+    files = sorted([*folder.glob("idmap/*.o"), *folder.glob("init/*.o")])
+    lines = subprocess.run(["size", *files], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {words[5][len(str(folder)) + 1:]: sum(map(int, words[:3]))
+            for words in map(str.split, lines.splitlines()[1:])}

@@ -162,7 +162,7 @@ def test_format():
     if version != "14":
         pytest.skip(f"clang-format {version} formats otherwise than Debian 12's 14, which is the rule")
     sources = tracked("idmap/*.[ch]", "idmap/test/*.[ch]", "init/*.[ch]", "init/test/*.[ch]",
-                      "qemu-test/*.c")
+                      "qemu-test/*.c", "qemu-test/bench/*.[ch]")
     assert run("clang-format", "--dry-run", "-Werror", *sources, check=False) == ""
 
 
@@ -174,6 +174,7 @@ def test_shell():
 def test_headers():
     """Every source says its licence and why it exists."""
     for source in tracked("*/*.[ch]", "*/test/*.[ch]", "*/*.py", "*/test/*.py", "init/mkinitramfs",
+                          "qemu-test/bench/*.[ch]", "qemu-test/bench/*.py", "qemu-test/bench/peers",
                           "qemu-test/kernels", "qemu-test/virtiofsd", "qemu-test/debian.sh",
                           "qemu-test/run", "install-packages"):
         head = "".join(source.read_text().splitlines(keepends=True)[:3])

@@ -136,6 +136,7 @@ class Bench:
                                  "/sbin/init": images.File(self.arrive, **own, mode=0o755)}
             for name in ["dev", "proc", "sys", "run", "images/app", "t"]:
                 tree[f"/{name}"] = images.Dir(**own)
+            tree["/dev/console"] = images.Node("c", 5, 1, **own)
             tree.update({f"/t/{i}": images.Dir(**own) for i in range(1000)})
             self._images[kind] = images.make_image(tree, kind, self.folder / f"root.{kind}")
         return self._images[kind]
@@ -173,3 +174,53 @@ class Bench:
         counts = [run[0] for run in runs]
         return Result(int(statistics.median(counts)), max(counts) - min(counts),
                       max(run[1] for run in runs), *runs[0][2:])
+
+
+# ---- the peers, from Debian's packages ----
+
+SHELL = """#!/bin/busybox sh
+PATH=/bin
+busybox mount -t devtmpfs -o nosuid,mode=0755 devtmpfs /dev
+busybox mount -t proc -o nosuid,nodev,noexec proc /proc
+busybox mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+busybox mount -t tmpfs -o nosuid,nodev,mode=0755 tmpfs /run
+busybox mkdir /new
+/bin/mount -t erofs -o ro,X-mount.idmap=b:%s %s /new
+exec /bin/switch_root /new /sbin/init
+""" % (MAP, DEVICE)
+
+
+def unpacked(suite: str, *packages: str) -> Path:
+    return Path(subprocess.run([HERE / "peers", suite, *packages], check=True,
+                               stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+def shell() -> images.Tree:
+    """busybox sh with util-linux's mount, of a suite whose mount knows X-mount.idmap (2.39)."""
+    root = unpacked("trixie", "mount", "util-linux", "libmount1", "libblkid1", "libselinux1",
+                    "libpcre2-8-0", "libc6")
+    tree: images.Tree = {"/stage1": images.File(SHELL, mode=0o755),
+                         "/bin/busybox": images.busybox()["/bin/busybox"],
+                         "/bin/mount": images.File(root / "usr/bin/mount", mode=0o755),
+                         "/bin/switch_root": images.File(root / "usr/sbin/switch_root", mode=0o755),
+                         "/lib64": images.Dir(), "/lib": images.Dir()}
+    for name in ("libmount.so.1", "libblkid.so.1", "libselinux.so.1", "libpcre2-8.so.0", "libc.so.6"):
+        tree[f"/lib/{name}"] = images.File(
+            (root / "usr/lib/x86_64-linux-gnu" / name).read_bytes(), mode=0o755)
+    tree["/lib64/ld-linux-x86-64.so.2"] = images.File(
+        (root / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2").read_bytes(), mode=0o755)
+    return tree
+
+
+def tiny_initramfs() -> images.Tree:
+    root = unpacked("bookworm", "tiny-initramfs-core")
+    return {"/stage1": images.File(root / "usr/lib/x86_64-linux-gnu/tiny-initramfs/init-static",
+                                   mode=0o755), "/target": images.Dir()}
+
+
+def kinit() -> images.Tree:
+    root = unpacked("bookworm", "klibc-utils", "libklibc")
+    library, = (root / "lib").glob("klibc-*.so")
+    return {"/stage1": images.File(root / "usr/lib/klibc/bin/kinit", mode=0o755),
+            f"/lib/{library.name}": images.File(library, mode=0o755), "/root": images.Dir(),
+            "/tmp": images.Dir()}
