@@ -260,7 +260,7 @@ support-table: all test-programs
 	$(Q)SUPPORT_TABLE=$(abspath $(O))/support $(pytest) -n 2 qemu-test/test_filesystems.py -k support
 	$(Q)$(PYTHON) qemu-test/support.py $(O)/support
 
-# Takes some ten minutes; PARTS="stage1 growth sizes" names what is measured.
+# Takes some ten minutes; PARTS="stage1 calls growth sizes" names what is measured.
 bench: all test-programs
 	$(Q)O=$(abspath $(O)) $(PYTHON) qemu-test/bench/bench.py $(PARTS)
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """make bench: stage 1 against a floor and against peers, growth, sizes.
 
-Writes text, JSON and SVG to the folder bench in the build folder. Parts: stage1, growth, sizes;
+Writes text, JSON and SVG to the folder bench in the build folder. Parts: stage1, calls, growth, sizes;
 without arguments all of them.
 """
 
@@ -129,7 +129,18 @@ def measure_sizes(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, 
         yield f"{name:34} {size:9,}", (name, size)
 
 
-PARTS = {"stage1": measure_stage1, "growth": measure_growth, "sizes": measure_sizes}
+def measure_calls(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, Any]]:
+    header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
+    names = {int(number): name for name, number in re.findall(r"__NR_(\w+) (\d+)", header)}
+    names |= {-1: "(the program's own code)", -2: "(the exec of the real init)"}
+    init = stage1.traced(bench.folder)
+    for name, case in stage1.cases().items():
+        yield f"{name}: where idmap-init's instructions go, by system call", None
+        for number, count, took in stage1.calls(bench.words(bench.ours(init, case), case)):
+            yield f"{names[number]:30} {count:6} {took:11,}", (f"{name}/{names[number]}", took)
+
+
+PARTS = {"stage1": measure_stage1, "calls": measure_calls, "growth": measure_growth, "sizes": measure_sizes}
 
 
 def draw(folder: Path, part: str, figures: dict[str, Any]) -> None:

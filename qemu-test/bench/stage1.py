@@ -12,6 +12,8 @@ its exec, its work, and the kernel's work for it.
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 import statistics
 import struct
 import subprocess
@@ -150,21 +152,26 @@ class Bench:
         path = self.folder / f"{images.image_key(tree, 'cpio')}.cpio"
         return path if path.exists() else images.make_image(tree, "cpio", path)
 
-    def boot(self, contestant: images.Tree, case: Case = Case(), *, append: str = "",
-             timeout: float = 180) -> tuple[int, int, int, int]:
-        """One boot: instructions, KiB, uid of /, mounts."""
+    def words(self, contestant: images.Tree, case: Case = Case(), *, append: str = "",
+              timeout: float = 180) -> list[int]:
+        """One boot: all that was told. First stage 0's stamp, last the four words of arrive.c."""
         initramfs, image = self.initramfs(contestant), self.image(case.kind)
-        with tempfile.NamedTemporaryFile(dir=self.folder) as stamps:
+        with tempfile.NamedTemporaryFile(dir=self.folder) as told:
             idmap = "" if case.rows else f" idmap={MAP}"
             with guest.Guest(self.kernel.vmlinuz, initramfs,
                              f"quiet root={DEVICE} rootfstype={case.kind} ro{idmap} {append}".strip(),
                              [guest.Disk(image)], icount=True, timeout=timeout,
-                             qemu_args=["-debugcon", f"file:{stamps.name}"]) as machine:
+                             qemu_args=["-debugcon", f"file:{told.name}"]) as machine:
                 console = machine.wait_exit(timeout)
-            words = stamps.read()
-        if len(words) != 5 * 8:
+            data = Path(told.name).read_bytes()
+        if len(data) < 5 * 8:
             raise guest.GuestFailed(f"the real init was not reached:\n{console[-4000:]}")
-        start, end, memory, uid, mounts = struct.unpack("<5Q", words)
+        return list(struct.unpack(f"<{len(data) // 8}Q", data))
+
+    def boot(self, contestant: images.Tree, case: Case = Case(),
+             **options: str) -> tuple[int, int, int, int]:
+        """One boot: instructions, KiB, uid of /, mounts."""
+        start, end, memory, uid, mounts = self.words(contestant, case, **options)
         return end - start, memory, uid, mounts
 
     def measure(self, contestant: images.Tree, case: Case = Case(), boots: int = 3,
@@ -224,3 +231,55 @@ def kinit() -> images.Tree:
     return {"/stage1": images.File(root / "usr/lib/klibc/bin/kinit", mode=0o755),
             f"/lib/{library.name}": images.File(library, mode=0o755), "/root": images.Dir(),
             "/tmp": images.Dir()}
+
+
+# ---- which calls take the instructions ----
+
+# Instead of SYS(): each call tells its number, its error, and the counter before and after it.
+TRACED = """
+#define SYS(n, ...) ({ const unsigned long before_ = trace_counter(); \\
+	const long result_ = SYS_PICK(__VA_ARGS__, SYS_6, SYS_5, SYS_4, SYS_3, SYS_2, SYS_1, 0)(n, __VA_ARGS__); \\
+	trace_call((unsigned long)(n), before_, trace_counter()); result_; })
+static inline unsigned long trace_counter(void)
+{
+	unsigned int low, high;
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	return (unsigned long)high << 32 | low;
+}
+static __attribute__((noinline, unused)) void trace_call(unsigned long n, unsigned long a, unsigned long b)
+{
+	unsigned long words[3] = {n, a, b};
+	for (int i = 0; i < 24; i++, words[(i - 1) / 8] >>= 8)
+		__asm__ volatile("outb %0, %1" : : "a"((unsigned char)words[i / 8]), "Nd"((unsigned short)0xe9));
+}
+"""
+
+
+def traced(folder: Path) -> Path:
+    """idmap-init from a copy of the sources whose system calls tell."""
+    copy = folder / "traced"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(host.REPOSITORY, copy, ignore=shutil.ignore_patterns(".*", "build*", "__pycache__"))
+    header = (copy / "idmap" / "sys.h").read_text()
+    header = re.sub(r"^#define SYS\(n, .*?\n\n", lambda _: TRACED + "\n", header, flags=re.M | re.S)
+    (copy / "idmap" / "sys.h").write_text(header)
+    start = (copy / "init" / "start.c").read_text()
+    (copy / "init" / "start.c").write_text(
+        start.replace("\tsys_exit(main(", "\tsys_call1(SYS_iopl, 3);\n\tsys_exit(main("))
+    subprocess.run(["make", "-s", "-C", copy, f"O={copy / 'out'}", "all"], check=True)
+    return copy / "out" / "idmap-init"
+
+
+def calls(words: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Of all that a traced boot told: (number or -1 for its own code between two calls, count, sum)."""
+    start, end = words[0], words[-4]
+    sums: dict[int, list[int]] = {}
+    last = start
+    for number, before, after in zip(words[1:-4:3], words[2:-4:3], words[3:-4:3]):
+        for key, took in ((-1, before - last), (number, after - before)):
+            entry = sums.setdefault(key, [0, 0])
+            entry[0] += 1
+            entry[1] += took
+        last = after
+    sums.setdefault(-2, [1, end - last])
+    return sorted(((n, *entry) for n, entry in sums.items()), key=lambda item: -item[2])
