@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """make bench: stage 1 against a floor and against peers, growth, sizes.
 
-Writes text, JSON and SVG to the folder bench in the build folder. Parts: stage1, calls, growth, sizes;
+Writes text, JSON and SVG to the folder bench in the build folder. Parts: stage1, chown, calls, growth, sizes;
 without arguments all of them.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
+import chown
 import stage1
 from stage1 import Bench, Case, Result, Row, host, images
 
@@ -140,7 +142,13 @@ def measure_calls(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, 
             yield f"{names[number]:30} {count:6} {took:11,}", (f"{name}/{names[number]}", took)
 
 
-PARTS = {"stage1": measure_stage1, "calls": measure_calls, "growth": measure_growth, "sizes": measure_sizes}
+def measure_chown(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, Any]]:
+    yield "One image for another owner: an idmapped mount, or chown; kernel 6.1, in the guest's time", None
+    for count in os.environ.get("FILES", "400,10000").split(","):
+        yield from chown.measure(bench, programs, int(count))
+
+
+PARTS = {"stage1": measure_stage1, "chown": measure_chown, "calls": measure_calls, "growth": measure_growth, "sizes": measure_sizes}
 
 
 def draw(folder: Path, part: str, figures: dict[str, Any]) -> None:
@@ -153,11 +161,13 @@ def draw(folder: Path, part: str, figures: dict[str, Any]) -> None:
         if isinstance(value, Result):
             value = value.instructions
         for i, one in enumerate(value if isinstance(value, list) else [value]):
-            names.append(name + (" floor", " idmap-init")[i] if isinstance(value, list) else name)
+            names.append(name + ((" seconds", " bytes") if part == "chown" else
+                                 (" floor", " idmap-init"))[i] if isinstance(value, list) else name)
             values.append(one)
     figure, axes = pyplot.subplots(figsize=(8, 0.25 * len(names) + 1))
     axes.barh(names[::-1], values[::-1])
-    axes.set_xlabel("bytes" if part == "sizes" else "guest instructions")
+    axes.set_xlabel({"sizes": "bytes", "chown": "microseconds of the mount; seconds and bytes of the others"}
+                    .get(part, "guest instructions"))
     if part != "stage1":
         axes.set_xscale("log")
     figure.tight_layout()
