@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What must not grow without somebody's saying so: bytes by defconfig, and stage 1's instructions.
 
-The limits stand in budget.json: bytes of the stripped program with Debian 12's compiler, the share
-of the floor's instructions (qemu-test/bench/floor.c) that a boot takes, and, to say what has grown,
-the bytes of each object. After a growth that is wanted, write_budget.py writes it anew.
+The limits stand in budget.json: bytes of the stripped program with Debian 12's compiler (another
+one may take 5 % more), the share of the floor's instructions (qemu-test/bench/floor.c) that a boot
+takes, and, to say what has grown, the bytes of each object. After a growth that is wanted, write_budget.py writes it anew.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -24,6 +25,10 @@ BUDGET = json.loads((host.HERE / "budget.json").read_text())
 @pytest.mark.parametrize("name", ["tiny", "default", "full"])
 def test_bytes(name, defconfig):
     size, limit = defconfig(name).stat().st_size, BUDGET["bytes"][name]
+    compiler = subprocess.run(["musl-gcc", "-dumpversion"], check=True, text=True,
+                              stdout=subprocess.PIPE).stdout
+    if compiler.partition(".")[0].strip() != "12":
+        limit = limit * 105 // 100
     if size <= limit:
         return
     now, then = host.object_sizes(defconfig(name).parent), BUDGET["objects"][name]

@@ -30,5 +30,5 @@ with tempfile.TemporaryDirectory() as folder:
     for name, case in stage1.cases().items():
         times = (bench.measure(bench.ours(programs.init, case), case).instructions /
                  bench.measure(bench.floor(case), case).instructions)
-        budget["times_floor"][name] = round(times * 1.02, 3)
+        budget["times_floor"][name] = round(times * 1.05, 3)  # two boots differ by 1 %
 (host.HERE / "budget.json").write_text(json.dumps(budget, indent="\t", sort_keys=True) + "\n")
