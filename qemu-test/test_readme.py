@@ -182,7 +182,7 @@ def test_hostshare(workshop, programs, virtiofsd, host_tree):
     tree = images.busybox_root(programs.probe, programs.ids)
     tree["/srv/work"] = images.Dir(100000, 100000)
     tree["/sbin/init"] = images.File(
-        "#!/bin/sh\nls -ln /srv/work\necho new >/srv/work/new\npoweroff -f\n", 100000, 100000, 0o755)
+        "#!/bin/sh\nls -ln /srv/work\ncd /srv/work\necho new >new\npoweroff -f\n", 100000, 100000, 0o755)
     images.make_image(tree, "erofs", workshop.folder / "root.erofs")
     (workshop.folder / "idmap.conf").write_text(
         next(text for text in blocks("conf") if "hostshare" in text))
