@@ -191,6 +191,22 @@ static int top_failed(const struct idmap_row *row, int error, struct idmap_error
 
 /* --- the overlay ----------------------------------------------------------------------------- */
 
+static int merge_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+{
+	const struct idmap_row *layer = row->below;
+
+	while (layer && !layer->map)
+		layer = layer->below;
+	return idmap_row_fail(
+		ret_error, row, IDMAP_NO_MOUNT, error, "the layers do not merge (%s); %s%s",
+		idmap_errno_text(error),
+		error == ENODEV ? MESSAGE("load the module overlay (mkinitramfs -m overlay)")
+		: error == E2BIG
+			? MESSAGE("write fewer options")
+			: MESSAGE("the kernel says why in its lines above, by the name overlayfs"),
+		error == EINVAL && layer ? MESSAGE("; mapped layers need Linux 5.19") : "");
+}
+
 /* Options that an overlay's row has for its tmpfs; everything else is for overlayfs. */
 static bool is_tmpfs_option(const char *item)
 {
@@ -211,13 +227,17 @@ static int add_volatile(struct idmap_stage *stage, const struct idmap_row *row, 
 	struct idmap_row top = *row;
 	idmap_closed int fd = -1;
 	const char *item;
+	int result;
 
 	*ret_own_mode = false;
 	for (item = row->data; *item; item += strlen(item) + 1) {
 		size_t size = strlen(item) + 1;
 
-		if (!is_tmpfs_option(item) || size >= (size_t)(data + sizeof(data) - end))
+		if (!is_tmpfs_option(item))
 			continue;
+		/* One byte stays 0, the empty string that ends them. */
+		if (size >= (size_t)(data + sizeof(data) - end))
+			return merge_failed(row, E2BIG, ret_error);
 		memcpy(end, item, size);
 		end += size;
 		*ret_own_mode |= *item == 'm';
@@ -228,7 +248,9 @@ static int add_volatile(struct idmap_stage *stage, const struct idmap_row *row, 
 	fd = idmap_tree_mount(&top, 0, ret_error);
 	if (fd < 0)
 		return fd;
-	return idmap_layers_add(stage, fd, &top, ret_error) ? -EIO : (*ret_slot = top.slot, 0);
+	result = idmap_layers_add(stage, fd, &top, ret_error);
+	*ret_slot = top.slot;
+	return result;
 }
 
 /* The numbers of mount(2) for what enum idmap_attr has from fsmount(2). */
@@ -241,22 +263,6 @@ static unsigned long mount_flags(uint32_t attr)
 	flags |= attr & IDMAP_STRICTATIME ? MS_STRICTATIME : 0;
 	flags |= attr & IDMAP_NODIRATIME ? MS_NODIRATIME : 0;
 	return flags;
-}
-
-static int merge_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
-{
-	const struct idmap_row *layer = row->below;
-
-	while (layer && !layer->map)
-		layer = layer->below;
-	return idmap_row_fail(
-		ret_error, row, IDMAP_NO_MOUNT, error, "the layers do not merge (%s); %s%s",
-		idmap_errno_text(error),
-		error == ENODEV ? "load the module overlay (mkinitramfs -m overlay)"
-		: error == E2BIG
-			? MESSAGE("write fewer options")
-			: MESSAGE("the kernel says why in its lines above, by the name overlayfs"),
-		error == EINVAL && layer ? MESSAGE("; mapped layers need Linux 5.19") : "");
 }
 
 int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,

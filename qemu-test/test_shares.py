@@ -12,6 +12,7 @@ import pytest
 
 from guest import Disk, parse_mountinfo
 from images import Dir, File
+from test_devices import wait_for_line
 from test_root import OWNERS, last_words, log_lines, owners
 from test_trees import ROOT, options, seen
 
@@ -88,13 +89,6 @@ def test_slow_server(kernels, root_tree, image, initramfs, host_tree, virtiofs, 
         time.sleep(1)
         server.send_signal(signal.SIGCONT)
         assert seen(guest, "/srv/mine") == (0, 0)
-
-
-def wait_for_line(guest, text):
-    until = time.monotonic() + 60
-    while text not in guest.console():
-        assert time.monotonic() < until, guest.console()
-        time.sleep(0.05)
 
 
 REFUSED = {
