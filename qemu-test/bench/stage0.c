@@ -3,8 +3,10 @@
  * PID 1 before the contestants, the same for all: loads and deletes the drivers, waits until the
  * disks open, copies the first to a RAM disk, waits until the kernel is at rest, stamps, and
  * becomes /stage1 with everything that the kernel gave to it. What it leaves is an initramfs where
- * nothing is mounted, as the kernel leaves it.
+ * nothing is mounted, as the kernel leaves it. Without a RAM disk in its list it neither copies nor
+ * rests nor stamps: it only loads the drivers, for boots that a clock on the host measures.
  */
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -49,11 +51,13 @@ static void copy(const char *from, const char *to)
 	sys_close(to_fd);
 }
 
-static void prepare(void)
+/* True if there is a RAM disk, with the disk's copy. */
+static bool prepare(void)
 {
 	const struct timespec rest = {.tv_nsec = REST_MS * 1000000};
 	int fd = sys_open("/stage0", O_RDONLY | O_CLOEXEC, 0);
 	char *line, *end;
+	bool ram = false;
 
 	sys_read(fd, list, sizeof(list) - 1);
 	sys_close(fd);
@@ -68,19 +72,24 @@ static void prepare(void)
 			load(line);
 		else
 			await(line);
+		ram |= !strcmp(line, "/devices/ram0");
 	}
-	copy("/devices/vda", "/devices/ram0");
+	if (ram)
+		copy("/devices/vda", "/devices/ram0");
 	sys_umount2("/devices", 0);
 	sys_unlinkat(AT_FDCWD, "/devices", AT_REMOVEDIR);
-	sys_nanosleep(&rest);
+	if (ram)
+		sys_nanosleep(&rest);
+	return ram;
 }
 
 int main(int argc, char **argv, char **envp)
 {
 	(void)argc;
-	prepare();
-	may_tell();
-	tell(instructions());
+	if (prepare()) {
+		may_tell();
+		tell(instructions());
+	}
 	sys_execve("/stage1", argv, envp);
 	return 1;
 }

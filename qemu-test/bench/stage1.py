@@ -52,10 +52,11 @@ class Case:
     kind: str = "erofs"
     maps: Sequence[Sequence[tuple[int, int, int]]] = (((BASE, 0, 65536),),)
     rows: Sequence[Row] = ()
+    device: str = DEVICE
 
     def table(self) -> str:
         """The case as /etc/idmap.conf."""
-        lines = [f"{DEVICE} / {self.kind} ro,{self._option(0)}"]
+        lines = [f"{self.device} / {self.kind} ro,{self._option(0)}"]
         for row in self.rows:
             options = self._option(row.map) if row.map is not None else "defaults"
             lines.append(f"{row.source} {row.target} bind {options}" if row.source else
@@ -72,7 +73,7 @@ class Case:
         rows = [(row.source.lstrip("/"), row.target.lstrip("/"),
                  -1 if row.map is None else row.map) for row in self.rows] + [("", "", -1)]
         return "\n".join(
-            [f'#define ROOT_TYPE "{self.kind}"', f'#define ROOT_DEVICE "{DEVICE}"', "#define ROOT_MAP 0",
+            [f'#define ROOT_TYPE "{self.kind}"', f'#define ROOT_DEVICE "{self.device}"', "#define ROOT_MAP 0",
              f"#define DISK_VIEW {int(any(row.source for row in self.rows))}",
              "static const char *const maps[][2] = {"] +
             [f'\t{{"{text}", "{text}"}},' for text in texts] +
@@ -136,8 +137,9 @@ class Bench:
             own = {"uid": BASE, "gid": BASE}
             tree: images.Tree = {"/": images.Dir(**own),
                                  "/sbin/init": images.File(self.arrive, **own, mode=0o755)}
-            for name in ["dev", "proc", "sys", "run", "images/app", "t"]:
+            for name in ["dev", "proc", "sys", "run", "tmp", "root", "usr", "var", "images/app", "t"]:
                 tree[f"/{name}"] = images.Dir(**own)
+            tree["/etc/os-release"] = images.File("ID=bench\n", **own)  # systemd asks for one
             tree["/dev/console"] = images.Node("c", 5, 1, **own)
             tree.update({f"/t/{i}": images.Dir(**own) for i in range(1000)})
             self._images[kind] = images.make_image(tree, kind, self.folder / f"root.{kind}")
@@ -191,22 +193,23 @@ busybox mount -t devtmpfs -o nosuid,mode=0755 devtmpfs /dev
 busybox mount -t proc -o nosuid,nodev,noexec proc /proc
 busybox mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 busybox mount -t tmpfs -o nosuid,nodev,mode=0755 tmpfs /run
-busybox mkdir /new
+%sbusybox mkdir /new
 /bin/mount -t erofs -o ro,X-mount.idmap=b:%s %s /new
 exec /bin/switch_root /new /sbin/init
-""" % (MAP, DEVICE)
+"""
 
 
-def unpacked(suite: str, *packages: str) -> Path:
-    return Path(subprocess.run([HERE / "peers", suite, *packages], check=True,
+def unpacked(*words: str) -> Path:
+    """The folder that the script peers gives."""
+    return Path(subprocess.run([HERE / "peers", *words], check=True,
                                stdout=subprocess.PIPE, text=True).stdout.strip())
 
 
-def shell() -> images.Tree:
+def shell(device: str = DEVICE, prepare: str = "") -> images.Tree:
     """busybox sh with util-linux's mount, of a suite whose mount knows X-mount.idmap (2.39)."""
     root = unpacked("trixie", "mount", "util-linux", "libmount1", "libblkid1", "libselinux1",
                     "libpcre2-8-0", "libc6")
-    tree: images.Tree = {"/stage1": images.File(SHELL, mode=0o755),
+    tree: images.Tree = {"/stage1": images.File(SHELL % (prepare, MAP, device), mode=0o755),
                          "/bin/busybox": images.busybox()["/bin/busybox"],
                          "/bin/mount": images.File(root / "usr/bin/mount", mode=0o755),
                          "/bin/switch_root": images.File(root / "usr/sbin/switch_root", mode=0o755),

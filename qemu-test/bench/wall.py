@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""Takes the host's time from QEMU's start to the first instruction of the real init, with the whole
+initramfs that each contestant needs: for virtio_pci, virtio_blk and erofs, packed by one compressor.
+
+Whoever cannot load drivers by itself has stage0.c do it. Debian's dracut and initramfs-tools run in
+a root of their own, which is unpacked and not installed, and make their initramfs there: as Debian
+makes it, for any machine, and as lean as their options allow for this one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import os
+import select
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator
+
+import stage1
+from stage1 import Bench, Case, guest, host, images
+
+DRIVERS = ["virtio_pci", "virtio_blk", "erofs"]
+DISK = "/dev/vda"
+BOOTS = 5
+
+# Runs a command in a root without leaving anything in it: sh -c IN_ROOT sh ROOT MODULES COMMAND
+IN_ROOT = """set -e
+cd "$1"
+for folder in dev proc sys; do mount --rbind "/$folder" "$folder"; done
+for folder in boot run tmp var/tmp; do mount -t tmpfs tmpfs "$folder"; done
+mount --bind "$2" usr/lib/modules
+exec chroot . /usr/bin/env -i PATH=/usr/bin:/usr/sbin sh -c "$3"
+"""
+
+INITRAMFS_TOOLS = """set -e
+cp -r /etc/initramfs-tools /tmp/conf
+printf '%%s\\n' virtio_pci virtio_blk erofs >>/tmp/conf/modules # erofs is not one of "most"
+%s
+mkinitramfs -c gzip -d /tmp/conf -o /tmp/initramfs %s >&2
+zcat /tmp/initramfs
+"""
+LIST = "sed -i s/MODULES=most/MODULES=list/ /tmp/conf/initramfs.conf"
+
+DRACUT = """set -e
+dracut --quiet --no-hostonly --no-compress %s --kver %s /tmp/initramfs >&2
+cat /tmp/initramfs
+"""
+LEAN = f"--modules 'base rootfs-block kernel-modules udev-rules' --drivers '{' '.join(DRIVERS)}'"
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    name: str
+    archive: Path
+    append: str = ""
+
+
+def contestants(bench: Bench, programs: host.Programs) -> Iterator[Contestant]:
+    """Each with its initramfs, made anew."""
+    own = f"idmap={stage1.MAP}"
+    flags = f"rootflags=X-mount.idmap=b:{stage1.MAP}"
+    drivers, order = images.kernel_modules(bench.kernel.modules, DRIVERS)
+
+    def packed(name: str, archive: bytes, append: str = "") -> Contestant:
+        path = bench.folder / f"{name.replace(' ', '-')}.cpio.gz"
+        path.write_bytes(gzip.compress(archive, 9, mtime=0))
+        return Contestant(name, path, append)
+
+    def from_tree(name: str, tree: images.Tree, append: str = "") -> Contestant:
+        folders = {f"/{folder}": images.Dir() for folder in ("dev", "proc", "sys", "run")}
+        path = images.make_image({"/": images.Dir(), "/dev/console": images.Node("c", 5, 1), **folders,
+                                  **drivers, **tree}, "cpio", bench.folder / "tree.cpio")
+        return packed(name, path.read_bytes(), append)
+
+    def staged(tree: images.Tree) -> images.Tree:
+        return {"/init": images.File(bench.stage0, mode=0o755),
+                "/stage0": images.File("\n".join([*order, "/devices/vda", ""])), **tree}
+
+    def renamed(tree: images.Tree) -> images.Tree:
+        return {"/init" if path == "/stage1" else path: entry for path, entry in tree.items()}
+
+    def in_root(name: str, root: Path, command: str, append: str = "") -> Contestant:
+        unshare = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])]
+        done = subprocess.run([*unshare, "sh", "-c", IN_ROOT, "sh", root, bench.kernel.modules.parent, command],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if done.returncode:
+            raise images.ImageFailed(f"making the initramfs of {name}: {done.stderr.decode()}")
+        return packed(name, done.stdout, append)
+
+    yield from_tree("floor in C", staged(bench.floor(Case(device=DISK))))
+    yield packed("idmap-init", subprocess.run(
+        [host.REPOSITORY / "init" / "mkinitramfs", "-o", "-", "-i", programs.init,
+         "-k", bench.kernel.modules, "-m", ",".join(DRIVERS)],
+        check=True, stdout=subprocess.PIPE).stdout, own)
+    yield from_tree("tiny-initramfs", {**renamed(stage1.tiny_initramfs()),
+                                       "/modules": images.File("".join(path + "\n" for path in order))})
+    yield from_tree("klibc kinit", staged(stage1.kinit()))
+    load = "".join(f"busybox insmod {path}\n" for path in order)
+    load += f"while ! [ -b {DISK} ]; do busybox usleep 10000; done\n"
+    yield from_tree("busybox sh + util-linux", renamed(stage1.shell(DISK, load)))
+    version = bench.kernel.version
+    root = stage1.unpacked("--root", "trixie", "initramfs-tools", "busybox")
+    yield in_root("initramfs-tools, lean", root, INITRAMFS_TOOLS % (LIST, version))
+    yield in_root("initramfs-tools", root, INITRAMFS_TOOLS % ("", version))
+    root = stage1.unpacked("--root", "trixie", "dracut", "systemd-sysv")
+    yield in_root("dracut, lean", root, DRACUT % (LEAN, version), flags)
+    yield in_root("dracut", root, DRACUT % ("", version), flags)
+
+
+def boot(bench: Bench, contestant: Contestant) -> tuple[float, int, int]:
+    """Seconds to the real init, the KiB of PID 1 and the owner of / that it sees."""
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        told = Path(folder) / "told"
+        os.mkfifo(told)
+        reader = os.open(told, os.O_RDONLY | os.O_NONBLOCK)
+        with open(reader, "rb"), guest.Guest(
+                bench.kernel.vmlinuz, contestant.archive,
+                f"quiet root={DISK} rootfstype=erofs ro {contestant.append}".strip(),
+                [guest.Disk(bench.image("erofs"))], qemu_args=["-debugcon", f"file:{told}"]) as machine:
+            start = time.monotonic()
+            select.select([reader], [], [], machine.timeout)
+            seconds = time.monotonic() - start
+            console = machine.wait_exit()
+            data = os.read(reader, 64)
+    if len(data) != 4 * 8:
+        raise guest.GuestFailed(f"{contestant.name}: the real init was not reached:\n{console[-4000:]}")
+    words = [int.from_bytes(data[at:at + 8], "little") for at in range(0, 32, 8)]
+    return seconds, words[1], words[2]
