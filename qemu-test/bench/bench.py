@@ -1,57 +1,46 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""make bench: stage 1 against a floor and against peers, growth, sizes.
+"""make bench: idmap-init against a floor, against peers, and against chown.
 
-Writes text, JSON and SVG to the folder bench in the build folder. Parts: stage1, chown, calls, growth, sizes;
-without arguments all of them.
+Each part writes Markdown, JSON and an SVG to the folder bench in the build folder, and a summary of
+all that is there follows. Without arguments every part runs; --write puts the Markdown of those that
+ran, and the summary, into BENCHMARKS.md.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import chown
 import stage1
+import wall
 from stage1 import Bench, Case, Result, Row, host, images
+from table import Shown, head, row
 
-# ours / floor, and how many times fewer instructions above the floor than the shell
-GOALS = {"root": 1.05, "100 binds": 1.10, "100 tmpfs": 1.10, "shell": 10}
-
-
-def line(name: str, result: Result, floor: Result, goal: str = "") -> str:
-    mapped = "mapped" if result.root_uid == 0 else "no map"
-    return (f"{name:26} {result.instructions:12,} {result.spread:9,} "
-            f"{result.instructions / floor.instructions:7.2f} {result.memory_kib:6} KiB  "
-            f"{mapped:7} {goal}").rstrip()
+PEERS = {"tiny-initramfs": stage1.tiny_initramfs, "klibc kinit": stage1.kinit,
+         "busybox sh + util-linux": stage1.shell}
+WITH_TABLE = "idmap-init with a table, no drivers"
 
 
-def measure_stage1(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, Any]]:
-    yield "Guest instructions from the exec of stage 1 to the real init's first, median of 3", None
-    yield f"{'':26} {'instructions':>12} {'spread':>9} {'x floor':>7} {'peak memory':>10}", None
-    floors = {}
+def measure_stage1(bench: Bench, programs: host.Programs) -> Shown:
+    yield head("", "instructions, median of 3", "spread", "x floor", "peak memory of PID 1", "maps"), None
     for name, case in stage1.cases().items():
-        floors[name] = bench.measure(bench.floor(case), case)
-        yield line(f"{name}: floor in C", floors[name], floors[name]), (f"{name}/floor", floors[name])
-        ours = bench.measure(bench.ours(programs.init, case), case)
-        yield (line(f"{name}: idmap-init", ours, floors[name], f"goal {GOALS[name]:.2f}"),
-               (f"{name}/idmap-init", ours))
+        every = {"floor in C": bench.floor(case), "idmap-init": bench.ours(programs.init, case)}
         if name == "root":
-            above = ours.instructions - floors[name].instructions
-    for name, peer in (("tiny-initramfs", stage1.tiny_initramfs), ("klibc kinit", stage1.kinit),
-                       ("busybox sh + util-linux", stage1.shell)):
-        result = bench.measure(peer())
-        goal = ""
-        if peer is stage1.shell:
-            times = (result.instructions - floors["root"].instructions) / above
-            goal = f"{times:.1f} x ours above the floor, goal {GOALS['shell']}"
-        yield line(name, result, floors["root"], goal), (f"root/{name}", result)
+            every |= {peer: make() for peer, make in PEERS.items()}
+        for who, tree in every.items():
+            result = bench.measure(tree, case)
+            if who == "floor in C":
+                floor = result
+            yield (row(f"{name}: {who}", f"{result.instructions:,}", f"{result.spread:,}",
+                       f"{result.instructions / floor.instructions:.2f}", f"{result.memory_kib:,} KiB",
+                       "no" if result.root_uid else "yes"), (f"{name}/{who}", vars(result)))
 
 
 def many_maps(count: int) -> Case:
@@ -65,29 +54,41 @@ def many_extents(count: int) -> Case:
                 rows=[Row("/t/0", "/images/app", 1)])
 
 
-GROWTH: dict[str, tuple[Callable[[int], Case], list[int]]] = {
-    "binds": (lambda n: Case(rows=[Row(f"/t/{i}", "/images/app", 0) for i in range(n)]),
+def many_files(count: int) -> images.Tree:
+    return {f"/content/{i // 100}/{i}": images.File() for i in range(count)}
+
+
+# What grows: (the case, what else is in the initramfs) of a number, and the numbers.
+GROWTH: dict[str, tuple[Callable[[int], tuple[Case, images.Tree]], list[int]]] = {
+    "binds": (lambda n: (Case(rows=[Row(f"/t/{i}", "/images/app", 0) for i in range(n)]), {}),
               [1, 10, 100, 300, 1000]),
-    "maps": (many_maps, [2, 20, 200]),
-    "extents": (many_extents, [1, 100, 340]),
+    "maps, with a bind each": (lambda n: (many_maps(n), {}), [2, 20, 200]),
+    "extents": (lambda n: (many_extents(n), {}), [1, 100, 340]),
+    "layers": (lambda n: (Case(layers=[f"/t/{i}" for i in range(n)]), {}), [1, 20, 200]),
+    "MiB in the initramfs": (
+        lambda n: (Case(), {"/content": images.File(bytes(n * stage1.MIB))} if n else {}), [0, 16, 64]),
+    "files in the initramfs": (lambda n: (Case(), many_files(n)), [0, 1000, 10000]),
 }
 
 
-def measure_growth(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, Any]]:
-    yield "Growth: guest instructions by number, one boot each", None
+def measure_growth(bench: Bench, programs: host.Programs) -> Shown:
+    yield head("", "number", "floor", "idmap-init", "x floor"), None
+    slopes = []
     for name, (make, numbers) in GROWTH.items():
         points = []
         for number in numbers:
-            case = make(number)
-            pair = [bench.measure(tree, case, boots=1).instructions
+            case, content = make(number)
+            pair = [bench.measure(tree | content, case, boots=1).instructions
                     for tree in (bench.floor(case), bench.ours(programs.init, case))]
             points.append(pair)
-            yield (f"{name:10} {number:5} floor {pair[0]:13,} idmap-init {pair[1]:13,} "
-                   f"{pair[1] / pair[0]:6.2f}", (f"{name}/{number}", pair))
-        steps = numbers[-1] - numbers[0]
-        slopes = [(points[-1][i] - points[0][i]) / steps for i in (0, 1)]
-        yield (f"{name:10} each  floor {slopes[0]:13,.0f} idmap-init {slopes[1]:13,.0f} "
-               f"{slopes[1] / slopes[0]:6.2f}", (f"{name}/each", slopes))
+            yield row(name, f"{number:,}", f"{pair[0]:,}", f"{pair[1]:,}", f"{pair[1] / pair[0]:.2f}"), None
+        each = [(points[-1][i] - points[0][i]) / (numbers[-1] - numbers[0]) for i in (0, 1)]
+        slopes.append(row(name, f"{each[0]:,.0f}", f"{each[1]:,.0f}", f"{each[1] / each[0]:.2f}"))
+        yield "", (name, {"numbers": numbers, "floor": [pair[0] for pair in points],
+                          "idmap-init": [pair[1] for pair in points], "each": each})
+    yield head("each, from the least to the most", "floor", "idmap-init", "x floor"), None
+    for line in slopes:
+        yield line, None
 
 
 def switches() -> list[str]:
@@ -106,92 +107,122 @@ def size_of(folder: Path, defconfig: str, without: str = "") -> int:
     return (folder / "idmap-init").stat().st_size
 
 
-def measure_sizes(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, Any]]:
-    yield "Bytes of the stripped program", None
+def measure_sizes(bench: Bench, programs: host.Programs) -> Shown:
+    folder = bench.folder / "size"
+    yield head("program, stripped", "bytes", "against default"), None
     for name in ("tiny", "default", "full"):
-        size = size_of(bench.folder / "size", name)
-        yield f"{name:34} {size:9,}", (name, size)
+        size = size_of(folder, name)
+        yield row(name, f"{size:,}", ""), (f"program/{name}", size)
         if name == "default":
             default = size
     for switch in switches():
-        size = size_of(bench.folder / "size", "default", switch)
-        yield f"default without {switch:18} {size:9,} {size - default:+8,}", (f"-{switch}", size)
+        size = size_of(folder, "default", switch)
+        yield (row(f"default without {switch}", f"{size:,}", f"{size - default:+,}"),
+               (f"program/-{switch}", size))
+    yield head("files of stage 1 alone", "bytes"), None
+    yield row("idmap-init", f"{default:,}"), ("files/idmap-init", default)
+    for name, make in PEERS.items():
+        size = sum(len(entry.data()) for entry in make().values() if isinstance(entry, images.File))
+        yield row(name, f"{size:,}"), (f"files/{name}", size)
+    yield head("whole initramfs, with drivers", "bytes, gzip -9"), None
     conf = bench.folder / "idmap.conf"
-    conf.write_text(stage1.Case().table())
-    size_of(bench.folder / "size", "default")
+    conf.write_text(Case().table())
+    size_of(folder, "default")
     archive = subprocess.run([host.REPOSITORY / "init" / "mkinitramfs", "-o", "-", "-c", conf,
-                              "-i", bench.folder / "size" / "idmap-init"], check=True,
-                             stdout=subprocess.PIPE).stdout
-    packed = len(gzip.compress(archive, 9, mtime=0))
-    yield f"{'initramfs with a table, gzip -9':34} {packed:9,}", ("initramfs.gz", packed)
-    yield "What the peers bring, of files in the initramfs", None
-    for name, peer in (("tiny-initramfs", stage1.tiny_initramfs), ("klibc kinit", stage1.kinit),
-                       ("busybox sh + util-linux", stage1.shell)):
-        size = sum(len(entry.data()) for entry in peer().values() if isinstance(entry, images.File))
-        yield f"{name:34} {size:9,}", (name, size)
+                              "-i", folder / "idmap-init"], check=True, stdout=subprocess.PIPE).stdout
+    size = len(gzip.compress(archive, 9, mtime=0))
+    yield row(WITH_TABLE, f"{size:,}"), (f"initramfs/{WITH_TABLE}", size)
+    for contestant in wall.contestants(bench, programs):
+        size = contestant.archive.stat().st_size
+        yield row(contestant.name, f"{size:,}"), (f"initramfs/{contestant.name}", size)
 
 
-def measure_calls(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, Any]]:
+def measure_calls(bench: Bench, programs: host.Programs) -> Shown:
     header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
     names = {int(number): name for name, number in re.findall(r"__NR_(\w+) (\d+)", header)}
     names |= {-1: "(the program's own code)", -2: "(the exec of the real init)"}
     init = stage1.traced(bench.folder)
     for name, case in stage1.cases().items():
-        yield f"{name}: where idmap-init's instructions go, by system call", None
+        yield head(f"{name}: call of idmap-init", "times", "instructions"), None
         for number, count, took in stage1.calls(bench.words(bench.ours(init, case), case)):
-            yield f"{names[number]:30} {count:6} {took:11,}", (f"{name}/{names[number]}", took)
+            yield row(names[number], count, f"{took:,}"), (f"{name}/{names[number]}", took)
 
 
-def measure_chown(bench: Bench, programs: host.Programs) -> Iterator[tuple[str, Any]]:
-    yield "One image for another owner: an idmapped mount, or chown; kernel 6.1, in the guest's time", None
-    for count in os.environ.get("FILES", "400,10000").split(","):
-        yield from chown.measure(bench, programs, int(count))
+PARTS = {"stage1": measure_stage1, "wall": wall.measure, "chown": chown.measure, "calls": measure_calls,
+         "growth": measure_growth, "sizes": measure_sizes}
 
 
-PARTS = {"stage1": measure_stage1, "chown": measure_chown, "calls": measure_calls, "growth": measure_growth, "sizes": measure_sizes}
+def summary(found: dict[str, Any]) -> Shown:
+    """The goals, as far as their parts have been measured."""
+    yield head("", "idmap-init", "goal", ""), None
+
+    def goal(name: str, value: float, limit: float, form: str, least: bool = False) -> str:
+        reached = value >= limit if least else value <= limit
+        return row(name, form.format(value), ("at least " if least else "") + form.format(limit),
+                   "reached" if reached else "not reached")
+
+    if stage := found.get("stage1"):
+        count = {name: figures["instructions"] for name, figures in stage.items()}
+        for name, limit in (("root", 1.05), ("100 binds", 1.10), ("100 tmpfs", 1.10)):
+            yield goal(f"{name}: instructions beside a C floor's",
+                       count[f"{name}/idmap-init"] / count[f"{name}/floor in C"], limit, "{:.2f} times"), None
+        floor = count["root/floor in C"]
+        yield goal("busybox sh + util-linux: instructions above the floor, beside ours",
+                   (count["root/busybox sh + util-linux"] - floor) / (count["root/idmap-init"] - floor),
+                   10, "{:.1f} times", least=True), None
+        yield goal("peak memory of PID 1, with 100 rows too",
+                   max(figures["memory_kib"] for name, figures in stage.items() if "idmap-init" in name),
+                   128, "{:,} KiB"), None
+    if sizes := found.get("sizes"):
+        yield goal("gzip'd initramfs with a table, no drivers", sizes[f"initramfs/{WITH_TABLE}"], 20480,
+                   "{:,} bytes"), None
 
 
-def draw(folder: Path, part: str, figures: dict[str, Any]) -> None:
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = part  # the same figures, the same bytes
-    from matplotlib import pyplot
-    names, values = [], []
-    for name, value in figures.items():
-        if isinstance(value, Result):
-            value = value.instructions
-        for i, one in enumerate(value if isinstance(value, list) else [value]):
-            names.append(name + ((" seconds", " bytes") if part == "chown" else
-                                 (" floor", " idmap-init"))[i] if isinstance(value, list) else name)
-            values.append(one)
-    figure, axes = pyplot.subplots(figsize=(8, 0.25 * len(names) + 1))
-    axes.barh(names[::-1], values[::-1])
-    axes.set_xlabel({"sizes": "bytes", "chown": "microseconds of the mount; seconds and bytes of the others"}
-                    .get(part, "guest instructions"))
-    if part != "stage1":
-        axes.set_xscale("log")
-    figure.tight_layout()
-    figure.savefig(folder / f"{part}.svg", metadata={"Date": None})
-    pyplot.close(figure)
+def paste(texts: dict[str, str]) -> None:
+    """Puts Markdown between the marks of BENCHMARKS.md."""
+    path = host.REPOSITORY / "BENCHMARKS.md"
+    document = path.read_text()
+    for name, text in texts.items():
+        document, count = re.subn(rf"(<!-- {name}: made by `make bench WRITE=1` -->\n).*?(<!-- end -->\n)",
+                                  lambda match: match[1] + text + match[2], document, flags=re.S)
+        if count != 1:
+            sys.exit(f"bench.py: {path.name} has no place for {name}; write its two marks again")
+    path.write_text(document)
 
 
-def main(parts: list[str]) -> None:
+def run(folder: Path, name: str, lines: Shown) -> dict[str, Any]:
+    """Shows a part as it goes, and keeps it."""
+    figures: dict[str, Any] = {}
+    shown = []
+    for line, figure in lines:
+        if line:
+            print(line, flush=True)
+            shown.append(line)
+        if figure:
+            figures[figure[0]] = figure[1]
+    (folder / f"{name}.md").write_text("\n".join(shown).strip() + "\n")
+    if figures:
+        (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
+
+
+def main(parts: list[str], write: bool) -> None:
+    import draw  # asks for matplotlib, which only the benchmarks need
     programs = host.build_programs()
     bench = Bench(programs.folder / "bench", host.find_kernel("6.1"))
-    for part in parts or PARTS:
-        figures: dict[str, Any] = {}
-        with open(bench.folder / f"{part}.txt", "w") as text:
-            for shown, figure in PARTS[part](bench, programs):
-                print(shown, flush=True)
-                print(shown, file=text)
-                if figure:
-                    figures[figure[0]] = figure[1]
-        (bench.folder / f"{part}.json").write_text(json.dumps(
-            figures, indent=1, default=lambda result: result.__dict__) + "\n")
-        draw(bench.folder, part, figures)
+    for name in parts:
+        print(f"\n## {name}", flush=True)
+        draw.draw(bench.folder, name, run(bench.folder, name, PARTS[name](bench, programs)))
+    found = {path.stem: json.loads(path.read_text()) for path in bench.folder.glob("*.json")}
+    print("\n## summary")
+    run(bench.folder, "summary", summary(found))
+    if write:
+        paste({name: (bench.folder / f"{name}.md").read_text() for name in [*parts, "summary"]
+               if name != "calls"})  # which are too long to read there
 
 
 if __name__ == "__main__":
-    if set(sys.argv[1:]) - set(PARTS):
+    chosen = [word for word in sys.argv[1:] if word != "--write"]
+    if set(chosen) - set(PARTS):
         sys.exit(f"bench.py: the parts are {', '.join(PARTS)}")
-    main(sys.argv[1:])
+    main(chosen or list(PARTS), "--write" in sys.argv[1:])

@@ -9,6 +9,8 @@
  *	DISK_VIEW               1 if rows are cloned from the root before it is mapped
  *	maps[][2]               texts for uid_map and gid_map
  *	rows[]                  .source "" for a tmpfs, .target ("" ends the list), .map or -1
+ *	layers[][2]             folders of the root and the names they get for LOWERDIR; NULL ends them
+ *	MERGED, LOWERDIR        where the layers are merged, and overlayfs's option for it
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -119,6 +121,30 @@ static void early(void)
 	sys_close(fd);
 }
 
+/* All wait in one mount for overlayfs, which clones them, and go with it. */
+static void merge_layers(int disk_fd)
+{
+	size_t i;
+	int fd;
+
+	sys_mkdirat(AT_FDCWD, "/layers", 0700);
+	fd = make_tree("tmpfs", "tmpfs", 0);
+	attach(fd, AT_FDCWD, "/layers");
+	sys_fchdir(fd);
+	sys_close(fd);
+	sys_mkdirat(AT_FDCWD, "empty", 0755);
+	for (i = 0; layers[i][0]; i++) {
+		fd = clone_tree(disk_fd, layers[i][0]);
+		apply_map(fd, 0, 0);
+		sys_mkdirat(AT_FDCWD, layers[i][1], 0700);
+		attach(fd, AT_FDCWD, layers[i][1]);
+		sys_close(fd);
+	}
+	sys_mount("overlay", "/new" MERGED, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, LOWERDIR);
+	sys_chdir("/");
+	sys_umount2("/layers", MNT_DETACH);
+}
+
 /* Gives the descriptor of the new root, where the rows stand. */
 static int build(void)
 {
@@ -143,6 +169,8 @@ static int build(void)
 		attach(fd, root_fd, rows[i].target);
 		sys_close(fd);
 	}
+	if (layers[0][0])
+		merge_layers(disk_fd);
 	if (DISK_VIEW)
 		sys_umount2("/disk", MNT_DETACH);
 	return root_fd;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * PID 1 before the contestants, the same for all: loads and deletes the drivers, waits until the
- * disks open, copies the first to a RAM disk, waits until the kernel is at rest, stamps, and
- * becomes /stage1 with everything that the kernel gave to it. What it leaves is an initramfs where
- * nothing is mounted, as the kernel leaves it. Without a RAM disk in its list it neither copies nor
- * rests nor stamps: it only loads the drivers, for boots that a clock on the host measures.
+ * disk opens, waits until the kernel is at rest, stamps, and becomes /stage1 with everything that
+ * the kernel gave to it. What it leaves is an initramfs where nothing is mounted, as the kernel
+ * leaves it. In boots that a clock on the host measures it only loads the drivers.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -13,16 +12,17 @@
 #include "bench.h"
 
 #define LINE_SIZE 4096
+#define REST "rest"
 #define REST_MS 300
 
-/* /stage0: a path a line; modules first, then the devices to wait for. */
+/* /stage0: a line a module, /lib/...; a device to wait for, /devices/...; or REST. */
 static char list[LINE_SIZE];
 
 static void load(const char *path)
 {
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
 
-	sys_finit_module(fd, strstr(path, "/brd.ko") ? "rd_nr=1 rd_size=65536" : "");
+	sys_finit_module(fd, "");
 	sys_close(fd);
 	sys_unlinkat(AT_FDCWD, path, 0);
 }
@@ -37,27 +37,13 @@ static void await(const char *path)
 	sys_close(fd);
 }
 
-/* The disk's waits depend on the host; those of a RAM disk do not. */
-static void copy(const char *from, const char *to)
-{
-	static char buffer[16384];
-	int from_fd = sys_open(from, O_RDONLY | O_CLOEXEC, 0);
-	int to_fd = sys_open(to, O_WRONLY | O_CLOEXEC, 0);
-	long n;
-
-	while ((n = sys_read(from_fd, buffer, sizeof(buffer))) > 0)
-		sys_write(to_fd, buffer, (size_t)n);
-	sys_close(from_fd);
-	sys_close(to_fd);
-}
-
-/* True if there is a RAM disk, with the disk's copy. */
+/* True if it is to be measured from here. */
 static bool prepare(void)
 {
 	const struct timespec rest = {.tv_nsec = REST_MS * 1000000};
 	int fd = sys_open("/stage0", O_RDONLY | O_CLOEXEC, 0);
 	char *line, *end;
-	bool ram = false;
+	bool rested = false;
 
 	sys_read(fd, list, sizeof(list) - 1);
 	sys_close(fd);
@@ -68,19 +54,18 @@ static bool prepare(void)
 		for (end = line; *end != '\n';)
 			end++;
 		*end = 0;
-		if (line[1] == 'l') /* /lib/modules/... */
+		if (!strcmp(line, REST))
+			rested = true;
+		else if (line[1] == 'l')
 			load(line);
 		else
 			await(line);
-		ram |= !strcmp(line, "/devices/ram0");
 	}
-	if (ram)
-		copy("/devices/vda", "/devices/ram0");
 	sys_umount2("/devices", 0);
 	sys_unlinkat(AT_FDCWD, "/devices", AT_REMOVEDIR);
-	if (ram)
+	if (rested)
 		sys_nanosleep(&rest);
-	return ram;
+	return rested;
 }
 
 int main(int argc, char **argv, char **envp)

@@ -2,16 +2,16 @@
 """Counts the guest's instructions from the exec of a stage 1 to the first one of the real init.
 
 QEMU's -icount makes one instruction one nanosecond, so the figures do not depend on the machine or
-on what else it does. stage0.c loads the drivers, copies the disk to a
-RAM disk, since a wait for QEMU's disk is as long as the host makes it, waits until the kernel is at
-rest, and stamps;
-arrive.c stands for the real init and stamps first of all. Between them is the contestant alone:
-its exec, its work, and the kernel's work for it.
+on what else it does. The disk is in the guest's memory (an NVDIMM), since a wait for a virtio disk
+is as long as the host makes it. stage0.c loads the drivers, waits until the kernel is at rest, and
+stamps; arrive.c stands for the real init and stamps first of all. Between them is the contestant
+alone: its exec, its work, and the kernel's work for it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import statistics
@@ -21,7 +21,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -32,10 +32,13 @@ import host
 import images
 
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wconversion", "-Werror"]
-DRIVERS = ["virtio_pci", "virtio_blk", "brd", "erofs", "ext4", "overlay"]
+DRIVERS = ["nfit", "nd_pmem", "erofs", "overlay"]
 BASE = 100000
 MAP = f"{BASE}:0:65536"
-DEVICE = "/dev/ram0"
+DEVICE = "/dev/pmem0"
+MERGED = "/images/app"  # where layers go
+MIB = 1024 * 1024
+ALIGN = 128 * MIB  # of an NVDIMM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,13 @@ class Case:
     kind: str = "erofs"
     maps: Sequence[Sequence[tuple[int, int, int]]] = (((BASE, 0, 65536),),)
     rows: Sequence[Row] = ()
+    layers: Sequence[str] = ()  # folders of the root, each mapped as the root is
     device: str = DEVICE
+
+    @property
+    def in_file(self) -> bool:
+        """Else the command line has it all."""
+        return bool(self.rows or self.layers)
 
     def table(self) -> str:
         """The case as /etc/idmap.conf."""
@@ -61,6 +70,9 @@ class Case:
             options = self._option(row.map) if row.map is not None else "defaults"
             lines.append(f"{row.source} {row.target} bind {options}" if row.source else
                          f"tmpfs {row.target} tmpfs {options}")
+        if self.layers:
+            lines.append(f"none {MERGED} overlay")
+        lines += [f"{folder} {MERGED} bind lower,{self._option(0)}" for folder in self.layers]
         return "\n".join(lines) + "\n"
 
     def _option(self, number: int) -> str:
@@ -72,9 +84,15 @@ class Case:
                  for extents in self.maps]
         rows = [(row.source.lstrip("/"), row.target.lstrip("/"),
                  -1 if row.map is None else row.map) for row in self.rows] + [("", "", -1)]
+        # The last one is on top; without a top of its own overlayfs wants two.
+        lower = ":".join([str(i) for i in range(len(self.layers))][::-1] + ["empty"] * (len(self.layers) == 1))
         return "\n".join(
             [f'#define ROOT_TYPE "{self.kind}"', f'#define ROOT_DEVICE "{self.device}"', "#define ROOT_MAP 0",
-             f"#define DISK_VIEW {int(any(row.source for row in self.rows))}",
+             f"#define DISK_VIEW {int(any(row.source for row in self.rows) or bool(self.layers))}",
+             f'#define MERGED "{MERGED}"', f'#define LOWERDIR "lowerdir={lower}"',
+             "static const char *const layers[][2] = {"] +
+            [f'\t{{"{folder.lstrip("/")}", "{i}"}},' for i, folder in enumerate(self.layers)] +
+            ["\t{0},", "};",
              "static const char *const maps[][2] = {"] +
             [f'\t{{"{text}", "{text}"}},' for text in texts] +
             ["};", "static const struct row rows[] = {"] +
@@ -99,6 +117,15 @@ class Result:
     memory_kib: int  # the most that PID 1 had resident
     root_uid: int  # seen by the real init: 0 where the root is mapped
     mounts: int
+
+
+def nvdimm(image: Path, memory_mib: int = 512) -> list[str]:
+    """QEMU's arguments for an image in the guest's memory, /dev/pmem0; it is padded for that."""
+    size = -(-image.stat().st_size // ALIGN) * ALIGN
+    os.truncate(image, size)
+    return ["-m", f"{memory_mib}M,slots=1,maxmem={memory_mib + size // MIB}M",
+            "-object", f"memory-backend-file,id=image,mem-path={image},size={size},share=on,readonly=on",
+            "-device", "nvdimm,memdev=image,unarmed=on"]
 
 
 class Bench:
@@ -127,7 +154,7 @@ class Bench:
 
     def ours(self, init: Path, case: Case) -> images.Tree:
         tree: images.Tree = {"/stage1": images.File(init, mode=0o755)}
-        if case.rows:
+        if case.in_file:
             tree["/etc/idmap.conf"] = images.File(case.table())
         return tree
 
@@ -148,22 +175,22 @@ class Bench:
     def initramfs(self, contestant: images.Tree) -> Path:
         tree: images.Tree = {"/": images.Dir(), "/dev/console": images.Node("c", 5, 1),
                              "/init": images.File(self.stage0, mode=0o755), **self._modules,
-                             "/stage0": images.File("\n".join([*self._order, "/devices/vda", "/devices/ram0", ""])),
+                             "/stage0": images.File("\n".join([*self._order, "/devices/pmem0", "rest", ""])),
                              **{f"/{name}": images.Dir() for name in ("proc", "sys", "run")},
                              **contestant}
         path = self.folder / f"{images.image_key(tree, 'cpio')}.cpio"
         return path if path.exists() else images.make_image(tree, "cpio", path)
 
-    def words(self, contestant: images.Tree, case: Case = Case(), *, append: str = "",
+    def words(self, contestant: images.Tree, case: Case = Case(), *, image: Path | None = None,
               timeout: float = 180) -> list[int]:
         """One boot: all that was told. First stage 0's stamp, last the four words of arrive.c."""
-        initramfs, image = self.initramfs(contestant), self.image(case.kind)
+        initramfs, image = self.initramfs(contestant), image or self.image(case.kind)
         with tempfile.NamedTemporaryFile(dir=self.folder) as told:
-            idmap = "" if case.rows else f" idmap={MAP}"
+            idmap = "" if case.in_file else f" idmap={MAP}"
             with guest.Guest(self.kernel.vmlinuz, initramfs,
-                             f"quiet root={DEVICE} rootfstype={case.kind} ro{idmap} {append}".strip(),
-                             [guest.Disk(image)], icount=True, timeout=timeout,
-                             qemu_args=["-debugcon", f"file:{told.name}"]) as machine:
+                             f"quiet root={DEVICE} rootfstype={case.kind} ro{idmap}",
+                             icount=True, timeout=timeout, machine="q35,nvdimm=on",
+                             qemu_args=["-debugcon", f"file:{told.name}", *nvdimm(image)]) as machine:
                 console = machine.wait_exit(timeout)
             data = Path(told.name).read_bytes()
         if len(data) < 5 * 8:
@@ -171,13 +198,13 @@ class Bench:
         return list(struct.unpack(f"<{len(data) // 8}Q", data))
 
     def boot(self, contestant: images.Tree, case: Case = Case(),
-             **options: str) -> tuple[int, int, int, int]:
+             **options: Any) -> tuple[int, int, int, int]:
         """One boot: instructions, KiB, uid of /, mounts."""
         start, end, memory, uid, mounts = self.words(contestant, case, **options)
         return end - start, memory, uid, mounts
 
     def measure(self, contestant: images.Tree, case: Case = Case(), boots: int = 3,
-                **options: str) -> Result:
+                **options: Any) -> Result:
         with ThreadPoolExecutor(guest.GUESTS_AT_ONCE) as pool:
             runs = list(pool.map(lambda _: self.boot(contestant, case, **options), range(boots)))
         counts = [run[0] for run in runs]

@@ -10,6 +10,7 @@ makes it, for any machine, and as lean as their options allow for this one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import os
 import select
@@ -22,6 +23,7 @@ from typing import Iterator
 
 import stage1
 from stage1 import Bench, Case, guest, host, images
+from table import Shown, head, row, spread
 
 DRIVERS = ["virtio_pci", "virtio_blk", "erofs"]
 DISK = "/dev/vda"
@@ -59,7 +61,12 @@ class Contestant:
     append: str = ""
 
 
-def contestants(bench: Bench, programs: host.Programs) -> Iterator[Contestant]:
+@functools.cache
+def contestants(bench: Bench, programs: host.Programs) -> list[Contestant]:
+    return list(make_contestants(bench, programs))
+
+
+def make_contestants(bench: Bench, programs: host.Programs) -> Iterator[Contestant]:
     """Each with its initramfs, made anew."""
     own = f"idmap={stage1.MAP}"
     flags = f"rootflags=X-mount.idmap=b:{stage1.MAP}"
@@ -130,3 +137,24 @@ def boot(bench: Bench, contestant: Contestant) -> tuple[float, int, int]:
         raise guest.GuestFailed(f"{contestant.name}: the real init was not reached:\n{console[-4000:]}")
     words = [int.from_bytes(data[at:at + 8], "little") for at in range(0, 32, 8)]
     return seconds, words[1], words[2]
+
+
+def measure(bench: Bench, programs: host.Programs) -> Shown:
+    """Rounds of one boot each, so that what else the machine does falls on all of them."""
+    every = contestants(bench, programs)
+    boot(bench, every[0])  # QEMU and the kernel are read from the host's disk
+    rounds = [[boot(bench, contestant) for contestant in every] for _ in range(BOOTS)]
+    own = [contestant.name for contestant in every].index("idmap-init")
+    yield f"{'KVM' if guest.have_kvm() else 'TCG'}, {BOOTS} rounds.", None
+    yield head("", "seconds, median", "least to most", "x idmap-init", "initramfs, gzip -9",
+               "peak memory of PID 1", "maps"), None
+    for i, contestant in enumerate(every):
+        runs = [boots[i] for boots in rounds]
+        seconds = [run[0] for run in runs]
+        times = statistics.median(boots[i][0] / boots[own][0] for boots in rounds)
+        kib, maps = max(run[1] for run in runs), {run[2] for run in runs} == {0}
+        size = contestant.archive.stat().st_size
+        yield (row(contestant.name, f"{statistics.median(seconds):.2f}", spread(seconds, ".2f"),
+                   f"{times:.2f}", f"{size:,}", f"{kib:,} KiB", "yes" if maps else "no"),
+               (contestant.name, {"seconds": seconds, "times": times, "bytes": size, "kib": kib,
+                                  "maps": maps}))
