@@ -24,7 +24,8 @@ struct netlink_address {
 	uint32_t pid, groups;
 };
 
-int device_listen(void)
+/* Opens the kernel's event socket; -1 without networking. */
+static int listen_events(void)
 {
 	const struct netlink_address address = {.family = AF_NETLINK, .groups = 1};
 	int fd;
@@ -117,20 +118,21 @@ static int find(const struct boot *boot, struct idmap_row *row, const struct idm
 	return -ENODEV;
 }
 
-int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
+int device_wait(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	const bool forever = row->wait_s == IDMAP_WAIT_FOREVER;
-	const uint64_t began_us = idmap_now_us();
 	const uint64_t until_us = boot->start_us + row->wait_s * UINT64_C(1000000);
 	struct idmap_source source;
 	struct idmap_text list;
-	bool told = false;
+	uint64_t began_us;
+	bool listening = false, told = false;
 	char disks[256];
 	int result;
 
 	idmap_source_read(row, &source);
 	if (source.kind == IDMAP_SOURCE_OTHER)
 		return 0;
+	began_us = idmap_now_us();
 	for (;;) {
 		uint64_t now_us;
 
@@ -139,6 +141,12 @@ int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_err
 		result = find(boot, row, &source, &list, ret_error);
 		if (!result || result == -ENOTUNIQ)
 			return result;
+		if (!listening) { /* and look again, for what came before we listened */
+			listening = true;
+			if (boot->uevent_fd < 0)
+				boot->uevent_fd = listen_events();
+			continue;
+		}
 		if (!*disks)
 			idmap_text_add(&list, "none");
 		now_us = idmap_now_us();
