@@ -14,9 +14,8 @@
 #include "init.h"
 #include "sys.h"
 
-#define HEAD_SIZE                                                                       \
-	4096 /* the front of a program: a #! line, or ELF headers and the loader's name \
-	      */
+/* The front of a program: a #! line, or ELF headers and, as a rule, the loader's name. */
+#define HEAD_SIZE 2048
 #define ELF_HEADER_SIZE 64
 #define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
 
@@ -26,6 +25,7 @@ extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 /* What is wrong with a program, for the line that a person reads. */
 struct trouble {
 	char interpreter[128]; /* whose trouble it is, or "" for the program's own */
+	bool maybe_self;       /* it begins as this very program does */
 };
 
 static uint64_t field(const char *p, size_t size)
@@ -93,6 +93,7 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	long size;
 	int result = fd < 0 ? fd : check_mode(fd);
 
+	ret_trouble->maybe_self = true;
 	if (result || !IS_ENABLED(CONFIG_INIT_CHECK))
 		return result;
 	if (depth == DEPTH_MOST)
@@ -103,6 +104,8 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	if (size < 0)
 		return 0; /* it may be run and not read */
 	head[size] = 0;
+	ret_trouble->maybe_self =
+		size > ELF_HEADER_SIZE && !memcmp(head, __ehdr_start, ELF_HEADER_SIZE);
 	idmap_text_init(&text, name, sizeof(name));
 	if (size > 2 && !memcmp(head, "#!", 2)) {
 		script_interpreter(head, &text);
@@ -162,11 +165,11 @@ static const char *remedy(int error)
 static int check_named(int root_fd, const char *parameter, const char *path,
 		       struct idmap_error *ret_error)
 {
-	struct trouble trouble = {""};
+	struct trouble trouble = {.interpreter = ""};
 	int result = check_program(root_fd, path, 0, &trouble);
 	bool interpreter = *trouble.interpreter;
 
-	if (!result && is_self(root_fd, path))
+	if (!result && trouble.maybe_self && is_self(root_fd, path))
 		return idmap_fail(ret_error, IDMAP_NO_INIT, ELOOP,
 				  "cmdline: %s=%s: that is idmap-init itself and would start for"
 				  " ever; name the real init with idmap.init=",
@@ -198,11 +201,11 @@ int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
 		return check_named(root_fd, "init", boot->init, ret_error);
 	}
 	for (i = 0; i < sizeof(usual) / sizeof(*usual); i++) {
-		struct trouble trouble = {""};
+		struct trouble trouble = {.interpreter = ""};
 		int result = check_program(root_fd, usual[i], 0, &trouble);
 		bool interpreter = *trouble.interpreter;
 
-		if (!result && is_self(root_fd, usual[i]))
+		if (!result && trouble.maybe_self && is_self(root_fd, usual[i]))
 			result = -ELOOP;
 		if (!result) {
 			*ret_init = usual[i];
