@@ -187,6 +187,7 @@ enum idmap_row_flag {
 	IDMAP_BOOTED = 1 << 8, /* the root that the kernel booted, cloned instead of mounted */
 	IDMAP_OVERLAY = 1 << 9,
 	IDMAP_IMAGE = 1 << 10, /* a file of the new root holds the filesystem */
+	IDMAP_SHOWN = 1 << 11, /* another row's source is in this one: it stands in the disk view */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -298,6 +299,7 @@ struct idmap_root {
 	const char *flags;  /* rootflags= */
 	bool writable;	    /* rw came after ro */
 	bool booted;	    /* the kernel has mounted it, we are in it and not in an initramfs */
+	bool shared;	    /* some mount here is shared (mount_namespaces(7)) */
 	uint32_t wait_s;    /* rootwait; 0: not said */
 };
 
@@ -306,9 +308,9 @@ struct idmap_plan {
 	uint32_t rows;
 	uint32_t maps;
 	bool new_root;	/* there is a row for / */
-	bool root_only; /* and none for anything else */
 	bool booted;	/* we are not in an initramfs, but in a root that must be left as it is */
 	bool disk_view; /* a row clones from another: the stage must keep the unmapped trees */
+	bool shared;	/* mounts here may show elsewhere */
 };
 
 /*
@@ -381,20 +383,24 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 struct idmap_stage {
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
 	int area_fd;	      /* where layers stand until they are merged, or -1 */
-	uint32_t slots;	      /* how many folders it has */
-	bool new_root;	      /* there is a row for / */
-	bool booted;	      /* the old root is no initramfs: nothing is made in it */
-	bool with_disk;	      /* there is a disk view */
+	int folder_fd;	      /* what holds the target placed last, or -1 */
+	const char *folder;   /* that target, whose folder is its first bytes */
+	size_t folder_length; /* so many, with the last / */
+	const struct idmap_plan *plan;
+	uint32_t slots; /* how many folders it has */
+	bool new_root;	/* there is a row for / */
+	bool booted;	/* the old root is no initramfs: nothing is made in it */
+	bool with_disk; /* there is a disk view */
 	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
-	bool late;				 /* they come only when all else is done */
+	bool carried;				 /* clones of them are there */
 	uint32_t left;		  /* bits: those that the new root has no folder for */
 	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
 };
 
 /*
- * Begins. `carry` names folders of mounts, such as /dev, that are moved into the new root as soon
- * as it stands, so that rows inside them land where the real init sees them; clones stay behind
- * for us.
+ * Begins. `carry` names folders where mounts stand, such as /dev, that come along into a new root.
+ * Where a row may land in one of them, or show it, they are cloned into the root, and what they
+ * were cloned from stays behind for us. The plan is needed until the end.
  */
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error);
@@ -404,10 +410,10 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
 /*
- * Where no tree but the root could have landed in them, the mounts that come along are moved only
- * now, when there is no way back and no clone has to stay behind.
+ * The new root is / by now, and `old_fd` leads to the one before: moves the mounts that come along,
+ * unless their clones have come already.
  */
-void idmap_stage_carry(struct idmap_stage *stage);
+void idmap_stage_carry(struct idmap_stage *stage, int old_fd);
 /* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);
 /*

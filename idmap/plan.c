@@ -299,6 +299,13 @@ static bool dependency(const struct order *order, uint32_t i, uint32_t step, uin
 	return true;
 }
 
+/* A source lies in row `i`: it is to be cloned from, and what it stands on holds it. */
+static void show(const struct order *order, uint32_t i)
+{
+	for (; i != NO_ROW && !(order->row[i]->flags & IDMAP_SHOWN); i = order->parent[i])
+		order->row[i]->flags |= IDMAP_SHOWN;
+}
+
 static void walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 {
 	const uint32_t done = UINT32_MAX;
@@ -308,9 +315,12 @@ static void walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 		return;
 	order->stack[depth++] = from;
 	while (depth) {
-		uint32_t i = order->stack[depth - 1];
+		uint32_t i = order->stack[depth - 1], step = order->step[i]++;
+		bool more = dependency(order, i, step, &next);
 
-		if (!dependency(order, i, order->step[i]++, &next)) {
+		if (step && next != NO_ROW && order->row[i]->inside)
+			show(order, next);
+		if (!more) {
 			order->step[i] = done;
 			plan->row[plan->rows++] = order->row[i];
 			depth--;
@@ -500,7 +510,7 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan)
 {
-	struct idmap_plan plan = {.booted = root->booted, .root_only = true};
+	struct idmap_plan plan = {.booted = root->booted, .shared = root->shared};
 	char *scratch_end = table->arena->end;
 	struct idmap_row *row;
 	uint32_t i;
@@ -531,8 +541,6 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 			plan.disk_view = true;
 		if (is_root(row))
 			plan.new_root = true;
-		else
-			plan.root_only = false;
 		if (row->map && !row->map->users++)
 			plan.maps++;
 	}

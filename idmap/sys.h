@@ -241,6 +241,7 @@ static inline int sys_clone_idle(unsigned long flags)
 #define OPEN_TREE_CLONE 1u
 #define OPEN_TREE_CLOEXEC 02000000u
 #define MOVE_MOUNT_F_EMPTY_PATH 0x04u
+#define MOVE_MOUNT_T_SYMLINKS 0x10u
 #define MOVE_MOUNT_T_EMPTY_PATH 0x40u
 #define FSOPEN_CLOEXEC 1u
 #define FSMOUNT_CLOEXEC 1u
@@ -259,6 +260,7 @@ struct sys_mount_attr {
 
 /* openat2(2): linux/openat2.h, 5.6 */
 #define RESOLVE_NO_XDEV 0x01u
+#define RESOLVE_NO_SYMLINKS 0x04
 #define RESOLVE_IN_ROOT 0x10u
 struct sys_open_how {
 	uint64_t flags, mode, resolve;
@@ -402,6 +404,11 @@ static inline int sys_mount(const char *source, const char *target, const char *
 			    unsigned long flags, const void *data)
 {
 	return (int)SYS(SYS_mount, source, target, type, flags, data);
+}
+
+static inline long sys_readlink(const char *path, char *buffer, size_t size)
+{
+	return SYS(SYS_readlinkat, AT_FDCWD, path, buffer, size);
 }
 
 static inline int sys_umount2(const char *path, int flags)

@@ -170,8 +170,11 @@ static int mount_failed(const struct idmap_row *row, const char *type,
 			      attempt->words, mount_remedy(row, type, attempt));
 }
 
-/* All filesystems on devices that this kernel has, in its order, as a list of types. */
-static void kernel_types(char *list, size_t size)
+/*
+ * All filesystems on devices that this kernel has, in its order, as a list of types. On its own
+ * stack: most rows name a type, and each page of stack costs a page fault.
+ */
+static __attribute__((noinline)) void kernel_types(char *list, size_t size)
 {
 	char buffer[4096], *line = buffer, *end;
 	idmap_closed int fd = sys_open("/proc/filesystems", O_RDONLY | O_CLOEXEC, 0);
@@ -424,7 +427,7 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 	 * The server of a FUSE filesystem says whether it allows a map in an answer that mounting
 	 * does not wait for (fs/fuse/inode.c, process_init_reply()); every other question does.
 	 */
-	if (row->map)
+	if (row->map && !(row->flags & IDMAP_CLONE))
 		sys_fstatfs(tree_fd, &unused);
 	result = set_attributes(tree_fd, row, row->map ? row->map->userns_fd : -1);
 	if (!result)
