@@ -153,7 +153,7 @@ ifeq ($(CONFIG_PACK),y)
 $(O)/idmap-init.messages: $(init-objects) $(O)/libidmap.a idmap/messages.lds
 	$(Q)$(link).unpacked
 	$(Q)$(OBJCOPY) --dump-section .messages=$@ $@.unpacked
-$(O)/pack: idmap/pack.c idmap/packed.h
+$(O)/pack: idmap/pack.c idmap/model.h idmap/packed.h
 	$(call say,HOSTCC,$@)
 	$(Q)$(HOSTCC) -std=gnu11 -O1 $(warnings) -o $@ $<
 $(O)/packed.c: $(O)/idmap-init.messages $(O)/pack
