@@ -82,7 +82,8 @@ warnings := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wconversion -Werror
 # made anew is often shorter than one that is kept. clang does not know them, and does not see that a
 # packed message is a literal.
 gcc-flags := -fno-caller-saves -fno-tree-switch-conversion -fno-move-loop-invariants \
-	-fno-tree-dominator-opts -fno-thread-jumps -fno-tree-loop-im -fno-shrink-wrap -fno-tree-fre
+	-fno-tree-dominator-opts -fno-thread-jumps -fno-tree-loop-im -fno-shrink-wrap -fno-tree-fre \
+	-fno-tree-dse -malign-data=abi
 cflags := -std=gnu11 -Oz -mgeneral-regs-only -fno-jump-tables $(warnings) \
 	$(if $(findstring clang,$(CC)),-Wno-format-security,$(gcc-flags)) \
 	-ffile-prefix-map=$(srctree)/= -ffunction-sections -fdata-sections \

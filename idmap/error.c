@@ -15,19 +15,21 @@
  */
 #define STRING_MOST 200
 
-int(idmap_fail)(struct idmap_error *ret_error, enum idmap_class class, int error,
-		const char *format, ...)
+static void begin(struct idmap_text *text, struct idmap_error *error, enum idmap_class class)
 {
-	struct idmap_text text;
-	va_list list;
+	error->class = class;
+	idmap_text_init(text, error->text, sizeof(error->text));
+}
 
-	ret_error->class = class;
-	idmap_text_init(&text, ret_error->text, sizeof(ret_error->text));
-	text.most = STRING_MOST;
-	va_start(list, format);
-	idmap_text_vadd(&text, format, list);
-	va_end(list);
-	return -error;
+static void begin_row(struct idmap_text *text, struct idmap_error *error, enum idmap_class class,
+		      const struct idmap_row *row)
+{
+	begin(text, error, class);
+	text->most = STRING_MOST;
+	if (!row)
+		return;
+	idmap_place_text(text, &row->place, 0);
+	idmap_text_add(text, ": %s on %s: ", row->source, row->target);
 }
 
 int(idmap_row_fail)(struct idmap_error *ret_error, const struct idmap_row *row,
@@ -36,14 +38,26 @@ int(idmap_row_fail)(struct idmap_error *ret_error, const struct idmap_row *row,
 	struct idmap_text text;
 	va_list list;
 
-	ret_error->class = class;
-	idmap_text_init(&text, ret_error->text, sizeof(ret_error->text));
-	text.most = STRING_MOST;
-	idmap_place_text(&text, &row->place, 0);
-	idmap_text_add(&text, ": %s on %s: ", row->source, row->target);
+	begin_row(&text, ret_error, class, row);
 	va_start(list, format);
 	idmap_text_vadd(&text, format, list);
 	va_end(list);
+	return -error;
+}
+
+int idmap_row_fail_plain(struct idmap_error *ret_error, const struct idmap_row *row,
+		     enum idmap_class class, int error)
+{
+	static const char steps[][7] = {
+		[IDMAP_BAD_SYSTEM] = "system", [IDMAP_BAD_TABLE] = "table",
+		[IDMAP_NO_SOURCE] = "source",  [IDMAP_NO_MOUNT] = "mount",
+		[IDMAP_NO_MAP] = "map",	       [IDMAP_NO_TARGET] = "target",
+		[IDMAP_NO_INIT] = "init",
+	};
+	struct idmap_text text;
+
+	begin_row(&text, ret_error, class, row);
+	idmap_text_add(&text, "%s: errno %d", steps[class], error);
 	return -error;
 }
 
@@ -62,25 +76,42 @@ void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, 
 		idmap_text_add(text, ", column %u", column);
 }
 
+/* A new error on the table's list that begins with its place. false: there is none. */
+static bool begin_table(struct idmap_text *text, struct idmap_table *table,
+			const struct idmap_place *place, uint32_t column)
+{
+	struct idmap_error *error;
+
+	if (table->error_count++ >= IDMAP_ERRORS_MAX)
+		return false;
+	error = idmap_alloc(table->arena, sizeof(*error));
+	if (!error)
+		return false;
+	*table->errors_tail = error;
+	table->errors_tail = &error->next;
+	begin(text, error, IDMAP_BAD_TABLE);
+	idmap_place_text(text, place, column);
+	idmap_text_add(text, ": ");
+	text->most = STRING_MOST;
+	return true;
+}
+
 void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 			const char *format, va_list list)
 {
-	struct idmap_error *error;
 	struct idmap_text text;
 
-	if (table->error_count++ >= IDMAP_ERRORS_MAX)
-		return;
-	error = idmap_alloc(table->arena, sizeof(*error));
-	if (!error)
-		return;
-	error->class = IDMAP_BAD_TABLE;
-	idmap_text_init(&text, error->text, sizeof(error->text));
-	idmap_place_text(&text, place, column);
-	idmap_text_add(&text, ": ");
-	text.most = STRING_MOST;
-	idmap_text_vadd(&text, format, list);
-	*table->errors_tail = error;
-	table->errors_tail = &error->next;
+	if (begin_table(&text, table, place, column))
+		idmap_text_vadd(&text, format, list);
+}
+
+void idmap_table_error_plain(struct idmap_table *table, const struct idmap_place *place,
+			     uint32_t column)
+{
+	struct idmap_text text;
+
+	if (begin_table(&text, table, place, column))
+		idmap_text_add(&text, "not understood");
 }
 
 void(idmap_table_error)(struct idmap_table *table, const struct idmap_place *place, uint32_t column,

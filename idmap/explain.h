@@ -40,24 +40,22 @@ static inline int idmap_check_format(const char *format, ...)
 #define MESSAGE_FORMAT(format, ...) format
 #endif
 
+/* What is left of an error without CONFIG_EXPLAIN; error.c. */
+int idmap_row_fail_plain(struct idmap_error *ret_error, const struct idmap_row *row,
+			 enum idmap_class class, int error);
+void idmap_table_error_plain(struct idmap_table *table, const struct idmap_place *place,
+			     uint32_t column);
+
 #define idmap_table_error(table, place, column, format, ...)                                      \
 	(IS_ENABLED(CONFIG_EXPLAIN)                                                               \
 		 ? idmap_table_error(table, place, column, MESSAGE_FORMAT(format, ##__VA_ARGS__), \
 				     ##__VA_ARGS__)                                               \
-		 : idmap_table_error(table, place, column, "%s", "not understood"))
+		 : idmap_table_error_plain(table, place, column))
 
 #define idmap_row_fail(ret_error, row, class, error, format, ...)                       \
 	(IS_ENABLED(CONFIG_EXPLAIN)                                                     \
 		 ? idmap_row_fail(ret_error, row, class, error,                         \
 				  MESSAGE_FORMAT(format, ##__VA_ARGS__), ##__VA_ARGS__) \
-		 : idmap_row_fail(ret_error, row, class, error, "%s: %s", __func__,     \
-				  idmap_errno_text(error)))
-
-#define idmap_fail(ret_error, class, error, format, ...)                                      \
-	(IS_ENABLED(CONFIG_EXPLAIN)                                                           \
-		 ? idmap_fail(ret_error, class, error, MESSAGE_FORMAT(format, ##__VA_ARGS__), \
-			      ##__VA_ARGS__)                                                  \
-		 : idmap_fail(ret_error, class, error, "%s: %s", __func__,                    \
-			      idmap_errno_text(error)))
+		 : idmap_row_fail_plain(ret_error, row, class, error))
 
 #endif

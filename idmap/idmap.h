@@ -105,12 +105,14 @@ struct idmap_error {
 	char text[IDMAP_LINE_SIZE];
 };
 
-/* Fills `ret_error` and returns -`error`, an errno. */
-int idmap_fail(struct idmap_error *ret_error, enum idmap_class class, int error, const char *format,
-	       ...) IDMAP_PRINTF(4, 5);
-/* The same, and the line begins with the row: its place, source and target. */
+/*
+ * Fills `ret_error` and returns -`error`, an errno. The line begins with the row, where there is
+ * one: its place, source and target.
+ */
 int idmap_row_fail(struct idmap_error *ret_error, const struct idmap_row *row,
 		   enum idmap_class class, int error, const char *format, ...) IDMAP_PRINTF(5, 6);
+#define idmap_fail(ret_error, class, error, ...) \
+	idmap_row_fail(ret_error, NULL, class, error, __VA_ARGS__)
 /* What an errno means, in words; static memory. */
 const char *idmap_errno_text(int error);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */

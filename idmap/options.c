@@ -44,12 +44,17 @@ static void row_error(struct reader *r, const struct idmap_piece *piece, size_t 
 	va_end(list);
 }
 
+static void row_error_plain(struct reader *r, const struct idmap_piece *piece, size_t index)
+{
+	idmap_table_error_plain(r->table, &r->row->place, idmap_column_of(piece, index));
+}
+
 /* Without CONFIG_EXPLAIN the place alone is told, as in explain.h. */
 #define row_error(r, piece, index, format, ...)                                      \
 	(IS_ENABLED(CONFIG_EXPLAIN)                                                  \
 		 ? row_error(r, piece, index, MESSAGE_FORMAT(format, ##__VA_ARGS__), \
 			     ##__VA_ARGS__)                                          \
-		 : row_error(r, piece, index, "%s", "not understood"))
+		 : row_error_plain(r, piece, index))
 
 /* The three numbers between the colons of text[from..to). */
 static bool read_numbers(struct reader *r, const struct idmap_piece *piece, const char *text,

@@ -90,9 +90,9 @@ static int tell_table_errors(const struct idmap_table *table, struct idmap_error
 		msg(MSG_ERROR, "%u more errors are not shown",
 		    table->error_count - IDMAP_ERRORS_MAX);
 	/* What there is to say is in the table's line, also without CONFIG_EXPLAIN. */
-	return (idmap_fail)(ret_error, IDMAP_BAD_TABLE, EINVAL, "%s",
-			    error ? error->text
-				  : MESSAGE("no memory to read the table; make it shorter"));
+	return (idmap_row_fail)(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL, "%s",
+				error ? error->text
+				      : MESSAGE("no memory to read the table; make it shorter"));
 }
 
 static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idmap_arena *arena,
