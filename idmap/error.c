@@ -57,7 +57,7 @@ int idmap_row_fail_plain(struct idmap_error *ret_error, const struct idmap_row *
 	struct idmap_text text;
 
 	begin_row(&text, ret_error, class, row);
-	idmap_text_add(&text, "%s: errno %d", steps[class], error);
+	idmap_text_add(&text, "%s: errno %u", steps[class], error);
 	return -error;
 }
 
@@ -142,7 +142,7 @@ const char *idmap_errno_text(int error)
 	for (i = 0; i < sizeof(errors) && errors[i] != error;)
 		i++;
 	if (!IS_ENABLED(CONFIG_EXPLAIN) || i == sizeof(errors)) {
-		idmap_text_add(&text, "errno %d", error);
+		idmap_text_add(&text, "errno %u", error);
 		return buffer;
 	}
 	/* In the order of the errors. */

@@ -57,7 +57,7 @@ struct idmap_text {
 
 /* Starts filling `buffer` of `size` bytes (at least 1). */
 void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
-/* Knows %s %.*s %c %d %u %lu %o %% and nothing else. */
+/* Knows %s %.*s %u %lu %o %% and nothing else. */
 void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
 /*
  * Writes a field as the table takes it: blanks, commas, backslashes, quotes and control
@@ -200,23 +200,23 @@ enum idmap_row_flag {
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
 struct idmap_row {
-	struct idmap_row *next;
 	struct idmap_place place;
-	uint32_t target_column, source_column, type_column, nofail_column;
+	struct idmap_row *next;
 	const char *source;
 	const char *device; /* what is mounted: the source, or the device found for its name */
 	const char *target; /* absolute, without // . or a final / */
 	const char *type;   /* a name or a list `erofs:squashfs` */
 	const char *inside; /* NULL, or the path in the new root that is cloned, or the image */
-	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
-	const char *subdir; /* NULL or X-mount.subdir= */
-	struct idmap_map *map;
-	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
-	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
+	uint32_t flags;	    /* enum idmap_row_flag */
 	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
 	uint32_t attr_said; /* which of them the row speaks of */
-	uint32_t flags;	    /* enum idmap_row_flag */
+	uint32_t target_column, source_column, type_column, nofail_column;
 	uint32_t wait_s;
+	struct idmap_map *map;
+	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
+	const char *subdir; /* NULL or X-mount.subdir= */
+	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
+	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
 	uint32_t took_us;		 /* to build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */

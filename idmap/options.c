@@ -101,8 +101,8 @@ static void read_extent(struct reader *r, const struct idmap_piece *piece, const
 	if (whole[1] == ':' && !idmap_is_digit(*whole)) {
 		if (kinds != BOTH_KINDS) {
 			row_error(r, piece, start,
-				  "the prefix %c: belongs in idmap= only; leave it out here",
-				  *whole);
+				  "the prefix %.*s belongs in idmap= only; leave it out here", 2,
+				  whole);
 			return;
 		}
 		if (*whole != 'b')

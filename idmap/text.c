@@ -74,8 +74,9 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 	format = MESSAGE_TEXT(format);
 	for (; *format; format++) {
 		const char *s = format;
-		int length;
-		char c;
+		size_t most = SIZE_MAX;
+		uint64_t number = 0;
+		char kind;
 
 		if (*s != '%') {
 			while (format[1] && format[1] != '%')
@@ -83,41 +84,24 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 			add(text, s, (size_t)(format + 1 - s));
 			continue;
 		}
-		switch (*++format) {
-		case 's':
-			s = MESSAGE_TEXT(va_arg(list, const char *));
-			add_string(text, s, strlen(s));
-			break;
-		case '.': /* only %.*s */
-			format += 2;
-			length = va_arg(list, int);
-			s = va_arg(list, const char *);
-			add_string(text, s, strnlen(s, (size_t)length));
-			break;
-		case 'c':
-			c = (char)va_arg(list, int);
-			add(text, &c, 1);
-			break;
-		case 'd':
-			length = va_arg(list, int);
-			if (length < 0)
-				add(text, "-", 1);
-			add_number(text,
-				   length < 0 ? 0u - (unsigned int)length : (unsigned int)length,
-				   10);
-			break;
-		case 'u':
-			add_number(text, va_arg(list, unsigned int), 10);
-			break;
-		case 'o':
-			add_number(text, va_arg(list, unsigned int), 8);
-			break;
-		case 'l': /* only %lu */
+		kind = *++format;
+		if (kind == '.' || kind == 'u' || kind == 'o')
+			number = va_arg(list, unsigned int);
+		if (kind == 'l') { /* only %lu */
 			format++;
-			add_number(text, va_arg(list, unsigned long), 10);
-			break;
-		default:
+			number = va_arg(list, unsigned long);
+		}
+		if (kind == '.') { /* only %.*s */
+			format += 2;
+			most = number;
+		}
+		if (kind == 's' || kind == '.') {
+			s = MESSAGE_TEXT(va_arg(list, const char *));
+			add_string(text, s, strnlen(s, most));
+		} else if (kind == '%') {
 			add(text, format, 1);
+		} else {
+			add_number(text, number, kind == 'o' ? 8 : 10);
 		}
 	}
 }

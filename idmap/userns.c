@@ -51,7 +51,7 @@ static int write_map(int pid, const char *file, const struct idmap_map *map, enu
 	long written;
 
 	idmap_text_init(&text, path, sizeof(path));
-	idmap_text_add(&text, "/proc/%d/%s", pid, file);
+	idmap_text_add(&text, "/proc/%u/%s", pid, file);
 	fd = sys_open(path, O_WRONLY | O_CLOEXEC, 0);
 	written = fd < 0 ? fd : sys_write(fd, buffer, size);
 	if (written == (long)size)
@@ -76,7 +76,7 @@ static int hold_namespace(int pid, const struct idmap_map *map, struct idmap_err
 	if (result)
 		return result;
 	idmap_text_init(&text, path, sizeof(path));
-	idmap_text_add(&text, "/proc/%d/ns/user", pid);
+	idmap_text_add(&text, "/proc/%u/ns/user", pid);
 	fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		idmap_fail(ret_error, IDMAP_NO_MAP, -fd, "%s does not open (%s); mount /proc", path,

@@ -22,7 +22,7 @@ void(msg)(int level, const char *format, ...)
 	va_list list;
 
 	idmap_text_init(&text, line, sizeof(line) - 1);
-	idmap_text_add(&text, "<%d>", level);
+	idmap_text_add(&text, "<%u>", level);
 	prefix = (size_t)(text.at - line);
 	idmap_text_add(&text, "idmap-init: ");
 	va_start(list, format);
