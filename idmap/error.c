@@ -46,7 +46,7 @@ int(idmap_row_fail)(struct idmap_error *ret_error, const struct idmap_row *row,
 }
 
 int idmap_row_fail_plain(struct idmap_error *ret_error, const struct idmap_row *row,
-		     enum idmap_class class, int error)
+			 enum idmap_class class, int error)
 {
 	static const char steps[][7] = {
 		[IDMAP_BAD_SYSTEM] = "system", [IDMAP_BAD_TABLE] = "table",

@@ -65,6 +65,10 @@ void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRIN
  */
 void idmap_text_field(struct idmap_text *text, const char *field, const char *more);
 
+/* Where a word stands in a list of words, each with a NUL and an empty one last; or NO_WORD. */
+#define IDMAP_NO_WORD UINT32_MAX
+uint32_t idmap_word_index(const char *list, const char *word, size_t length);
+
 /* Memory between `at` and `end`; what is kept grows up from `at`, scratch down from `end`. */
 struct idmap_arena {
 	char *at, *end;
@@ -185,9 +189,9 @@ enum idmap_row_flag {
 	IDMAP_MKDIR = 1 << 4,
 	IDMAP_BIND = 1 << 5,
 	IDMAP_RBIND = 1 << 6,
-	IDMAP_WAIT = 1 << 7,   /* wait= was said */
-	IDMAP_BOOTED = 1 << 8, /* the root that the kernel booted, cloned instead of mounted */
-	IDMAP_OVERLAY = 1 << 9,
+	IDMAP_OVERLAY = 1 << 7,
+	IDMAP_WAIT = 1 << 8,   /* wait= was said */
+	IDMAP_BOOTED = 1 << 9, /* the root that the kernel booted, cloned instead of mounted */
 	IDMAP_IMAGE = 1 << 10, /* a file of the new root holds the filesystem */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,

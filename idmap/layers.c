@@ -210,13 +210,10 @@ static int merge_failed(const struct idmap_row *row, int error, struct idmap_err
 /* Options that an overlay's row has for its tmpfs; everything else is for overlayfs. */
 static bool is_tmpfs_option(const char *item)
 {
-	static const char names[][11] = {"size=", "mode=", "nr_inodes=", "nr_blocks=", "huge="};
-	size_t i;
+	const char *equals = strchr(item, '=');
 
-	for (i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (!strncmp(item, names[i], strlen(names[i])))
-			return true;
-	return false;
+	return equals && idmap_word_index("size\0mode\0nr_inodes\0nr_blocks\0huge\0", item,
+					  (size_t)(equals - item)) != IDMAP_NO_WORD;
 }
 
 /* Puts a tmpfs, of the row's options for it, into the area. */

@@ -183,40 +183,37 @@ static void read_extents(struct reader *r, const struct idmap_piece *piece, cons
 /* --- options --------------------------------------------------------------------------------- */
 
 /*
- * Words without a value. `mask` of the attributes becomes `value`; `flag` is set. Names lie in the
- * table itself: pointers to them would make it half as large again.
+ * Words without a value: of the VFS, by what they do to the attributes, without effect, and flags
+ * in the order of enum idmap_row_flag.
  */
-static const struct word {
-	char name[14];
-	uint16_t mask, value, flag;
-} words[] = {
-	{"ro", IDMAP_RDONLY, IDMAP_RDONLY, 0},
-	{"rw", IDMAP_RDONLY, 0, 0},
-	{"nosuid", IDMAP_NOSUID, IDMAP_NOSUID, 0},
-	{"suid", IDMAP_NOSUID, 0, 0},
-	{"nodev", IDMAP_NODEV, IDMAP_NODEV, 0},
-	{"dev", IDMAP_NODEV, 0, 0},
-	{"noexec", IDMAP_NOEXEC, IDMAP_NOEXEC, 0},
-	{"exec", IDMAP_NOEXEC, 0, 0},
-	{"noatime", IDMAP_ATIME_MASK, IDMAP_NOATIME, 0},
-	{"atime", IDMAP_ATIME_MASK, 0, 0},
-	{"relatime", IDMAP_ATIME_MASK, 0, 0},
-	{"strictatime", IDMAP_ATIME_MASK, IDMAP_STRICTATIME, 0},
-	{"nodiratime", IDMAP_NODIRATIME, IDMAP_NODIRATIME, 0},
-	{"diratime", IDMAP_NODIRATIME, 0, 0},
-	{"nosymfollow", IDMAP_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW, 0},
-	{"symfollow", IDMAP_NOSYMFOLLOW, 0, 0},
-	{"defaults", 0, 0, 0},
-	{"auto", 0, 0, 0},
-	{"nouser", 0, 0, 0},
-	{"_netdev", 0, 0, 0},
-	{"nofail", 0, 0, IDMAP_NOFAIL},
-	{"noauto", 0, 0, IDMAP_NOAUTO},
-	{"lower", 0, 0, IDMAP_LOWER},
-	{"upper", 0, 0, IDMAP_UPPER},
-	{"bind", 0, 0, IDMAP_BIND},
-	{"rbind", 0, 0, IDMAP_RBIND},
-	{"X-mount.mkdir", 0, 0, IDMAP_MKDIR},
+static const char words[] = "ro\0rw\0nosuid\0suid\0nodev\0dev\0noexec\0exec\0"
+			    "noatime\0atime\0relatime\0strictatime\0"
+			    "nodiratime\0diratime\0nosymfollow\0symfollow\0"
+			    "defaults\0auto\0nouser\0_netdev\0"
+			    "nofail\0noauto\0lower\0upper\0X-mount.mkdir\0bind\0rbind\0";
+
+enum { WORDS_OF_VFS = 16, WORD_NOFAIL = 20 };
+
+/* Of those of the VFS: `mask` of the attributes becomes `value`. */
+static const struct {
+	uint16_t mask, value;
+} attributes[WORDS_OF_VFS] = {
+	{IDMAP_RDONLY, IDMAP_RDONLY},
+	{IDMAP_RDONLY, 0},
+	{IDMAP_NOSUID, IDMAP_NOSUID},
+	{IDMAP_NOSUID, 0},
+	{IDMAP_NODEV, IDMAP_NODEV},
+	{IDMAP_NODEV, 0},
+	{IDMAP_NOEXEC, IDMAP_NOEXEC},
+	{IDMAP_NOEXEC, 0},
+	{IDMAP_ATIME_MASK, IDMAP_NOATIME},
+	{IDMAP_ATIME_MASK, 0},
+	{IDMAP_ATIME_MASK, 0},
+	{IDMAP_ATIME_MASK, IDMAP_STRICTATIME},
+	{IDMAP_NODIRATIME, IDMAP_NODIRATIME},
+	{IDMAP_NODIRATIME, 0},
+	{IDMAP_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW},
+	{IDMAP_NOSYMFOLLOW, 0},
 };
 
 /* Words with a value, and what reads it: the row's own, by enum. */
@@ -234,14 +231,8 @@ enum key {
 	KEY_WORKDIR,
 };
 
-static const char keys[][15] = {
-	[KEY_IDMAP] = "idmap",		 [KEY_UIDMAP] = "uidmap",   [KEY_GIDMAP] = "gidmap",
-	[KEY_X_IDMAP] = "X-mount.idmap", [KEY_WAIT] = "wait",	    [KEY_MKDIR] = "X-mount.mkdir",
-	[KEY_SUBDIR] = "X-mount.subdir", [KEY_COMMENT] = "comment", [KEY_LOWERDIR] = "lowerdir",
-	[KEY_UPPERDIR] = "upperdir",	 [KEY_WORKDIR] = "workdir",
-};
-
-#define COUNT_OF(array) (sizeof(array) / sizeof(*(array)))
+static const char keys[] = "idmap\0uidmap\0gidmap\0X-mount.idmap\0wait\0X-mount.mkdir\0"
+			   "X-mount.subdir\0comment\0lowerdir\0upperdir\0workdir\0";
 
 static void open_list(struct reader *r, const struct idmap_piece *piece, const char *item,
 		      size_t value, uint32_t kinds)
@@ -315,17 +306,14 @@ static bool read_key(struct reader *r, const struct idmap_piece *piece, const ch
 		[KEY_X_IDMAP] = BOTH_KINDS,
 	};
 	const char *value = item + key_length + 1;
-	size_t i;
+	const uint32_t key = idmap_word_index(keys, item, key_length);
 
-	for (i = 0; i < COUNT_OF(keys); i++)
-		if (strlen(keys[i]) == key_length && !memcmp(keys[i], item, key_length))
-			break;
-	switch (i) {
+	switch (key) {
 	case KEY_IDMAP:
 	case KEY_UIDMAP:
 	case KEY_GIDMAP:
 	case KEY_X_IDMAP:
-		open_list(r, piece, item, key_length + 1, list_kinds[i]);
+		open_list(r, piece, item, key_length + 1, list_kinds[key]);
 		return true;
 	case KEY_WAIT:
 		read_wait(r, piece, item, value);
@@ -351,21 +339,23 @@ static bool read_key(struct reader *r, const struct idmap_piece *piece, const ch
 	}
 }
 
-static bool read_word(struct reader *r, const char *item)
+static bool read_word(struct reader *r, const struct idmap_piece *piece, const char *item)
 {
-	size_t i;
+	struct idmap_row *row = r->row;
+	const uint32_t word = idmap_word_index(words, item, strlen(item));
 
-	for (i = 0; i < COUNT_OF(words); i++) {
-		if (strcmp(words[i].name, item))
-			continue;
-		if (r->vfs_only && !words[i].mask)
-			return false;
-		r->row->attr_said |= words[i].mask;
-		r->row->attr = (r->row->attr & ~words[i].mask) | words[i].value;
-		r->row->flags |= words[i].flag;
+	if (word < WORDS_OF_VFS) {
+		row->attr_said |= attributes[word].mask;
+		row->attr = (row->attr & ~attributes[word].mask) | attributes[word].value;
 		return true;
 	}
-	return false;
+	if (word == IDMAP_NO_WORD || r->vfs_only)
+		return false;
+	if (word == WORD_NOFAIL)
+		row->nofail_column = piece->column;
+	if (word >= WORD_NOFAIL)
+		row->flags |= (uint32_t)IDMAP_NOFAIL << (word - WORD_NOFAIL);
+	return true;
 }
 
 static void keep_for_filesystem(struct reader *r, const struct idmap_piece *piece, const char *item,
@@ -391,13 +381,9 @@ static void read_item(struct reader *r, const struct idmap_piece *piece, const c
 {
 	const char *equals = strchr(item, '=');
 	size_t key_length = equals ? (size_t)(equals - item) : strlen(item);
-	size_t i;
 
-	if (read_word(r, item)) {
-		if (!strcmp(item, "nofail"))
-			r->row->nofail_column = piece->column;
+	if (read_word(r, piece, item))
 		return;
-	}
 	if (r->vfs_only) {
 		keep_for_filesystem(r, piece, item, key_length);
 		return;
@@ -426,11 +412,9 @@ static void read_item(struct reader *r, const struct idmap_piece *piece, const c
 			  item);
 		return;
 	}
-	for (i = 0; !equals && i < COUNT_OF(keys); i++) {
-		if (!strcmp(keys[i], item)) {
-			row_error(r, piece, 0, "'%s' needs a value; write it after a =", item);
-			return;
-		}
+	if (!equals && idmap_word_index(keys, item, key_length) != IDMAP_NO_WORD) {
+		row_error(r, piece, 0, "'%s' needs a value; write it after a =", item);
+		return;
 	}
 	keep_for_filesystem(r, piece, item, key_length);
 }

@@ -102,12 +102,11 @@ struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_
 /* What the type says that the rest of the program asks for. */
 static void apply_type(struct idmap_row *row)
 {
-	if (!strcmp(row->type, "bind"))
-		row->flags |= IDMAP_BIND;
-	else if (!strcmp(row->type, "rbind"))
-		row->flags |= IDMAP_RBIND;
-	else if (!strcmp(row->type, "overlay"))
-		row->flags |= IDMAP_OVERLAY;
+	const uint32_t type =
+		idmap_word_index("bind\0rbind\0overlay\0", row->type, strlen(row->type));
+
+	if (type != IDMAP_NO_WORD)
+		row->flags |= (uint32_t)IDMAP_BIND << type;
 }
 
 enum field { SOURCE, TARGET, TYPE, OPTIONS, FIELDS };

@@ -127,6 +127,20 @@ void idmap_text_field(struct idmap_text *text, const char *field, const char *mo
 	}
 }
 
+uint32_t idmap_word_index(const char *list, const char *word, size_t length)
+{
+	uint32_t index;
+
+	for (index = 0; *list; index++) {
+		size_t one = strlen(list);
+
+		if (one == length && !memcmp(list, word, length))
+			return index;
+		list += one + 1;
+	}
+	return IDMAP_NO_WORD;
+}
+
 #define ALIGNMENT sizeof(void *)
 
 static size_t aligned(size_t size)
