@@ -124,57 +124,60 @@ void(idmap_table_error)(struct idmap_table *table, const struct idmap_place *pla
 	va_end(list);
 }
 
+const char *(idmap_choose)(const char *choices, int error)
+{
+	const char *words = MESSAGE_TEXT(choices);
+
+	for (;; words += strlen(words) + 1) {
+		bool chosen = *words < '0' || *words > '9';
+
+		while (*words >= '0' && *words <= '9') {
+			int number = 0;
+
+			for (; *words != '='; words++)
+				number = number * 10 + (*words - '0');
+			words++;
+			chosen |= number == error;
+		}
+		if (chosen)
+			return words;
+	}
+}
+
 const char *idmap_errno_text(int error)
 {
-	/* Of the C library's words those that mounts can bring; all of them cost two kilobytes. */
-	static const unsigned char errors[] = {EPERM,	     ENOENT, EIO,    ENXIO,	E2BIG,
-					       ENOEXEC,	     EAGAIN, ENOMEM, EACCES,	EFAULT,
-					       ENOTBLK,	     EBUSY,  EEXIST, ENODEV,	ENOTDIR,
-					       EISDIR,	     EINVAL, EFBIG,  ENOSPC,	EROFS,
-					       ENAMETOOLONG, ENOSYS, ELOOP,  EOVERFLOW, EUSERS,
-					       EOPNOTSUPP,   EUCLEAN};
 	static char buffer[32];
 	struct idmap_text text;
-	const char *words, *end;
-	size_t i;
+	const char *words;
 
-	idmap_text_init(&text, buffer, sizeof(buffer));
-	for (i = 0; i < sizeof(errors) && errors[i] != error;)
-		i++;
-	if (!IS_ENABLED(CONFIG_EXPLAIN) || i == sizeof(errors)) {
-		idmap_text_add(&text, "errno %u", error);
-		return buffer;
+	/* Of the C library's words those that mounts can bring; all of them cost two kilobytes. */
+	if (IS_ENABLED(CONFIG_EXPLAIN)) {
+		words = idmap_choose(
+			CHOICES(CHOICES(ON(EPERM, "operation not permitted"),
+					ON(ENOENT, "not there"), ON(EIO, "input/output error"),
+					ON(ENXIO, "no such device or address"),
+					ON(E2BIG, "too long a list"),
+					ON(ENOEXEC, "not a format that can be run"),
+					ON(EAGAIN, "try again")),
+				CHOICES(ON(ENOMEM, "no memory"), ON(EACCES, "permission denied"),
+					ON(EFAULT, "bad address"),
+					ON(ENOTBLK, "not a block device"), ON(EBUSY, "busy"),
+					ON(EEXIST, "already there"), ON(ENODEV, "no such device")),
+				CHOICES(ON(ENOTDIR, "not a folder"), ON(EISDIR, "a folder"),
+					ON(EINVAL, "invalid argument"), ON(EFBIG, "too large"),
+					ON(ENOSPC, "no room left"), ON(EROFS, "read-only"),
+					ON(ENAMETOOLONG, "too long a name")),
+				CHOICES(ON(ENOSYS, "not in this kernel"),
+					ON(ELOOP, "too many symbolic links"),
+					ON(EOVERFLOW, "an id that cannot be stored"),
+					ON(EUSERS, "too many users"),
+					ON(EOPNOTSUPP, "not supported"),
+					ON(EUCLEAN, "the filesystem needs repair"))),
+			error);
+		if (*words)
+			return words;
 	}
-	/* In the order of the errors. */
-	words = MESSAGE_TEXT(MESSAGE("operation not permitted|"
-				     "not there|"
-				     "input/output error|"
-				     "no such device or address|"
-				     "too long a list|"
-				     "not a format that can be run|"
-				     "try again|"
-				     "no memory|"
-				     "permission denied|"
-				     "bad address|"
-				     "not a block device|"
-				     "busy|"
-				     "already there|"
-				     "no such device|"
-				     "not a folder|"
-				     "a folder|"
-				     "invalid argument|"
-				     "too large|"
-				     "no room left|"
-				     "read-only|"
-				     "too long a name|"
-				     "not in this kernel|"
-				     "too many symbolic links|"
-				     "an id that cannot be stored|"
-				     "too many users|"
-				     "not supported|"
-				     "the filesystem needs repair|"));
-	for (; (end = strchr(words, '|')) && i; i--)
-		words = end + 1;
-	idmap_text_add(&text, "%.*s", (int)(end - words), words);
+	idmap_text_init(&text, buffer, sizeof(buffer));
+	idmap_text_add(&text, "errno %u", error);
 	return buffer;
 }

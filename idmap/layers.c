@@ -167,23 +167,14 @@ static int make_top(const struct idmap_stage *stage, const struct idmap_row *row
 
 static int top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
 {
-	const char *remedy;
+	const char *remedy = idmap_choose(
+		CHOICES(ON(EROFS, "it takes a filesystem that can be written"),
+			ON2(EOVERFLOW, EINVAL,
+			    "its map must know the ids of seen 0 and of the layers' root"),
+			ON2(ENOTDIR, ELOOP, "they are to be folders, not files or links"),
+			"look at it"),
+		error);
 
-	switch (error) {
-	case EROFS:
-		remedy = MESSAGE("it takes a filesystem that can be written");
-		break;
-	case EOVERFLOW:
-	case EINVAL:
-		remedy = MESSAGE("its map must know the ids of seen 0 and of the layers' root");
-		break;
-	case ENOTDIR:
-	case ELOOP:
-		remedy = MESSAGE("they are to be folders, not files or links");
-		break;
-	default:
-		remedy = MESSAGE("look at it");
-	}
 	return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, error,
 			      "the folders upper and work cannot be made in the top (%s); %s",
 			      idmap_errno_text(error), remedy);
@@ -200,10 +191,11 @@ static int merge_failed(const struct idmap_row *row, int error, struct idmap_err
 	return idmap_row_fail(
 		ret_error, row, IDMAP_NO_MOUNT, error, "the layers do not merge (%s); %s%s",
 		idmap_errno_text(error),
-		error == ENODEV ? MESSAGE("load the module overlay (mkinitramfs -m overlay)")
-		: error == E2BIG
-			? MESSAGE("write fewer options")
-			: MESSAGE("the kernel says why in its lines above, by the name overlayfs"),
+		idmap_choose(
+			CHOICES(ON(ENODEV, "load the module overlay (mkinitramfs -m overlay)"),
+				ON(E2BIG, "write fewer options"),
+				"the kernel says why in its lines above, by the name overlayfs"),
+			error),
 		error == EINVAL && layer ? MESSAGE("; mapped layers need Linux 5.19") : "");
 }
 

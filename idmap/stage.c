@@ -207,30 +207,18 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 
 static int target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
 {
-	const char *remedy;
+	/* EINVAL is what move_mount(2) says of a file on a folder and of a folder on a file. */
+	const char *remedy = idmap_choose(
+		CHOICES(ON(ENOENT,
+			   "make it in the image, or add X-mount.mkdir where that can be written"),
+			ON(EROFS, "make it in the image, what holds it is read-only"),
+			ON(EOVERFLOW,
+			   "make it in the image, or map some disk id to seen 0 where it is to be made"),
+			ON2(ENOTDIR, EINVAL, "a folder goes on a folder and a file on a file"),
+			ON(ELOOP, "its symbolic links lead in a circle"),
+			"look at it in the image"),
+		error);
 
-	switch (error) {
-	case ENOENT:
-		remedy = MESSAGE(
-			"make it in the image, or add X-mount.mkdir where that can be written");
-		break;
-	case EROFS:
-		remedy = MESSAGE("make it in the image, what holds it is read-only");
-		break;
-	case EOVERFLOW:
-		remedy = MESSAGE(
-			"make it in the image, or map some disk id to seen 0 where it is to be made");
-		break;
-	case ENOTDIR:
-	case EINVAL: /* move_mount(2) says so of a file on a folder and of a folder on a file */
-		remedy = MESSAGE("a folder goes on a folder and a file on a file");
-		break;
-	case ELOOP:
-		remedy = MESSAGE("its symbolic links lead in a circle");
-		break;
-	default:
-		remedy = MESSAGE("look at it in the image");
-	}
 	return idmap_row_fail(ret_error, row, IDMAP_NO_TARGET, error,
 			      "the target cannot be used in the new root (%s); %s",
 			      idmap_errno_text(error), remedy);

@@ -121,33 +121,29 @@ static bool no_such_tag(const char *type, const struct attempt *attempt)
 static const char *mount_remedy(const struct idmap_row *row, const char *type,
 				const struct attempt *attempt)
 {
+	const char *words;
+
 	if (attempt->option)
 		return MESSAGE("see the filesystem's manual for the options it takes");
 	if (no_such_tag(type, attempt))
 		return MESSAGE("give the host's share this tag, or load the driver that brings it"
 			       " (mkinitramfs -m virtio_pci)");
-	switch (-attempt->error) {
-	case ENODEV:
-		return MESSAGE("load its module (mkinitramfs -m) or name another type");
-	case ENOENT:
-	case ENOTBLK:
-	case ENXIO:
-		return MESSAGE("name a block device as SOURCE");
-	case EBUSY:
-		return MESSAGE(
-			"it is mounted already, ro here and rw there; use the same in both rows");
-	case EACCES:
-	case EROFS:
+	if (attempt->error == -EACCES || attempt->error == -EROFS)
 		return row->flags & IDMAP_UPPER
 			       ? MESSAGE("the upper layer needs a device that can be written")
 			       : MESSAGE("the device is read-only; write ro");
-	case ENOSYS:
-		return MESSAGE("Linux 5.12 or newer is needed");
-	default:
-		return row->attr & IDMAP_RDONLY
-			       ? MESSAGE("check TYPE and what is on the device")
-			       : MESSAGE("check TYPE and what is on the device, or try ro");
-	}
+	words = idmap_choose(
+		CHOICES(ON(ENODEV, "load its module (mkinitramfs -m) or name another type"),
+			ON3(ENOENT, ENOTBLK, ENXIO, "name a block device as SOURCE"),
+			ON(EBUSY,
+			   "it is mounted already, ro here and rw there; use the same in both rows"),
+			ON(ENOSYS, "Linux 5.12 or newer is needed")),
+		-attempt->error);
+	if (*words)
+		return words;
+	return row->attr & IDMAP_RDONLY
+		       ? MESSAGE("check TYPE and what is on the device")
+		       : MESSAGE("check TYPE and what is on the device, or try ro");
 }
 
 static int mount_failed(const struct idmap_row *row, const char *type,

@@ -146,16 +146,13 @@ static bool is_self(int root_fd, const char *path)
 
 static const char *remedy(int error)
 {
-	switch (error) {
-	case ENOENT:
-		return MESSAGE("name a program of the new root, links and all");
-	case EACCES:
-		return MESSAGE("check its mode, noexec, and that the map covers its owner");
-	case ENOEXEC:
-		return MESSAGE("name a program for this machine, or a script that begins with #!");
-	default:
-		return MESSAGE("name a program of the new root");
-	}
+	return idmap_choose(
+		CHOICES(ON(ENOENT, "name a program of the new root, links and all"),
+			ON(EACCES, "check its mode, noexec, and that the map covers its owner"),
+			ON(ENOEXEC,
+			   "name a program for this machine, or a script that begins with #!"),
+			"name a program of the new root"),
+		error);
 }
 
 /* `parameter=path`, which a person chose: its failure is the boot's. */
