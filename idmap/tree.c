@@ -98,7 +98,8 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	struct idmap_text words;
 	int result;
 
-	memset(attempt, 0, sizeof(*attempt));
+	attempt->option = NULL;
+	*attempt->words = 0;
 	if (fs_fd < 0)
 		return attempt->error = fs_fd;
 	result = configure(fs_fd, row, attempt);
@@ -107,7 +108,8 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	if (result >= 0)
 		return result;
 	idmap_text_init(&words, attempt->words, sizeof(attempt->words));
-	kernel_words(fs_fd, &words);
+	if (IS_ENABLED(CONFIG_EXPLAIN))
+		kernel_words(fs_fd, &words);
 	return attempt->error = result;
 }
 
@@ -189,7 +191,7 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 {
 	char types[1024], type[64], tried[512];
 	const char *list = row->type, *end = list;
-	struct attempt attempt = {0};
+	struct attempt attempt;
 	bool no_ext23 = false;
 	struct idmap_text text;
 	int fd = -ENODEV, denied = 0, count = 0;
@@ -217,8 +219,9 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 		count++;
 		if (fd == -EACCES || fd == -EROFS)
 			denied = fd; /* it is of this type, and the device is read-only */
-		idmap_text_add(&text, "%s%s: %s", count > 1 ? ", " : "", type,
-			       *attempt.words ? attempt.words : idmap_errno_text(-fd));
+		if (IS_ENABLED(CONFIG_EXPLAIN))
+			idmap_text_add(&text, "%s%s: %s", count > 1 ? ", " : "", type,
+				       *attempt.words ? attempt.words : idmap_errno_text(-fd));
 		/* So does the kernel for a list in rootfstype=, ENODEV apart (init/do_mounts.c). */
 		if (fd != -EINVAL && fd != -EACCES && fd != -ENODEV)
 			break;
