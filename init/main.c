@@ -89,10 +89,11 @@ static int tell_table_errors(const struct idmap_table *table, struct idmap_error
 	if (table->error_count > IDMAP_ERRORS_MAX)
 		msg(MSG_ERROR, "%u more errors are not shown",
 		    table->error_count - IDMAP_ERRORS_MAX);
-	/* What there is to say is in the table's line, also without CONFIG_EXPLAIN. */
-	return (idmap_row_fail)(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL, "%s",
-				error ? error->text
-				      : MESSAGE("no memory to read the table; make it shorter"));
+	if (!error)
+		return idmap_fail(ret_error, IDMAP_BAD_TABLE, EINVAL,
+				  "no memory to read the table; make it shorter");
+	*ret_error = *error;
+	return -EINVAL;
 }
 
 static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idmap_arena *arena,
@@ -186,7 +187,7 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 	uint64_t start_us;
 	int result;
 
-	if (skipped(plan, row)) {
+	if (IS_ENABLED(CONFIG_ROWS) && skipped(plan, row)) {
 		row->flags |= IDMAP_NOAUTO;
 		idmap_userns_put(row->map);
 		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
@@ -203,8 +204,8 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 		row->attr |= IDMAP_RDONLY;
 		result = idmap_stage_add(stage, row, ret_error);
 	}
-	if (result && result != -ENOTUNIQ && ret_error->class == IDMAP_NO_SOURCE &&
-	    row->flags & IDMAP_NOFAIL) {
+	if (IS_ENABLED(CONFIG_ROWS) && result && result != -ENOTUNIQ &&
+	    ret_error->class == IDMAP_NO_SOURCE && row->flags & IDMAP_NOFAIL) {
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
 		row->flags |= IDMAP_NOAUTO;
@@ -300,15 +301,19 @@ static void refuse_to_be_a_command(void)
 
 int main(int argc, char **argv, char **envp)
 {
-	struct boot boot = {.argv = argv, .envp = envp, .uevent_fd = -1};
-	struct idmap_arena arena[2] = {0};
-	struct idmap_stage stage;
-	struct idmap_error error;
-	struct idmap_plan plan;
+	/* They are there once, and a fixed address is shorter to name than a place on the stack. */
+	static struct boot boot;
+	static struct idmap_arena arena[2];
+	static struct idmap_stage stage;
+	static struct idmap_error error;
+	static struct idmap_plan plan;
 	const char *init;
 
 	(void)argc;
 	refuse_to_be_a_command();
+	boot.argv = argv;
+	boot.envp = envp;
+	boot.uevent_fd = -1;
 	boot.onfail = default_onfail();
 	boot.arena = &arena[0];
 	if (early_mounts(&error))
