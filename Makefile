@@ -111,7 +111,7 @@ override LDFLAGS := $(ldflags) $(LDFLAGS)
 ### Programs ####################################################################################
 
 pure := text error map scan options table source plan
-lib-y := $(pure) file userns tree stage
+lib-y := $(pure) sys file userns tree stage
 lib-$(if $(CONFIG_LAYERS)$(CONFIG_SUBDIR),y) += layers
 lib-$(CONFIG_IMAGES) += image
 lib-$(CONFIG_PACK) += unpack

@@ -68,7 +68,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	}
 	row->source = root->source;
-	if (!strncmp(row->source, "root:", 5))
+	if (IS_ENABLED(CONFIG_IMAGES) && !strncmp(row->source, "root:", 5))
 		idmap_table_error(table, &row->place, 0,
 				  "/ cannot be in a file inside itself; name a device");
 	if (strlen(row->source) > IDMAP_OPTION_MAX)
@@ -83,17 +83,39 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 	apply_writable(row, root);
 }
 
+/* Whether the row is written to unless it says otherwise. */
+static bool is_written(const struct idmap_row *row)
+{
+	if (!IS_ENABLED(CONFIG_ROWS) || row->flags & IDMAP_LOWER)
+		return false;
+	if (row->flags & IDMAP_OVERLAY)
+		return strcmp(row->source, "none");
+	return row->flags & IDMAP_UPPER || !strcmp(row->type, "tmpfs");
+}
+
 static void apply_defaults(struct idmap_row *row)
 {
-	const bool written = row->flags & IDMAP_OVERLAY
-				     ? strcmp(row->source, "none")
-				     : row->flags & IDMAP_UPPER || !strcmp(row->type, "tmpfs");
-	uint32_t attr = written && !(row->flags & IDMAP_LOWER) ? 0 : IDMAP_RDONLY;
+	uint32_t attr = is_written(row) ? 0 : IDMAP_RDONLY;
 
 	/* A map can make a stranger's setuid file root's, so only the root itself may have any. */
-	if (!is_root(row))
+	if (IS_ENABLED(CONFIG_ROWS) && !is_root(row))
 		attr |= IDMAP_NOSUID | IDMAP_NODEV;
 	row->attr |= attr & ~row->attr_said;
+}
+
+/* What is not built into this program, or NULL. */
+static const char *not_built(const struct idmap_row *row)
+{
+	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
+		return MESSAGE("layers are not built into this idmap-init; write a row without"
+			       " lower, upper and overlay");
+	if (!IS_ENABLED(CONFIG_SUBDIR) && row->subdir)
+		return MESSAGE("X-mount.subdir is not built into this idmap-init; bind the folder"
+			       " in a row of its own");
+	if (!IS_ENABLED(CONFIG_IMAGES) && row->flags & IDMAP_IMAGE)
+		return MESSAGE("image files are not built into this idmap-init; write a device, as"
+			       " in /dev/vda");
+	return NULL;
 }
 
 /* What cannot be built into every program, or not into this one. */
@@ -112,34 +134,22 @@ static void check_features(struct idmap_table *table, const struct idmap_row *ro
 			table, place, row->type_column,
 			"the type %s is not built into this idmap-init; name a filesystem%s",
 			row->type, is_root(row) ? MESSAGE(" with rootfstype=") : "");
-	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
-		idmap_table_error(
-			table, place, row->type_column,
-			"layers are not built into this idmap-init; write a row without lower,"
-			" upper and overlay");
-	if (!IS_ENABLED(CONFIG_SUBDIR) && row->subdir)
-		idmap_table_error(
-			table, place, 0,
-			"X-mount.subdir is not built into this idmap-init; bind the folder in a row of"
-			" its own");
-	if (!IS_ENABLED(CONFIG_IMAGES) && row->flags & IDMAP_IMAGE)
-		idmap_table_error(
-			table, place, row->source_column,
-			"image files are not built into this idmap-init; write a device, as in"
-			" /dev/vda");
+	wrong = not_built(row);
+	if (wrong)
+		idmap_table_error(table, place, row->type_column, "%s", wrong);
 }
 
 static void check_row(struct idmap_table *table, const struct idmap_row *row)
 {
 	const struct idmap_place *place = &row->place;
-	const bool root = is_root(row);
+	const bool root = !IS_ENABLED(CONFIG_ROWS) || is_root(row);
 
-	if (root && clones(row))
+	if (IS_ENABLED(CONFIG_BIND) && root && clones(row))
 		idmap_table_error(
 			table, place, row->type_column,
 			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
 			row->type);
-	else if (root && row->inside)
+	else if (IS_ENABLED(CONFIG_IMAGES) && root && row->inside)
 		idmap_table_error(table, place, row->source_column,
 				  "/ cannot be in a file inside itself; name a device");
 	if ((root || is_layer(row)) && row->flags & IDMAP_NOFAIL)
@@ -147,7 +157,7 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 				  "nofail is not for %s, nothing runs without it; take it out",
 				  root ? "/" : "a layer");
 	check_features(table, row);
-	if (!is_layer(row))
+	if (!IS_ENABLED(CONFIG_LAYERS) || !is_layer(row))
 		return;
 	if ((row->flags & IDMAP_LAYER) == IDMAP_LAYER || row->flags & IDMAP_OVERLAY)
 		idmap_table_error(table, place, row->type_column,
