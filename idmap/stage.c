@@ -38,6 +38,12 @@ static bool is_new(const struct idmap_stage *stage)
 	return !IS_ENABLED(CONFIG_IN_PLACE) || stage->new_root;
 }
 
+/* What comes along comes when all else is done: nothing can stand in it. */
+static bool is_late(const struct idmap_stage *stage)
+{
+	return !IS_ENABLED(CONFIG_ROWS) || stage->late;
+}
+
 /*
  * Where the views hang while the stage is up: in an initramfs, which goes away, on folders that are
  * made for them; in place the same in /run. A root that the kernel booted, and that a new root
@@ -138,7 +144,7 @@ static int carry_one(const struct idmap_stage *stage, const char *path)
 		return 0; /* nothing is mounted there */
 	if (result)
 		return result;
-	if (stage->late)
+	if (is_late(stage))
 		return 0;
 	moved_fd = idmap_open_in_root(stage->seen_fd, path, O_PATH);
 	clone_fd = idmap_tree_clone(moved_fd, true);
@@ -164,7 +170,7 @@ static void carry_all(struct idmap_stage *stage)
 
 void idmap_stage_carry(struct idmap_stage *stage)
 {
-	if (stage->late)
+	if (is_late(stage))
 		carry_all(stage);
 }
 
@@ -271,7 +277,7 @@ static int place_root(struct idmap_stage *stage, int *tree_fd, const struct idma
 		return target_failed(row, -result, ret_error);
 	stage->seen_fd = *tree_fd;
 	*tree_fd = -1;
-	if (!stage->late)
+	if (!is_late(stage))
 		carry_all(stage);
 	return 0;
 }

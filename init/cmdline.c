@@ -152,7 +152,12 @@ static void read_parameter(struct boot *boot, struct idmap_table *table,
 		read_path(table, "idmap.init=", value, &boot->own_init);
 		return;
 	case OWN_ONFAIL:
-		read_onfail(boot, table, value);
+		if (IS_ENABLED(CONFIG_ONFAIL_PARAMETER))
+			read_onfail(boot, table, value);
+		else
+			idmap_table_error(table, &place, 0,
+					  "idmap.onfail= is not built into this idmap-init; take"
+					  " it out");
 		return;
 	case IDMAP_NO_WORD:
 		if (parameter->name_length > 5 && !memcmp(parameter->name, "idmap.", 6))

@@ -93,8 +93,9 @@ int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 	result = sys_pivot_root(".", ".");
 	pivoted = !result;
 	if (!pivoted)
-		result = boot->root.booted ? switch_failed("pivot_root", result, ret_error)
-					   : move_over(stage->late, ret_error);
+		result = boot->root.booted
+				 ? switch_failed("pivot_root", result, ret_error)
+				 : move_over(!IS_ENABLED(CONFIG_ROWS) || stage->late, ret_error);
 	if (result)
 		return result;
 	/* After a pivot too: on 7.2 unmounting the initramfs alone gives no memory back. */

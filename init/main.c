@@ -21,6 +21,15 @@
 /* How far the boot has come, for what a failure can still do. */
 static enum phase { PHASE_BUILD, PHASE_NO_WAY_BACK } phase;
 
+/* Kconfig's choice: exactly one of them is set. */
+static enum onfail default_onfail(void)
+{
+	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
+			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
+			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
+			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
+}
+
 static void fail(const struct boot *boot, const struct idmap_error *error)
 	__attribute__((noreturn));
 
@@ -29,7 +38,7 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	char shell[] = "/bin/sh", *shell_argv[] = {shell, NULL};
 
 	msg(MSG_ERROR, "%s", error->text);
-	switch (boot->onfail) {
+	switch (IS_ENABLED(CONFIG_ONFAIL_PARAMETER) ? boot->onfail : default_onfail()) {
 	case ONFAIL_REBOOT:
 		sys_sync();
 		sys_reboot(RB_AUTOBOOT);
@@ -66,15 +75,6 @@ static bool on_initramfs(void)
 		if (!memcmp(p, type, sizeof(type) - 1))
 			return true;
 	return false;
-}
-
-/* Kconfig's choice: exactly one of them is set. */
-static enum onfail default_onfail(void)
-{
-	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
-			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
-			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
-			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
 }
 
 /* Every error of the table but the last, which the caller fails with. */
@@ -248,7 +248,7 @@ static void log_rows(const struct idmap_plan *plan)
 	struct idmap_text text;
 	uint32_t i;
 
-	for (i = 0; i < plan->rows; i++) {
+	for (i = 0; IS_ENABLED(CONFIG_LOG_ROWS) && i < plan->rows; i++) {
 		if (plan->row[i]->flags & IDMAP_NOAUTO)
 			continue;
 		idmap_text_init(&text, line, sizeof(line));

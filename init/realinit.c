@@ -121,8 +121,7 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	return result;
 }
 
-/* Whether the file is this very program, which as the real init would only start itself again. */
-static bool is_self(int root_fd, const char *path)
+static bool same_program(int root_fd, const char *path)
 {
 	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_RDONLY);
 	idmap_closed int self_fd = -1;
@@ -142,6 +141,13 @@ static bool is_self(int root_fd, const char *path)
 			return false;
 	} while (n);
 	return true;
+}
+
+/* Whether the file is this very program, which as the real init would only start itself again. */
+static bool is_self(int root_fd, const char *path)
+{
+	return (IS_ENABLED(CONFIG_INIT_CHECK) || IS_ENABLED(CONFIG_IN_PLACE)) &&
+	       same_program(root_fd, path);
 }
 
 static const char *remedy(int error)
