@@ -253,8 +253,11 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags);
 /* The same for rootfstype=, a comma list. */
 void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, const char *types);
-/* Adds a row. Only the plan adds one that nobody wrote; NULL when memory is short. */
-struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_place *place);
+/*
+ * Adds a row for the root that the kernel's own parameters name. Only the plan adds one that nobody
+ * wrote; NULL when memory is short.
+ */
+struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
 /* Puts an error on the list; the first IDMAP_ERRORS_MAX are kept, all are counted. */
 void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 		       const char *format, ...) IDMAP_PRINTF(4, 5);

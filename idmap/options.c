@@ -319,10 +319,16 @@ static bool read_key(struct reader *r, const struct idmap_piece *piece, const ch
 		read_wait(r, piece, item, value);
 		return true;
 	case KEY_MKDIR:
-		read_mkdir(r, piece, item, value);
+		if (IS_ENABLED(CONFIG_ROWS))
+			read_mkdir(r, piece, item, value);
 		return true;
 	case KEY_SUBDIR:
-		read_subdir(r, piece, item, value);
+		if (IS_ENABLED(CONFIG_SUBDIR))
+			read_subdir(r, piece, item, value);
+		else
+			row_error(r, piece, 0,
+				  "X-mount.subdir is not built into this idmap-init; bind the"
+				  " folder in a row of its own");
 		return true;
 	case KEY_COMMENT:
 		return true;

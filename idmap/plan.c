@@ -109,9 +109,6 @@ static const char *not_built(const struct idmap_row *row)
 	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
 		return MESSAGE("layers are not built into this idmap-init; write a row without"
 			       " lower, upper and overlay");
-	if (!IS_ENABLED(CONFIG_SUBDIR) && row->subdir)
-		return MESSAGE("X-mount.subdir is not built into this idmap-init; bind the folder"
-			       " in a row of its own");
 	if (!IS_ENABLED(CONFIG_IMAGES) && row->flags & IDMAP_IMAGE)
 		return MESSAGE("image files are not built into this idmap-init; write a device, as"
 			       " in /dev/vda");
@@ -499,12 +496,7 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 			" or a row with the target /");
 	if (table->unread || root->booted || !root->source || !*root->source)
 		return;
-	row = idmap_table_add(table, &place);
-	if (!row)
-		return;
-	row->source = "/dev/root";
-	row->target = "/";
-	row->type = "auto";
+	idmap_table_add_root(table, &place);
 }
 
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
