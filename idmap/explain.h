@@ -40,6 +40,9 @@ static inline int idmap_check_format(const char *format, ...)
 #define MESSAGE_FORMAT(format, ...) format
 #endif
 
+/* A message that is only handed on, to a function that may leave it out. */
+#define EXPLAINED(string) (IS_ENABLED(CONFIG_EXPLAIN) ? MESSAGE(string) : "")
+
 /*
  * What a message has for an errno: idmap_choose(CHOICES(ON(ENOENT, "words"), ON2(EIO, ENXIO,
  * "words for two"), "words for all others"), error). error.c

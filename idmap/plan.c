@@ -107,11 +107,12 @@ static void apply_defaults(struct idmap_row *row)
 static const char *not_built(const struct idmap_row *row)
 {
 	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
-		return MESSAGE("layers are not built into this idmap-init; write a row without"
-			       " lower, upper and overlay");
+		return EXPLAINED("layers are not built into this idmap-init; write a row without"
+				 " lower, upper and overlay");
 	if (!IS_ENABLED(CONFIG_IMAGES) && row->flags & IDMAP_IMAGE)
-		return MESSAGE("image files are not built into this idmap-init; write a device, as"
-			       " in /dev/vda");
+		return EXPLAINED(
+			"image files are not built into this idmap-init; write a device, as"
+			" in /dev/vda");
 	return NULL;
 }
 

@@ -10,8 +10,6 @@
 #include "idmap.h"
 #include "scan.h"
 
-/* Words cost, see explain.h. */
-#define WRONG(text) (IS_ENABLED(CONFIG_EXPLAIN) ? MESSAGE(text) : "")
 #define LINKS "/dev/disk/"
 #define OFFSET "/PARTNROFF="
 #define OFFSET_MOST 65535 /* partitions of a disk; the kernel knows fewer */
@@ -122,22 +120,22 @@ static const char *read_name(struct idmap_source *source, const char *text, bool
 		if (take_offset(source, OFFSET) && (hex_groups(source->value, "\10\4\4\4\14") ||
 						    hex_groups(source->value, "\10\2")))
 			return NULL;
-		return WRONG(
+		return EXPLAINED(
 			"is no PARTUUID; write 8-4-4-4-12 hex digits for a GPT, 8-2 for an MBR,"
 			" and " OFFSET "NUMBER behind it for another partition of that disk");
 	case IDMAP_SOURCE_UUID:
 		if (hex_groups(source->value, "\10\4\4\4\14"))
 			return NULL;
-		return WRONG("is no UUID of " IDMAP_SOURCE_KNOWN
-			     ", the filesystems that are known by"
-			     " name; write 8-4-4-4-12 hex digits, or the partition's PARTUUID=");
+		return EXPLAINED(
+			"is no UUID of " IDMAP_SOURCE_KNOWN ", the filesystems that are known by"
+			" name; write 8-4-4-4-12 hex digits, or the partition's PARTUUID=");
 	case IDMAP_SOURCE_SERIAL:
 		/* A link's end that is no number is a part of the serial. */
 		if (!take_offset(source, link ? "-part" : OFFSET) && !link)
-			return WRONG("has no number behind " OFFSET "; write one");
+			return EXPLAINED("has no number behind " OFFSET "; write one");
 		/* fall through */
 	default:
-		return *source->value ? NULL : WRONG("is a name that is empty; write it out");
+		return *source->value ? NULL : EXPLAINED("is a name that is empty; write it out");
 	}
 }
 
@@ -157,7 +155,7 @@ static const char *read_number(struct idmap_source *source, const char *text)
 		if (*end || end == more)
 			return NULL;
 		if (major > MAJOR_MOST || minor > MINOR_MOST)
-			return WRONG(
+			return EXPLAINED(
 				"is no device number; write MAJOR:MINOR, at most 4095:1048575");
 	} else {
 		text += behind(text, "0x") ? 2 : 0;
@@ -193,13 +191,14 @@ const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *
 		ret->kind = (enum idmap_source_kind)i;
 		return IS_ENABLED(CONFIG_NAMES)
 			       ? read_name(ret, rest, link)
-			       : WRONG("is a name, and names are not built into this idmap-init;"
-				       " write the device, as in /dev/vda");
+			       : EXPLAINED(
+					 "is a name, and names are not built into this idmap-init;"
+					 " write the device, as in /dev/vda");
 	}
 	if (!IS_ENABLED(CONFIG_NAMES))
 		return NULL;
 	if (link)
-		return WRONG(
+		return EXPLAINED(
 			"is a link that udev makes, and udev does not run here; write PARTUUID=,"
 			" PARTLABEL=, UUID=, LABEL=, SERIAL=, or the device as in /dev/vda");
 	return read_number(ret, text);

@@ -14,7 +14,7 @@
 
 static const struct early_mount {
 	char target[6], type[9], data[10];
-	unsigned long flags;
+	unsigned char flags; /* of mount(2); these fit */
 	bool needed;
 } mounts[] = {
 	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID, false},

@@ -86,7 +86,7 @@ static int tell_table_errors(const struct idmap_table *table, struct idmap_error
 		return 0;
 	for (; error && error->next; error = error->next)
 		msg(MSG_ERROR, "%s", error->text);
-	if (table->error_count > IDMAP_ERRORS_MAX)
+	if (IS_ENABLED(CONFIG_EXPLAIN) && table->error_count > IDMAP_ERRORS_MAX)
 		msg(MSG_ERROR, "%u more errors are not shown",
 		    table->error_count - IDMAP_ERRORS_MAX);
 	if (!error)

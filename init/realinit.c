@@ -167,7 +167,7 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 {
 	struct trouble trouble = {""};
 	int result = check_program(root_fd, path, 0, &trouble);
-	bool interpreter = *trouble.interpreter;
+	bool interpreter = IS_ENABLED(CONFIG_INIT_CHECK) && *trouble.interpreter;
 
 	if (!result && is_self(root_fd, path))
 		return idmap_fail(ret_error, IDMAP_NO_INIT, ELOOP,
@@ -203,7 +203,7 @@ int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
 	for (i = 0; i < sizeof(usual) / sizeof(*usual); i++) {
 		struct trouble trouble = {""};
 		int result = check_program(root_fd, usual[i], 0, &trouble);
-		bool interpreter = *trouble.interpreter;
+		bool interpreter = IS_ENABLED(CONFIG_INIT_CHECK) && *trouble.interpreter;
 
 		if (!result && is_self(root_fd, usual[i]))
 			result = -ELOOP;
