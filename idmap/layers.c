@@ -109,7 +109,7 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 /* --- the top --------------------------------------------------------------------------------- */
 
 /* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
-static int copy_looks(int from_fd, int to_fd, int mode_fd)
+static noinline int copy_looks(int from_fd, int to_fd, int mode_fd)
 {
 	char names[1024], value[1024], *name;
 	struct stat st, mode;
@@ -136,7 +136,7 @@ static int copy_looks(int from_fd, int to_fd, int mode_fd)
 }
 
 /* A folder of the upper filesystem; a link there would lead elsewhere and is refused. */
-static int open_folder(int top_fd, const char *name, int *ret_made)
+static noinline int open_folder(int top_fd, const char *name, int *ret_made)
 {
 	*ret_made = sys_mkdirat(top_fd, name, 0700);
 	if (*ret_made && *ret_made != -EEXIST)

@@ -110,7 +110,7 @@ static void check_side(struct check *check, enum side side)
  * Appends an identity extent for every range that no extent claims on either side. The claimed
  * ranges of both sides, sorted together, leave the gaps. check->spec has room for them.
  */
-static bool fill_identity(struct check *check)
+static noinline bool fill_identity(struct check *check)
 {
 	uint32_t i, claims = 2 * check->count;
 	struct idmap_spec *claim =
@@ -167,7 +167,7 @@ static bool merge(const struct check *check, struct idmap_map *map)
 	return true;
 }
 
-static uint32_t digits(uint32_t value)
+static noinline uint32_t digits(uint32_t value)
 {
 	uint32_t n = 1;
 

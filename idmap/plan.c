@@ -12,9 +12,19 @@
 
 #define NO_ROW UINT32_MAX
 
+/* Without them every row is made here, for the root. */
+#define WRITTEN_ROWS (IS_ENABLED(CONFIG_CMDLINE_ROWS) || IS_ENABLED(CONFIG_TABLE_FILE))
+
 static bool is_root(const struct idmap_row *row)
 {
-	return !row->target[1];
+	return !WRITTEN_ROWS || !row->target[1];
+}
+
+/* Whether the row could be read and is not to be passed over. */
+static bool counts(const struct idmap_row *row)
+{
+	return !(row->flags & IDMAP_NOAUTO) &&
+	       (!WRITTEN_ROWS || (row->target && row->type && row->source));
 }
 
 static bool clones(const struct idmap_row *row)
@@ -140,7 +150,7 @@ static void check_features(struct idmap_table *table, const struct idmap_row *ro
 static void check_row(struct idmap_table *table, const struct idmap_row *row)
 {
 	const struct idmap_place *place = &row->place;
-	const bool root = !IS_ENABLED(CONFIG_ROWS) || is_root(row);
+	const bool root = is_root(row);
 
 	if (IS_ENABLED(CONFIG_BIND) && root && clones(row))
 		idmap_table_error(
@@ -433,7 +443,7 @@ static int take_root(struct idmap_table *table, struct idmap_plan *plan)
 	if (!plan->row)
 		return -ENOMEM;
 	for (row = table->first; row; row = row->next) {
-		if (row->flags & IDMAP_NOAUTO || !row->target)
+		if (!counts(row))
 			continue;
 		if (!is_root(row) || plan->rows)
 			idmap_table_error(
@@ -460,7 +470,7 @@ static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 	if (!plan->row || !order.row || !order.parent || !order.step || !order.stack)
 		return -ENOMEM;
 	for (row = table->first; row; row = row->next)
-		if (!(row->flags & IDMAP_NOAUTO) && row->target && row->type && row->source)
+		if (counts(row))
 			order.row[order.count++] = row;
 	sort_rows(order.row, order.count);
 	for (i = first = 0; i < order.count; i++) {
@@ -488,7 +498,7 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 	struct idmap_row *row;
 
 	for (row = table->first; row; row = row->next)
-		if (row->target && is_root(row) && !(row->flags & IDMAP_NOAUTO))
+		if (!(row->flags & IDMAP_NOAUTO) && (!WRITTEN_ROWS || row->target) && is_root(row))
 			return;
 	if (!IS_ENABLED(CONFIG_IN_PLACE) && !root->source)
 		idmap_table_error(
@@ -511,7 +521,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 	imply_root(table, root);
 	for (row = table->first; row; row = row->next) {
 		/* A row that could not be read has been reported; the others are still checked. */
-		if (!row->target || !row->type || !row->source || row->flags & IDMAP_NOAUTO)
+		if (!counts(row))
 			continue;
 		apply_root(table, row, root);
 		row->device = row->source;
@@ -530,7 +540,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		return -EINVAL;
 	for (i = 0; i < plan.rows; i++) {
 		row = plan.row[i];
-		if (row->inside)
+		if (IS_ENABLED(CONFIG_ROWS) && row->inside)
 			plan.disk_view = true;
 		if (is_root(row))
 			plan.new_root = true;

@@ -129,8 +129,8 @@ enum name {
 	OWN_ONFAIL,
 };
 
-static void read_parameter(struct boot *boot, struct idmap_table *table,
-			   const struct parameter *parameter, const char *value)
+static noinline void read_parameter(struct boot *boot, struct idmap_table *table,
+				    const struct parameter *parameter, const char *value)
 {
 	const struct idmap_place place = {.name = "idmap.", .parameter = true};
 	const uint32_t name = idmap_word_index(names, parameter->name, parameter->name_length);

@@ -23,7 +23,7 @@ static const struct early_mount {
 	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV, false},
 };
 
-static uint64_t device_of(const char *path)
+static noinline uint64_t device_of(const char *path)
 {
 	struct stat st;
 

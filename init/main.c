@@ -180,9 +180,9 @@ static bool skipped(const struct idmap_plan *plan, const struct idmap_row *row)
 	return false;
 }
 
-static int build_row(const struct boot *boot, const struct idmap_plan *plan,
-		     struct idmap_stage *stage, struct idmap_row *row,
-		     struct idmap_error *ret_error)
+static noinline int build_row(const struct boot *boot, const struct idmap_plan *plan,
+			      struct idmap_stage *stage, struct idmap_row *row,
+			      struct idmap_error *ret_error)
 {
 	uint64_t start_us;
 	int result;
