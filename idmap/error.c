@@ -9,6 +9,7 @@
 
 #include "explain.h"
 #include "idmap.h"
+#include "scan.h"
 #include "vadd.h"
 
 /* So much of a path or of a kernel's message tells it from others, and leaves room for the remedy.
@@ -124,24 +125,23 @@ void(idmap_table_error)(struct idmap_table *table, const struct idmap_place *pla
 	va_end(list);
 }
 
-const char *(idmap_choose)(const char *choices, int error)
+const char *(idmap_choose)(const char *choices, uint32_t number)
 {
 	const char *words = MESSAGE_TEXT(choices);
 
-	for (;; words += strlen(words) + 1) {
-		bool chosen = *words < '0' || *words > '9';
+	for (; idmap_is_digit(*words); words += strlen(words) + 1) {
+		bool chosen = false;
+		uint64_t one;
 
-		while (*words >= '0' && *words <= '9') {
-			int number = 0;
-
-			for (; *words != '='; words++)
-				number = number * 10 + (*words - '0');
-			words++;
-			chosen |= number == error;
-		}
+		do {
+			words = words[1] == 'x' ? idmap_scan_digits(words + 2, 16, &one)
+						: idmap_scan_digits(words, 10, &one);
+			chosen |= one == number;
+		} while (*words++ == ',');
 		if (chosen)
-			return words;
+			break;
 	}
+	return words;
 }
 
 const char *idmap_errno_text(int error)

@@ -44,19 +44,19 @@ static inline int idmap_check_format(const char *format, ...)
 #define EXPLAINED(string) (IS_ENABLED(CONFIG_EXPLAIN) ? MESSAGE(string) : "")
 
 /*
- * What a message has for an errno: idmap_choose(CHOICES(ON(ENOENT, "words"), ON2(EIO, ENXIO,
- * "words for two"), "words for all others"), error). error.c
+ * What a message has for a number, such as an errno: idmap_choose(CHOICES(ON(ENOENT, "words"),
+ * ON2(EIO, ENXIO, "words for two"), "words for all others"), error). error.c
  */
-const char *idmap_choose(const char *choices, int error);
-#define idmap_choose(choices, error) \
-	(IS_ENABLED(CONFIG_EXPLAIN) ? idmap_choose(MESSAGE(choices), error) : "")
-#define CHOICES(...) CHOICES_JOIN(__VA_ARGS__, , , , , , , )
-#define CHOICES_JOIN(a, b, c, d, e, f, g, ...) a b c d e f g
-#define ON(error, words) ON_NUMBER(error) words "\0"
-#define ON2(error, other, words) ON_NUMBER(error) ON(other, words)
-#define ON3(error, other, third, words) ON_NUMBER(error) ON2(other, third, words)
+const char *idmap_choose(const char *choices, uint32_t number);
+#define idmap_choose(choices, number) \
+	(IS_ENABLED(CONFIG_EXPLAIN) ? idmap_choose(MESSAGE(choices), (uint32_t)(number)) : "")
+#define CHOICES(...) CHOICES_JOIN(__VA_ARGS__, , , , , , , , )
+#define CHOICES_JOIN(a, b, c, d, e, f, g, h, ...) a b c d e f g h
+#define ON(number, words) ON_NUMBER(number) "=" words "\0"
+#define ON2(number, other, words) ON_NUMBER(number) "," ON(other, words)
+#define ON3(number, other, third, words) ON_NUMBER(number) "," ON2(other, third, words)
 #define ON_NUMBER(number) ON_STRING(number)
-#define ON_STRING(number) #number "="
+#define ON_STRING(number) #number
 
 /* What is left of an error without CONFIG_EXPLAIN; error.c. */
 int idmap_row_fail_plain(struct idmap_error *ret_error, const struct idmap_row *row,

@@ -29,31 +29,13 @@ static const char links[][11] = {
 	[IDMAP_SOURCE_SERIAL] = "id/virtio-",
 };
 
-/* The value of a hex digit, or 16. */
-static uint32_t hex(char c)
-{
-	if (idmap_is_digit(c))
-		return (uint32_t)(c - '0');
-	c |= 'a' - 'A';
-	return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
-}
-
-/* Digits of that base, and what they are worth or more than 32 bits hold; gives their end. */
-static const char *scan(const char *text, uint32_t base, uint64_t *ret)
-{
-	for (*ret = 0; hex(*text) < base; text++)
-		if (*ret <= UINT32_MAX)
-			*ret = *ret * base + hex(*text);
-	return text;
-}
-
 /* Groups of hex digits, of the given lengths, with a dash between. */
 static bool hex_groups(const char *text, const char *lengths)
 {
 	uint64_t value;
 
 	for (; *lengths; lengths++) {
-		const char *end = scan(text, 16, &value);
+		const char *end = idmap_scan_digits(text, 16, &value);
 
 		if (end - text != *lengths || *end != (lengths[1] ? '-' : 0))
 			return false;
@@ -78,8 +60,8 @@ static void copy_value(char value[IDMAP_OPTION_MAX + 1], const char *text, bool 
 	while (*text && value < end) {
 		uint32_t high = 16, low = 16;
 
-		if (link && text[0] == '\\' && text[1] == 'x' && (high = hex(text[2])) < 16)
-			low = hex(text[3]);
+		if (link && text[0] == '\\' && text[1] == 'x' && (high = idmap_hex(text[2])) < 16)
+			low = idmap_hex(text[3]);
 		if (low < 16 && high + low) {
 			*value++ = (char)(high << 4 | low);
 			text += 4;
@@ -105,7 +87,7 @@ static bool take_offset(struct idmap_source *source, const char *word)
 	digits = end + strlen(word);
 	negative = *digits == '-' && *word == '/';
 	digits += negative;
-	if (!*digits || *scan(digits, 10, &number) || number > OFFSET_MOST)
+	if (!*digits || *idmap_scan_digits(digits, 10, &number) || number > OFFSET_MOST)
 		return false;
 	*end = 0;
 	source->offset = negative ? -(int32_t)number : (int32_t)number;
@@ -147,11 +129,11 @@ static const char *read_number(struct idmap_source *source, const char *text)
 {
 	uint64_t major, minor;
 	struct idmap_text out;
-	const char *end = scan(text, 10, &major), *more;
+	const char *end = idmap_scan_digits(text, 10, &major), *more;
 
 	if (end > text && *end == ':') {
 		more = end + 1;
-		end = scan(more, 10, &minor);
+		end = idmap_scan_digits(more, 10, &minor);
 		if (*end || end == more)
 			return NULL;
 		if (major > MAJOR_MOST || minor > MINOR_MOST)
@@ -159,7 +141,7 @@ static const char *read_number(struct idmap_source *source, const char *text)
 				"is no device number; write MAJOR:MINOR, at most 4095:1048575");
 	} else {
 		text += behind(text, "0x") ? 2 : 0;
-		end = scan(text, 16, &minor);
+		end = idmap_scan_digits(text, 16, &minor);
 		if (*end || end == text || minor > UINT32_MAX)
 			return NULL;
 		major = minor >> 8 & MAJOR_MOST;
