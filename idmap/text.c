@@ -172,8 +172,9 @@ size_t idmap_arena_size(size_t text_size)
 {
 	/*
 	 * Greedy per byte are a file full of the shortest rows ("a / b": a struct idmap_row of some
-	 * 130 bytes for 6 of text) and a list of the shortest extents ("0:0:1,": 20 bytes as
-	 * written, three copies of 12 while two kinds are checked). Only touched pages cost.
+	 * 160 bytes for 6 of text) and a list of the shortest extents ("0:0:1,": 20 bytes as
+	 * written, and for each of two kinds up to five times as many while they are checked and
+	 * three of 12 that stay). Only touched pages cost.
 	 */
 	return text_size * 64 + (IDMAP_ERRORS_MAX + 32) * sizeof(struct idmap_error);
 }
