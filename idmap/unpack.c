@@ -39,8 +39,9 @@ static uint32_t coder_bit(struct coder *coder, uint32_t zeros, uint32_t all)
 
 const char *idmap_unpack(const char *string)
 {
-	static struct model_count counts[1 << MODEL_HASH_BITS];
-	static char text[MODEL_ORDERS + PACKED_MOST];
+	/* Not aligned, they are linked last, away from what every boot touches. */
+	static struct model_count counts[1 << MODEL_HASH_BITS] __attribute__((aligned(1)));
+	static char text[MODEL_ORDERS + PACKED_MOST] __attribute__((aligned(1)));
 	const uintptr_t base = IS_ENABLED(CONFIG_HARDENING) ? (uintptr_t)__ehdr_start : 0;
 	const uintptr_t offset = (uintptr_t)string - base;
 	struct coder coder = {.in = idmap_packed.data, .range = 1};

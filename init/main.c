@@ -262,7 +262,8 @@ static void log_rows(const struct idmap_plan *plan)
 /* The whole table as it was carried out; it reads back as a table. */
 static void write_run_table(const struct idmap_plan *plan)
 {
-	static char line[4 * IDMAP_MAP_TEXT_SIZE];
+	/* Not aligned, it is linked behind what is small and shares a page. */
+	static char line[4 * IDMAP_MAP_TEXT_SIZE] __attribute__((aligned(1)));
 	idmap_closed int fd = -1;
 	struct idmap_text text;
 	long result;
