@@ -57,13 +57,17 @@ struct idmap_text {
 
 /* Starts filling `buffer` of `size` bytes (at least 1). */
 void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
-/* Knows %s %.*s %c %d %u %lu %o %% and nothing else. */
+/* Knows %s %.*s %u %lu %o %% and nothing else. */
 void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
 /*
  * Writes a field as the table takes it: blanks, commas, backslashes, quotes and control
  * characters become octal escapes. `more` names further bytes to escape.
  */
 void idmap_text_field(struct idmap_text *text, const char *field, const char *more);
+
+/* Where a word stands in a list of words, each with a NUL and an empty one last; or NO_WORD. */
+#define IDMAP_NO_WORD UINT32_MAX
+uint32_t idmap_word_index(const char *list, const char *word, size_t length);
 
 /* Memory between `at` and `end`; what is kept grows up from `at`, scratch down from `end`. */
 struct idmap_arena {
@@ -105,12 +109,14 @@ struct idmap_error {
 	char text[IDMAP_LINE_SIZE];
 };
 
-/* Fills `ret_error` and returns -`error`, an errno. */
-int idmap_fail(struct idmap_error *ret_error, enum idmap_class class, int error, const char *format,
-	       ...) IDMAP_PRINTF(4, 5);
-/* The same, and the line begins with the row: its place, source and target. */
+/*
+ * Fills `ret_error` and returns -`error`, an errno. The line begins with the row, where there is
+ * one: its place, source and target.
+ */
 int idmap_row_fail(struct idmap_error *ret_error, const struct idmap_row *row,
 		   enum idmap_class class, int error, const char *format, ...) IDMAP_PRINTF(5, 6);
+#define idmap_fail(ret_error, class, error, ...) \
+	idmap_row_fail(ret_error, NULL, class, error, __VA_ARGS__)
 /* What an errno means, in words; static memory. */
 const char *idmap_errno_text(int error);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
@@ -183,9 +189,9 @@ enum idmap_row_flag {
 	IDMAP_MKDIR = 1 << 4,
 	IDMAP_BIND = 1 << 5,
 	IDMAP_RBIND = 1 << 6,
-	IDMAP_WAIT = 1 << 7,   /* wait= was said */
-	IDMAP_BOOTED = 1 << 8, /* the root that the kernel booted, cloned instead of mounted */
-	IDMAP_OVERLAY = 1 << 9,
+	IDMAP_OVERLAY = 1 << 7,
+	IDMAP_WAIT = 1 << 8,   /* wait= was said */
+	IDMAP_BOOTED = 1 << 9, /* the root that the kernel booted, cloned instead of mounted */
 	IDMAP_IMAGE = 1 << 10, /* a file of the new root holds the filesystem */
 	IDMAP_SHOWN = 1 << 11, /* another row's source is in this one: it stands in the disk view */
 
@@ -199,23 +205,23 @@ enum idmap_row_flag {
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
 struct idmap_row {
-	struct idmap_row *next;
 	struct idmap_place place;
-	uint32_t target_column, source_column, type_column, nofail_column;
+	struct idmap_row *next;
 	const char *source;
 	const char *device; /* what is mounted: the source, or the device found for its name */
 	const char *target; /* absolute, without // . or a final / */
 	const char *type;   /* a name or a list `erofs:squashfs` */
 	const char *inside; /* NULL, or the path in the new root that is cloned, or the image */
-	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
-	const char *subdir; /* NULL or X-mount.subdir= */
-	struct idmap_map *map;
-	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
-	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
+	uint32_t flags;	    /* enum idmap_row_flag */
 	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
 	uint32_t attr_said; /* which of them the row speaks of */
-	uint32_t flags;	    /* enum idmap_row_flag */
+	uint32_t target_column, source_column, type_column, nofail_column;
 	uint32_t wait_s;
+	struct idmap_map *map;
+	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
+	const char *subdir; /* NULL or X-mount.subdir= */
+	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
+	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
 	uint32_t took_us;		 /* to build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */
@@ -248,8 +254,11 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags);
 /* The same for rootfstype=, a comma list. */
 void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, const char *types);
-/* Adds a row. Only the plan adds one that nobody wrote; NULL when memory is short. */
-struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_place *place);
+/*
+ * Adds a row for the root that the kernel's own parameters name. Only the plan adds one that nobody
+ * wrote; NULL when memory is short.
+ */
+struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
 /* Puts an error on the list; the first IDMAP_ERRORS_MAX are kept, all are counted. */
 void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 		       const char *format, ...) IDMAP_PRINTF(4, 5);

@@ -45,7 +45,7 @@ static int attach_loop(const char *file, const char *name, struct idmap_text *pa
 		if (number < 0)
 			return number;
 		path->at = path->start;
-		idmap_text_add(path, "/dev/loop%d", number);
+		idmap_text_add(path, "/dev/loop%u", number);
 		loop_fd = sys_open(path->start, O_RDONLY | O_CLOEXEC, 0);
 		if (loop_fd < 0)
 			return loop_fd;
@@ -119,7 +119,7 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 			"an image file is mounted read-only; write ro, or put a layer of"
 			" tmpfs on it");
 	idmap_text_init(&text, path, sizeof(path));
-	idmap_text_add(&text, "/proc/self/fd/%d", file_fd);
+	idmap_text_add(&text, "/proc/self/fd/%u", file_fd);
 	if (row->inside)
 		row->device = path;
 	fd = idmap_tree_mount(row, attr, ret_error);

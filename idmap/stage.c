@@ -189,7 +189,9 @@ void idmap_stage_carry(struct idmap_stage *stage, int old_fd)
 {
 	uint32_t i;
 
-	for (i = 0; !stage->carried && *stage->carry[i]; i++)
+	if (IS_ENABLED(CONFIG_ROWS) && stage->carried)
+		return;
+	for (i = 0; *stage->carry[i]; i++)
 		if (sys_move_mount(old_fd, stage->carry[i] + 1, AT_FDCWD, stage->carry[i],
 				   MOVE_MOUNT_T_SYMLINKS))
 			stage->left |= 1u << i;
@@ -234,30 +236,18 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 
 static int target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
 {
-	const char *remedy;
+	/* EINVAL is what move_mount(2) says of a file on a folder and of a folder on a file. */
+	const char *remedy = idmap_choose(
+		CHOICES(ON(ENOENT,
+			   "make it in the image, or add X-mount.mkdir where that can be written"),
+			ON(EROFS, "make it in the image, what holds it is read-only"),
+			ON(EOVERFLOW,
+			   "make it in the image, or map some disk id to seen 0 where it is to be made"),
+			ON2(ENOTDIR, EINVAL, "a folder goes on a folder and a file on a file"),
+			ON(ELOOP, "its symbolic links lead in a circle"),
+			"look at it in the image"),
+		error);
 
-	switch (error) {
-	case ENOENT:
-		remedy = MESSAGE(
-			"make it in the image, or add X-mount.mkdir where that can be written");
-		break;
-	case EROFS:
-		remedy = MESSAGE("make it in the image, what holds it is read-only");
-		break;
-	case EOVERFLOW:
-		remedy = MESSAGE(
-			"make it in the image, or map some disk id to seen 0 where it is to be made");
-		break;
-	case ENOTDIR:
-	case EINVAL: /* move_mount(2) says so of a file on a folder and of a folder on a file */
-		remedy = MESSAGE("a folder goes on a folder and a file on a file");
-		break;
-	case ELOOP:
-		remedy = MESSAGE("its symbolic links lead in a circle");
-		break;
-	default:
-		remedy = MESSAGE("look at it in the image");
-	}
 	return idmap_row_fail(ret_error, row, IDMAP_NO_TARGET, error,
 			      "the target cannot be used in the new root (%s); %s",
 			      idmap_errno_text(error), remedy);
@@ -372,11 +362,11 @@ static const char *path_of(const struct idmap_stage *stage, int fd, char *buffer
 	long n;
 
 	idmap_text_init(&text, name, sizeof(name));
-	idmap_text_add(&text, "/proc/self/fd/%d", stage->disk_fd);
+	idmap_text_add(&text, "/proc/self/fd/%u", stage->disk_fd);
 	n = sys_readlink(name, buffer, size - 1);
 	above = n > 0 ? (size_t)n : 0;
 	idmap_text_init(&text, name, sizeof(name));
-	idmap_text_add(&text, "/proc/self/fd/%d", fd);
+	idmap_text_add(&text, "/proc/self/fd/%u", fd);
 	n = sys_readlink(name, buffer, size - 1);
 	buffer[n > 0 ? n : 0] = 0;
 	return n > (long)above ? buffer + above : "";
@@ -510,7 +500,7 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	bool folder;
 	int result = 0;
 
-	if (needs_carried(stage, row))
+	if (IS_ENABLED(CONFIG_ROWS) && needs_carried(stage, row))
 		carry_now(stage);
 	tree_fd = build(stage, row, &folder, ret_error);
 	if (tree_fd < 0)

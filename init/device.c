@@ -42,16 +42,17 @@ static int listen_events(void)
 /* Sleeps until an event or for `timeout_ms`; events are forgotten, the caller looks itself. */
 static void wait_event(int uevent_fd, int timeout_ms)
 {
+	const bool events = IS_ENABLED(CONFIG_UEVENT) && uevent_fd >= 0;
 	struct pollfd pollfd = {.fd = uevent_fd, .events = POLLIN};
 	struct timespec timeout;
 	char event[64];
 
-	if (uevent_fd < 0 && timeout_ms > POLL_MS)
+	if (!events && timeout_ms > POLL_MS)
 		timeout_ms = POLL_MS;
 	timeout = (struct timespec){.tv_sec = timeout_ms / 1000,
 				    .tv_nsec = timeout_ms % 1000 * 1000000};
-	sys_ppoll(&pollfd, uevent_fd >= 0, &timeout);
-	while (uevent_fd >= 0 && sys_read(uevent_fd, event, sizeof(event)) >= 0)
+	sys_ppoll(&pollfd, events, &timeout);
+	while (events && sys_read(uevent_fd, event, sizeof(event)) >= 0)
 		;
 }
 
@@ -96,7 +97,8 @@ static int find(const struct boot *boot, struct idmap_row *row, const struct idm
 	if (!result)
 		return 0;
 	if (!IS_ENABLED(CONFIG_NAMES)) {
-		list_disks(list);
+		if (IS_ENABLED(CONFIG_EXPLAIN))
+			list_disks(list);
 		return result;
 	}
 	/* The row keeps it, unless there is nothing to keep. */
@@ -147,7 +149,7 @@ int device_wait(struct boot *boot, struct idmap_row *row, struct idmap_error *re
 				boot->uevent_fd = listen_events();
 			continue;
 		}
-		if (!*disks)
+		if (IS_ENABLED(CONFIG_EXPLAIN) && !*disks)
 			idmap_text_add(&list, "none");
 		now_us = idmap_now_us();
 		if (!forever && now_us >= until_us)
@@ -161,7 +163,11 @@ int device_wait(struct boot *boot, struct idmap_row *row, struct idmap_error *re
 					? MESSAGE(" and that it is " IDMAP_SOURCE_KNOWN)
 					: "");
 		if (!told && now_us >= began_us + TELL_AFTER_US) {
-			msg(MSG_WARNING, "waiting for %s (disks here: %s)", row->source, disks);
+			if (IS_ENABLED(CONFIG_EXPLAIN))
+				msg(MSG_WARNING, "waiting for %s (disks here: %s)", row->source,
+				    disks);
+			else
+				msg(MSG_WARNING, "waiting for %s", row->source);
 			told = true;
 		}
 		now_us = (told && forever) ? UINT64_MAX

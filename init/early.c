@@ -14,7 +14,7 @@
 
 static const struct early_mount {
 	char target[IDMAP_CARRIED_SIZE], type[9], data[10];
-	unsigned long flags;
+	unsigned char flags; /* of mount(2); these fit */
 } mounts[EARLY_MOUNTS] = {
 	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID},
 	{"/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},

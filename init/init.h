@@ -81,8 +81,6 @@ struct parameter {
  * or a bare `--`, after which everything is for the real init.
  */
 bool cmdline_next(const char **text, struct parameter *ret);
-/* Whether the parameter has this name; `-` and `_` are the same to the kernel. */
-bool cmdline_is(const struct parameter *parameter, const char *name);
 /* Reads boot->cmdline: the root's parameters into *boot, idmap= into the table. */
 void cmdline_read(struct boot *boot, struct idmap_table *table);
 /* The options of module `name` (as in its file name): `a=1 b="x y"` from name.a=1 name.b=… */

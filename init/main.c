@@ -23,6 +23,15 @@
 /* For a usual command line; beside the program's data no page table has to be made for it. */
 static char memory[512 * 1024] __attribute__((aligned(sizeof(void *))));
 
+/* Kconfig's choice: exactly one of them is set. */
+static enum onfail default_onfail(void)
+{
+	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
+			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
+			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
+			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
+}
+
 static void fail(const struct boot *boot, const struct idmap_error *error)
 	__attribute__((noreturn));
 
@@ -31,7 +40,7 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	char shell[] = "/bin/sh", *shell_argv[] = {shell, NULL};
 
 	msg(MSG_ERROR, "%s", error->text);
-	switch (boot->onfail) {
+	switch (IS_ENABLED(CONFIG_ONFAIL_PARAMETER) ? boot->onfail : default_onfail()) {
 	case ONFAIL_REBOOT:
 		sys_sync();
 		sys_reboot(RB_AUTOBOOT);
@@ -52,15 +61,6 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	sys_exit((int)error->class);
 }
 
-/* Kconfig's choice: exactly one of them is set. */
-static enum onfail default_onfail(void)
-{
-	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
-			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
-			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
-			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
-}
-
 /* Every error of the table but the last, which the caller fails with. */
 static int tell_table_errors(const struct idmap_table *table, struct idmap_error *ret_error)
 {
@@ -70,13 +70,14 @@ static int tell_table_errors(const struct idmap_table *table, struct idmap_error
 		return 0;
 	for (; error && error->next; error = error->next)
 		msg(MSG_ERROR, "%s", error->text);
-	if (table->error_count > IDMAP_ERRORS_MAX)
+	if (IS_ENABLED(CONFIG_EXPLAIN) && table->error_count > IDMAP_ERRORS_MAX)
 		msg(MSG_ERROR, "%u more errors are not shown",
 		    table->error_count - IDMAP_ERRORS_MAX);
-	/* What there is to say is in the table's line, also without CONFIG_EXPLAIN. */
-	return (idmap_fail)(ret_error, IDMAP_BAD_TABLE, EINVAL, "%s",
-			    error ? error->text
-				  : MESSAGE("no memory to read the table; make it shorter"));
+	if (!error)
+		return idmap_fail(ret_error, IDMAP_BAD_TABLE, EINVAL,
+				  "no memory to read the table; make it shorter");
+	*ret_error = *error;
+	return -EINVAL;
 }
 
 /* So that a text of so many bytes can be read into a table. */
@@ -180,13 +181,14 @@ static bool stands_on_none(const struct boot *boot, const struct idmap_plan *pla
 	return false;
 }
 
-static int build_row(struct boot *boot, const struct idmap_plan *plan, struct idmap_stage *stage,
-		     struct idmap_row *row, struct idmap_error *ret_error)
+static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
+			      struct idmap_stage *stage, struct idmap_row *row,
+			      struct idmap_error *ret_error)
 {
 	uint64_t start_us;
 	int result;
 
-	if (stands_on_none(boot, plan, row)) {
+	if (IS_ENABLED(CONFIG_ROWS) && stands_on_none(boot, plan, row)) {
 		skip(boot, row);
 		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
 		return 0;
@@ -202,8 +204,8 @@ static int build_row(struct boot *boot, const struct idmap_plan *plan, struct id
 		row->attr |= IDMAP_RDONLY;
 		result = idmap_stage_add(stage, row, ret_error);
 	}
-	if (result && result != -ENOTUNIQ && ret_error->class == IDMAP_NO_SOURCE &&
-	    row->flags & IDMAP_NOFAIL) {
+	if (IS_ENABLED(CONFIG_ROWS) && result && result != -ENOTUNIQ &&
+	    ret_error->class == IDMAP_NO_SOURCE && row->flags & IDMAP_NOFAIL) {
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
 		skip(boot, row);
@@ -260,6 +262,8 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 	long result = 0;
 	uint32_t i;
 
+	if (!IS_ENABLED(CONFIG_LOG_ROWS) && !IS_ENABLED(CONFIG_RUN_TABLE))
+		return;
 	if (IS_ENABLED(CONFIG_RUN_TABLE)) {
 		sys_mkdirat(AT_FDCWD, RUN_TABLE_DIR, 0755);
 		fd = sys_open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -278,14 +282,16 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 		line = text.at;
 		idmap_row_text(row, &text);
 		length = text.at - line;
-		lines_add(&lines, "%.*s%s in %u us",
-			  (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
-			  length > LOGGED_MOST ? "..." : "", row->took_us);
+		if (IS_ENABLED(CONFIG_LOG_ROWS))
+			lines_add(&lines, "%.*s%s in %u us",
+				  (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
+				  length > LOGGED_MOST ? "..." : "", row->took_us);
 		idmap_text_add(&text, "\n");
 		if (text.at - text.start > TABLE_PIECE)
 			write_table(fd, &text, &result);
 	}
-	lines_end(&lines);
+	if (IS_ENABLED(CONFIG_LOG_ROWS))
+		lines_end(&lines);
 	write_table(fd, &text, &result);
 	if (IS_ENABLED(CONFIG_RUN_TABLE) && result < 0)
 		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
@@ -306,17 +312,23 @@ static void refuse_to_be_a_command(void)
 
 int main(int argc, char **argv, char **envp)
 {
-	struct boot boot = {.argv = argv, .envp = envp, .uevent_fd = -1};
-	struct idmap_arena arena[2] = {{memory, memory + sizeof(memory)}};
-	struct idmap_stage stage;
-	struct idmap_error error;
-	struct idmap_plan plan;
+	/* They are there once, and a fixed address is shorter to name than a place on the stack. */
+	static struct boot boot;
+	static struct idmap_arena arena[2];
+	static struct idmap_stage stage;
+	static struct idmap_error error;
+	static struct idmap_plan plan;
 	const char *init;
 
 	(void)argc;
 	refuse_to_be_a_command();
+	boot.argv = argv;
+	boot.envp = envp;
+	boot.uevent_fd = -1;
 	boot.onfail = default_onfail();
 	boot.arena = &arena[0];
+	arena[0].at = memory;
+	arena[0].end = memory + sizeof(memory);
 	if (early_mounts(&boot, &error))
 		fail(&boot, &error);
 	if (!IS_ENABLED(CONFIG_IN_PLACE) && boot.root.booted) {

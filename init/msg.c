@@ -24,7 +24,7 @@
 static void begin(struct lines *lines)
 {
 	idmap_text_init(&lines->text, lines->record, sizeof(lines->record) - 1);
-	idmap_text_add(&lines->text, "<%d>", lines->level);
+	idmap_text_add(&lines->text, "<%u>", lines->level);
 	lines->prefixes = 0;
 }
 

@@ -124,8 +124,7 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	return result;
 }
 
-/* Whether the file is this very program, which as the real init would only start itself again. */
-static bool is_self(int root_fd, const char *path)
+static bool same_program(int root_fd, const char *path)
 {
 	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_RDONLY);
 	idmap_closed int self_fd = -1;
@@ -147,18 +146,22 @@ static bool is_self(int root_fd, const char *path)
 	return true;
 }
 
+/* Whether the file is this very program, which as the real init would only start itself again. */
+static bool is_self(int root_fd, const char *path)
+{
+	return (IS_ENABLED(CONFIG_INIT_CHECK) || IS_ENABLED(CONFIG_IN_PLACE)) &&
+	       same_program(root_fd, path);
+}
+
 static const char *remedy(int error)
 {
-	switch (error) {
-	case ENOENT:
-		return MESSAGE("name a program of the new root, links and all");
-	case EACCES:
-		return MESSAGE("check its mode, noexec, and that the map covers its owner");
-	case ENOEXEC:
-		return MESSAGE("name a program for this machine, or a script that begins with #!");
-	default:
-		return MESSAGE("name a program of the new root");
-	}
+	return idmap_choose(
+		CHOICES(ON(ENOENT, "name a program of the new root, links and all"),
+			ON(EACCES, "check its mode, noexec, and that the map covers its owner"),
+			ON(ENOEXEC,
+			   "name a program for this machine, or a script that begins with #!"),
+			"name a program of the new root"),
+		error);
 }
 
 /* `parameter=path`, which a person chose: its failure is the boot's. */
@@ -167,7 +170,7 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 {
 	struct trouble trouble = {.interpreter = ""};
 	int result = check_program(root_fd, path, 0, &trouble);
-	bool interpreter = *trouble.interpreter;
+	bool interpreter = IS_ENABLED(CONFIG_INIT_CHECK) && *trouble.interpreter;
 
 	if (!result && trouble.maybe_self && is_self(root_fd, path))
 		return idmap_fail(ret_error, IDMAP_NO_INIT, ELOOP,
@@ -203,7 +206,7 @@ int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
 	for (i = 0; i < sizeof(usual) / sizeof(*usual); i++) {
 		struct trouble trouble = {.interpreter = ""};
 		int result = check_program(root_fd, usual[i], 0, &trouble);
-		bool interpreter = *trouble.interpreter;
+		bool interpreter = IS_ENABLED(CONFIG_INIT_CHECK) && *trouble.interpreter;
 
 		if (!result && trouble.maybe_self && is_self(root_fd, usual[i]))
 			result = -ELOOP;
