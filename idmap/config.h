@@ -15,4 +15,7 @@
 #define CONFIG_SHIFT_1 0,
 #define CONFIG_SECOND(first, second, ...) second
 
+/* For a function that makes its only caller larger than a call of it would. */
+#define noinline __attribute__((noinline))
+
 #endif

@@ -57,13 +57,17 @@ struct idmap_text {
 
 /* Starts filling `buffer` of `size` bytes (at least 1). */
 void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
-/* Knows %s %.*s %c %d %u %lu %o %% and nothing else. */
+/* Knows %s %.*s %u %lu %o %% and nothing else. */
 void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
 /*
  * Writes a field as the table takes it: blanks, commas, backslashes, quotes and control
  * characters become octal escapes. `more` names further bytes to escape.
  */
 void idmap_text_field(struct idmap_text *text, const char *field, const char *more);
+
+/* Where a word stands in a list of words, each with a NUL and an empty one last; or NO_WORD. */
+#define IDMAP_NO_WORD UINT32_MAX
+uint32_t idmap_word_index(const char *list, const char *word, size_t length);
 
 /* Memory between `at` and `end`; what is kept grows up from `at`, scratch down from `end`. */
 struct idmap_arena {
@@ -105,12 +109,14 @@ struct idmap_error {
 	char text[IDMAP_LINE_SIZE];
 };
 
-/* Fills `ret_error` and returns -`error`, an errno. */
-int idmap_fail(struct idmap_error *ret_error, enum idmap_class class, int error, const char *format,
-	       ...) IDMAP_PRINTF(4, 5);
-/* The same, and the line begins with the row: its place, source and target. */
+/*
+ * Fills `ret_error` and returns -`error`, an errno. The line begins with the row, where there is
+ * one: its place, source and target.
+ */
 int idmap_row_fail(struct idmap_error *ret_error, const struct idmap_row *row,
 		   enum idmap_class class, int error, const char *format, ...) IDMAP_PRINTF(5, 6);
+#define idmap_fail(ret_error, class, error, ...) \
+	idmap_row_fail(ret_error, NULL, class, error, __VA_ARGS__)
 /* What an errno means, in words; static memory. */
 const char *idmap_errno_text(int error);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
@@ -183,10 +189,11 @@ enum idmap_row_flag {
 	IDMAP_MKDIR = 1 << 4,
 	IDMAP_BIND = 1 << 5,
 	IDMAP_RBIND = 1 << 6,
-	IDMAP_WAIT = 1 << 7,   /* wait= was said */
-	IDMAP_BOOTED = 1 << 8, /* the root that the kernel booted, cloned instead of mounted */
-	IDMAP_OVERLAY = 1 << 9,
+	IDMAP_OVERLAY = 1 << 7,
+	IDMAP_WAIT = 1 << 8,   /* wait= was said */
+	IDMAP_BOOTED = 1 << 9, /* the root that the kernel booted, cloned instead of mounted */
 	IDMAP_IMAGE = 1 << 10, /* a file of the new root holds the filesystem */
+	IDMAP_SHOWN = 1 << 11, /* another row's source is in this one: it stands in the disk view */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -198,23 +205,23 @@ enum idmap_row_flag {
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
 struct idmap_row {
-	struct idmap_row *next;
 	struct idmap_place place;
-	uint32_t target_column, source_column, type_column, nofail_column;
+	struct idmap_row *next;
 	const char *source;
 	const char *device; /* what is mounted: the source, or the device found for its name */
 	const char *target; /* absolute, without // . or a final / */
 	const char *type;   /* a name or a list `erofs:squashfs` */
 	const char *inside; /* NULL, or the path in the new root that is cloned, or the image */
-	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
-	const char *subdir; /* NULL or X-mount.subdir= */
-	struct idmap_map *map;
-	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
-	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
+	uint32_t flags;	    /* enum idmap_row_flag */
 	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
 	uint32_t attr_said; /* which of them the row speaks of */
-	uint32_t flags;	    /* enum idmap_row_flag */
+	uint32_t target_column, source_column, type_column, nofail_column;
 	uint32_t wait_s;
+	struct idmap_map *map;
+	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
+	const char *subdir; /* NULL or X-mount.subdir= */
+	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
+	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
 	uint32_t took_us;		 /* to build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */
@@ -247,8 +254,11 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags);
 /* The same for rootfstype=, a comma list. */
 void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, const char *types);
-/* Adds a row. Only the plan adds one that nobody wrote; NULL when memory is short. */
-struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_place *place);
+/*
+ * Adds a row for the root that the kernel's own parameters name. Only the plan adds one that nobody
+ * wrote; NULL when memory is short.
+ */
+struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
 /* Puts an error on the list; the first IDMAP_ERRORS_MAX are kept, all are counted. */
 void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 		       const char *format, ...) IDMAP_PRINTF(4, 5);
@@ -298,6 +308,7 @@ struct idmap_root {
 	const char *flags;  /* rootflags= */
 	bool writable;	    /* rw came after ro */
 	bool booted;	    /* the kernel has mounted it, we are in it and not in an initramfs */
+	bool shared;	    /* some mount here is shared (mount_namespaces(7)) */
 	uint32_t wait_s;    /* rootwait; 0: not said */
 };
 
@@ -306,9 +317,9 @@ struct idmap_plan {
 	uint32_t rows;
 	uint32_t maps;
 	bool new_root;	/* there is a row for / */
-	bool root_only; /* and none for anything else */
 	bool booted;	/* we are not in an initramfs, but in a root that must be left as it is */
 	bool disk_view; /* a row clones from another: the stage must keep the unmapped trees */
+	bool shared;	/* mounts here may show elsewhere */
 };
 
 /*
@@ -381,20 +392,24 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 struct idmap_stage {
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
 	int area_fd;	      /* where layers stand until they are merged, or -1 */
-	uint32_t slots;	      /* how many folders it has */
-	bool new_root;	      /* there is a row for / */
-	bool booted;	      /* the old root is no initramfs: nothing is made in it */
-	bool with_disk;	      /* there is a disk view */
+	int folder_fd;	      /* what holds the target placed last, or -1 */
+	const char *folder;   /* that target, whose folder is its first bytes */
+	size_t folder_length; /* so many, with the last / */
+	const struct idmap_plan *plan;
+	uint32_t slots; /* how many folders it has */
+	bool new_root;	/* there is a row for / */
+	bool booted;	/* the old root is no initramfs: nothing is made in it */
+	bool with_disk; /* there is a disk view */
 	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
-	bool late;				 /* they come only when all else is done */
+	bool carried;				 /* clones of them are there */
 	uint32_t left;		  /* bits: those that the new root has no folder for */
 	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
 };
 
 /*
- * Begins. `carry` names folders of mounts, such as /dev, that are moved into the new root as soon
- * as it stands, so that rows inside them land where the real init sees them; clones stay behind
- * for us.
+ * Begins. `carry` names folders where mounts stand, such as /dev, that come along into a new root.
+ * Where a row may land in one of them, or show it, they are cloned into the root, and what they
+ * were cloned from stays behind for us. The plan is needed until the end.
  */
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error);
@@ -404,10 +419,10 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
 /*
- * Where no tree but the root could have landed in them, the mounts that come along are moved only
- * now, when there is no way back and no clone has to stay behind.
+ * The new root is / by now, and `old_fd` leads to the one before: moves the mounts that come along,
+ * unless their clones have come already.
  */
-void idmap_stage_carry(struct idmap_stage *stage);
+void idmap_stage_carry(struct idmap_stage *stage, int old_fd);
 /* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);
 /*

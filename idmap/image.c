@@ -45,7 +45,7 @@ static int attach_loop(const char *file, const char *name, struct idmap_text *pa
 		if (number < 0)
 			return number;
 		path->at = path->start;
-		idmap_text_add(path, "/dev/loop%d", number);
+		idmap_text_add(path, "/dev/loop%u", number);
 		loop_fd = sys_open(path->start, O_RDONLY | O_CLOEXEC, 0);
 		if (loop_fd < 0)
 			return loop_fd;
@@ -79,7 +79,7 @@ static int mount_by_loop(struct idmap_row *row, uint32_t attr, struct idmap_erro
 	return fd;
 }
 
-int idmap_image_mount(int root_fd, struct idmap_row *row, uint32_t attr,
+int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 		      struct idmap_error *ret_error)
 {
 	const char *source = row->device;
@@ -87,21 +87,27 @@ int idmap_image_mount(int root_fd, struct idmap_row *row, uint32_t attr,
 	struct idmap_text text;
 	char path[32];
 	struct stat st;
-	int fd;
+	bool folder;
+	int fd, result;
 
 	if (*source != '/' && !row->inside)
 		return idmap_tree_mount(row, attr, ret_error);
-	file_fd = row->inside ? idmap_open_in_root(root_fd, row->inside, O_PATH)
-			      : sys_open(source, O_PATH | O_CLOEXEC, 0);
-	if (file_fd < 0 && !is_tag(row))
+	if (row->inside)
+		file_fd = idmap_stage_source(stage, row, &folder, ret_error);
+	if (file_fd == -ESTALE)
+		return file_fd;
+	result = row->inside && file_fd < 0
+			 ? file_fd
+			 : sys_fstatat(file_fd, row->inside ? "" : source, &st, SYS_AT_EMPTY_PATH);
+	if (is_tag(row) || (!result && S_ISBLK(st.st_mode)))
+		return idmap_tree_mount(row, attr, ret_error);
+	if (result)
 		return idmap_row_fail(
-			ret_error, row, IDMAP_NO_SOURCE, -file_fd,
+			ret_error, row, IDMAP_NO_SOURCE, -result,
 			"the image file cannot be opened (%s); a path is one of the %s",
-			idmap_errno_text(-file_fd),
+			idmap_errno_text(-result),
 			row->inside ? MESSAGE("new root's")
 				    : MESSAGE("initramfs, root:/PATH one of the new root"));
-	if (sys_fstatat(file_fd, "", &st, SYS_AT_EMPTY_PATH) || S_ISBLK(st.st_mode) || is_tag(row))
-		return idmap_tree_mount(row, attr, ret_error);
 	if (!S_ISREG(st.st_mode))
 		return idmap_row_fail(
 			ret_error, row, IDMAP_NO_SOURCE, ENOTBLK,
@@ -113,7 +119,7 @@ int idmap_image_mount(int root_fd, struct idmap_row *row, uint32_t attr,
 			"an image file is mounted read-only; write ro, or put a layer of"
 			" tmpfs on it");
 	idmap_text_init(&text, path, sizeof(path));
-	idmap_text_add(&text, "/proc/self/fd/%d", file_fd);
+	idmap_text_add(&text, "/proc/self/fd/%u", file_fd);
 	if (row->inside)
 		row->device = path;
 	fd = idmap_tree_mount(row, attr, ret_error);

@@ -109,7 +109,7 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 /* --- the top --------------------------------------------------------------------------------- */
 
 /* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
-static int copy_looks(int from_fd, int to_fd, int mode_fd)
+static noinline int copy_looks(int from_fd, int to_fd, int mode_fd)
 {
 	char names[1024], value[1024], *name;
 	struct stat st, mode;
@@ -136,7 +136,7 @@ static int copy_looks(int from_fd, int to_fd, int mode_fd)
 }
 
 /* A folder of the upper filesystem; a link there would lead elsewhere and is refused. */
-static int open_folder(int top_fd, const char *name, int *ret_made)
+static noinline int open_folder(int top_fd, const char *name, int *ret_made)
 {
 	*ret_made = sys_mkdirat(top_fd, name, 0700);
 	if (*ret_made && *ret_made != -EEXIST)
@@ -167,23 +167,14 @@ static int make_top(const struct idmap_stage *stage, const struct idmap_row *row
 
 static int top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
 {
-	const char *remedy;
+	const char *remedy = idmap_choose(
+		CHOICES(ON(EROFS, "it takes a filesystem that can be written"),
+			ON2(EOVERFLOW, EINVAL,
+			    "its map must know the ids of seen 0 and of the layers' root"),
+			ON2(ENOTDIR, ELOOP, "they are to be folders, not files or links"),
+			"look at it"),
+		error);
 
-	switch (error) {
-	case EROFS:
-		remedy = MESSAGE("it takes a filesystem that can be written");
-		break;
-	case EOVERFLOW:
-	case EINVAL:
-		remedy = MESSAGE("its map must know the ids of seen 0 and of the layers' root");
-		break;
-	case ENOTDIR:
-	case ELOOP:
-		remedy = MESSAGE("they are to be folders, not files or links");
-		break;
-	default:
-		remedy = MESSAGE("look at it");
-	}
 	return idmap_row_fail(ret_error, row, IDMAP_NO_MOUNT, error,
 			      "the folders upper and work cannot be made in the top (%s); %s",
 			      idmap_errno_text(error), remedy);
@@ -200,23 +191,21 @@ static int merge_failed(const struct idmap_row *row, int error, struct idmap_err
 	return idmap_row_fail(
 		ret_error, row, IDMAP_NO_MOUNT, error, "the layers do not merge (%s); %s%s",
 		idmap_errno_text(error),
-		error == ENODEV ? MESSAGE("load the module overlay (mkinitramfs -m overlay)")
-		: error == E2BIG
-			? MESSAGE("write fewer options")
-			: MESSAGE("the kernel says why in its lines above, by the name overlayfs"),
+		idmap_choose(
+			CHOICES(ON(ENODEV, "load the module overlay (mkinitramfs -m overlay)"),
+				ON(E2BIG, "write fewer options"),
+				"the kernel says why in its lines above, by the name overlayfs"),
+			error),
 		error == EINVAL && layer ? MESSAGE("; mapped layers need Linux 5.19") : "");
 }
 
 /* Options that an overlay's row has for its tmpfs; everything else is for overlayfs. */
 static bool is_tmpfs_option(const char *item)
 {
-	static const char names[][11] = {"size=", "mode=", "nr_inodes=", "nr_blocks=", "huge="};
-	size_t i;
+	const char *equals = strchr(item, '=');
 
-	for (i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (!strncmp(item, names[i], strlen(names[i])))
-			return true;
-	return false;
+	return equals && idmap_word_index("size\0mode\0nr_inodes\0nr_blocks\0huge\0", item,
+					  (size_t)(equals - item)) != IDMAP_NO_WORD;
 }
 
 /* Puts a tmpfs, of the row's options for it, into the area. */

@@ -10,11 +10,15 @@
 #include "explain.h"
 #include "idmap.h"
 
-enum side { DISK, SEEN };
+/* Where an extent has its first id. */
+enum side {
+	DISK = offsetof(struct idmap_extent, disk),
+	SEEN = offsetof(struct idmap_extent, seen)
+};
 
 static const char kind_name[][4] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
-/* Extents of one kind while they are checked. */
+/* One kind of a map while it is checked. */
 struct check {
 	struct idmap_table *table;
 	const struct idmap_place *place;
@@ -26,7 +30,10 @@ struct check {
 
 static uint32_t first_id(const struct idmap_spec *spec, enum side side)
 {
-	return side == SEEN ? spec->extent.seen : spec->extent.disk;
+	uint32_t id;
+
+	memcpy(&id, (const char *)&spec->extent + side, sizeof(id));
+	return id;
 }
 
 static uint32_t last_id(const struct idmap_spec *spec, enum side side)
@@ -57,7 +64,6 @@ static void sort(struct idmap_spec *spec, uint32_t count, enum side side)
 static void overlap(struct check *check, const struct idmap_spec *a, const struct idmap_spec *b,
 		    enum side side)
 {
-	static const char side_name[][5] = {[DISK] = "disk", [SEEN] = "seen"};
 	const uint32_t both = 1u << IDMAP_UID | 1u << IDMAP_GID;
 	bool shared = a->kinds == both && b->kinds == both;
 	uint32_t first = first_id(b, side), last = last_id(a, side);
@@ -75,13 +81,15 @@ static void overlap(struct check *check, const struct idmap_spec *a, const struc
 		later = a;
 	}
 	idmap_text_init(&text, ids, sizeof(ids));
-	idmap_text_add(&text, first == last ? "id %u" : "ids %u to %u", first, last);
+	if (IS_ENABLED(CONFIG_EXPLAIN))
+		idmap_text_add(&text, first == last ? "id %u" : "ids %u to %u", first, last);
 	idmap_table_error(check->table, check->place, later->column,
 			  "extents %u:%u:%u and %u:%u:%u overlap on the %s side for %ss%s (%s);"
 			  " let each id stand in one extent only",
 			  earlier->extent.disk, earlier->extent.seen, earlier->extent.count,
 			  later->extent.disk, later->extent.seen, later->extent.count,
-			  side_name[side], kind_name[check->kind], shared ? " and gids" : "", ids);
+			  side == SEEN ? "seen" : "disk", kind_name[check->kind],
+			  shared ? " and gids" : "", ids);
 }
 
 static void check_side(struct check *check, enum side side)
@@ -100,22 +108,20 @@ static void check_side(struct check *check, enum side side)
 
 /*
  * Appends an identity extent for every range that no extent claims on either side. The claimed
- * ranges of both sides, sorted together, leave the gaps.
+ * ranges of both sides, sorted together, leave the gaps. check->spec has room for them.
  */
-static bool fill_identity(struct check *check)
+static noinline bool fill_identity(struct check *check)
 {
-	uint32_t i, count = check->count, claims = 2 * count;
-	struct idmap_spec *claim, *out;
+	uint32_t i, claims = 2 * check->count;
+	struct idmap_spec *claim =
+		idmap_alloc_scratch(check->table->arena, (claims + 1) * sizeof(*claim));
 	uint64_t next = 0;
 
-	claim = idmap_alloc_scratch(check->table->arena, (claims + 1) * sizeof(*claim));
-	out = idmap_alloc_scratch(check->table->arena, (count + claims + 1) * sizeof(*out));
-	if (!claim || !out)
+	if (!claim)
 		return false;
-	memcpy(out, check->spec, count * sizeof(*out));
-	for (i = 0; i < count; i++) {
-		claim[2 * i] = claim[2 * i + 1] = check->spec[i];
-		claim[2 * i + 1].extent.disk = check->spec[i].extent.seen;
+	for (i = 0; i < claims; i++) {
+		claim[i].extent = check->spec[i / 2].extent;
+		claim[i].extent.disk = first_id(&claim[i], i % 2 ? SEEN : DISK);
 	}
 	sort(claim, claims, DISK);
 	/* One more claim just past the last id ends the last gap. */
@@ -124,39 +130,44 @@ static bool fill_identity(struct check *check)
 		uint32_t first = claim[i].extent.disk;
 
 		if (first > next)
-			out[count++].extent =
+			check->spec[check->count++].extent =
 				(struct idmap_extent){.disk = (uint32_t)next,
 						      .seen = (uint32_t)next,
 						      .count = (uint32_t)(first - next)};
 		if ((uint64_t)first + claim[i].extent.count > next)
 			next = (uint64_t)first + claim[i].extent.count;
 	}
-	check->spec = out;
-	check->count = count;
-	sort(out, count, DISK);
+	sort(check->spec, check->count, DISK);
 	return true;
 }
 
-static void merge(struct check *check)
+/* The extents, which are sorted, into the map; what is adjacent becomes one. */
+static bool merge(const struct check *check, struct idmap_map *map)
 {
-	struct idmap_spec *spec = check->spec;
-	uint32_t i, out = 0;
+	struct idmap_extent *out =
+		idmap_alloc(check->table->arena, check->count * sizeof(struct idmap_extent));
+	struct idmap_extent *last = out;
+	uint32_t i;
 
+	if (!out)
+		return false;
+	*last = check->spec->extent;
 	for (i = 1; i < check->count; i++) {
-		struct idmap_extent *last = &spec[out].extent, *next = &spec[i].extent;
+		const struct idmap_extent *next = &check->spec[i].extent;
 
 		/* No sum can wrap into equality: ids end one below 32 bits. */
 		if (next->disk == last->disk + last->count &&
 		    next->seen == last->seen + last->count)
 			last->count += next->count;
 		else
-			spec[++out] = spec[i];
+			*++last = *next;
 	}
-	if (check->count)
-		check->count = out + 1;
+	map->extent[check->kind] = out;
+	map->extents[check->kind] = (uint32_t)(last + 1 - out);
+	return true;
 }
 
-static uint32_t digits(uint32_t value)
+static noinline uint32_t digits(uint32_t value)
 {
 	uint32_t n = 1;
 
@@ -166,137 +177,102 @@ static uint32_t digits(uint32_t value)
 }
 
 /* `name`: which of the row's maps is meant, with a blank after it. */
-static void check_limits(struct check *check, const char *name, uint32_t column)
+static bool check_limits(struct idmap_table *table, const struct idmap_place *place,
+			 const struct idmap_map *map, enum idmap_kind kind, const char *name,
+			 uint32_t column)
 {
+	const uint32_t count = map->extents[kind];
 	uint32_t i, size = 0;
 
-	for (i = 0; i < check->count; i++) {
-		const struct idmap_extent *e = &check->spec[i].extent;
+	for (i = 0; i < count; i++) {
+		const struct idmap_extent *e = &map->extent[kind][i];
 
 		size += digits(e->disk) + digits(e->seen) + digits(e->count) + 3;
 	}
-	if (check->count > IDMAP_EXTENTS_MAX)
-		idmap_table_error(check->table, check->place, column,
+	if (count > IDMAP_EXTENTS_MAX)
+		idmap_table_error(table, place, column,
 				  "the %smap has %u extents, %u more than the kernel's limit of %u;"
 				  " map wider ranges",
-				  name, check->count, check->count - IDMAP_EXTENTS_MAX,
-				  IDMAP_EXTENTS_MAX);
+				  name, count, count - IDMAP_EXTENTS_MAX, IDMAP_EXTENTS_MAX);
 	else if (size >= IDMAP_MAP_TEXT_SIZE)
 		idmap_table_error(
-			check->table, check->place, column,
+			table, place, column,
 			"the %smap is %u bytes as text, %u more than the kernel's limit of"
 			" %u; map wider ranges",
 			name, size, size - (IDMAP_MAP_TEXT_SIZE - 1), IDMAP_MAP_TEXT_SIZE - 1);
 	else
-		return;
-	check->failed = true;
+		return true;
+	return false;
 }
 
 /* false: no memory */
-static bool check_kind(struct check *check, const struct idmap_spec *specs, uint32_t count,
-		       bool identity)
+static bool check_kind(struct check *check, struct idmap_map *map, const struct idmap_spec *specs,
+		       uint32_t count, bool identity)
 {
 	uint32_t i;
 
-	check->spec = idmap_alloc_scratch(check->table->arena, (count + 1) * sizeof(*specs));
+	/* With room for what identity can add: a gap before, between and after the claims. */
+	check->spec = idmap_alloc_scratch(check->table->arena, (3 * count + 1) * sizeof(*specs));
 	if (!check->spec)
 		return false;
 	for (i = 0; i < count; i++)
 		if (specs[i].kinds & 1u << check->kind)
 			check->spec[check->count++] = specs[i];
-	if (check->count) {
-		check_side(check, SEEN);
-		check_side(check, DISK); /* last: merging wants this order */
-	} else {
-		identity = true;
-	}
+	identity |= !check->count;
+	check_side(check, SEEN);
+	check_side(check, DISK); /* last: merging wants this order */
 	if (check->failed)
 		return true;
-	if (identity && !fill_identity(check))
-		return false;
-	merge(check);
-	return true;
+	return (!identity || fill_identity(check)) && merge(check, map);
 }
 
-static bool same_extents(const struct check *a, const struct check *b)
+static bool same_extents(const struct idmap_map *a, uint32_t kind_a, const struct idmap_map *b,
+			 uint32_t kind_b)
 {
-	uint32_t i;
+	const uint32_t n = a->extents[kind_a];
 
-	if (a->count != b->count)
-		return false;
-	for (i = 0; i < a->count; i++)
-		if (memcmp(&a->spec[i].extent, &b->spec[i].extent, sizeof(struct idmap_extent)))
-			return false;
-	return true;
-}
-
-static bool same_map(const struct idmap_map *map, const struct check *check)
-{
-	uint32_t kind, i;
-
-	for (kind = 0; kind < IDMAP_KINDS; kind++) {
-		if (map->extents[kind] != check[kind].count)
-			return false;
-		for (i = 0; i < check[kind].count; i++)
-			if (memcmp(&map->extent[kind][i], &check[kind].spec[i].extent,
-				   sizeof(struct idmap_extent)))
-				return false;
-	}
-	return true;
-}
-
-static struct idmap_map *add_map(struct idmap_table *table, const struct check *check)
-{
-	struct idmap_map *map = idmap_alloc(table->arena, sizeof(*map));
-	uint32_t kind, i;
-
-	if (!map)
-		return NULL;
-	for (kind = 0; kind < IDMAP_KINDS; kind++) {
-		map->extent[kind] =
-			idmap_alloc(table->arena, check[kind].count * sizeof(struct idmap_extent));
-		if (!map->extent[kind])
-			return NULL;
-		for (i = 0; i < check[kind].count; i++)
-			map->extent[kind][i] = check[kind].spec[i].extent;
-		map->extents[kind] = check[kind].count;
-	}
-	map->userns_fd = -1;
-	map->number = ++table->map_count;
-	*table->maps_tail = map;
-	table->maps_tail = &map->next;
-	return map;
+	return n == b->extents[kind_b] &&
+	       !memcmp(a->extent[kind_a], b->extent[kind_b], n * sizeof(struct idmap_extent));
 }
 
 struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_place *place,
 				 struct idmap_spec *specs, uint32_t count, uint32_t identity,
 				 uint32_t column)
 {
-	struct check check[IDMAP_KINDS];
-	struct idmap_map *map;
+	struct idmap_map *map = idmap_alloc(table->arena, sizeof(*map)), *other;
+	bool failed = false, same;
 	uint32_t kind;
 
+	if (!map)
+		goto no_memory;
 	for (kind = 0; kind < IDMAP_KINDS; kind++) {
-		check[kind] = (struct check){
+		struct check check = {
 			.table = table, .place = place, .kind = (enum idmap_kind)kind};
-		if (!check_kind(&check[kind], specs, count, identity & 1u << kind))
-			goto no_memory;
-	}
-	if (!check[IDMAP_UID].failed && !check[IDMAP_GID].failed) {
-		bool same = same_extents(&check[IDMAP_UID], &check[IDMAP_GID]);
 
-		check_limits(&check[IDMAP_UID], same ? "" : "uid ", column);
-		if (!same)
-			check_limits(&check[IDMAP_GID], "gid ", column);
+		if (!check_kind(&check, map, specs, count, identity & 1u << kind))
+			goto no_memory;
+		failed |= check.failed;
 	}
-	if (check[IDMAP_UID].failed || check[IDMAP_GID].failed)
+	if (failed)
 		return NULL;
-	for (map = table->maps; map; map = map->next)
-		if (same_map(map, check))
-			return map;
-	map = add_map(table, check);
-	if (map)
-		return map;
+	same = same_extents(map, IDMAP_UID, map, IDMAP_GID);
+	failed = !check_limits(table, place, map, IDMAP_UID, same ? "" : "uid ", column);
+	if (!same)
+		failed |= !check_limits(table, place, map, IDMAP_GID, "gid ", column);
+	if (failed)
+		return NULL;
+	for (other = table->maps; IS_ENABLED(CONFIG_ROWS) && other; other = other->next) {
+		if (same_extents(map, IDMAP_UID, other, IDMAP_UID) &&
+		    same_extents(map, IDMAP_GID, other, IDMAP_GID)) {
+			table->arena->at = (char *)map;
+			return other;
+		}
+	}
+	map->userns_fd = -1;
+	map->number = ++table->map_count;
+	*table->maps_tail = map;
+	table->maps_tail = &map->next;
+	return map;
 no_memory:
 	idmap_table_error(table, place, column, "no memory for this map; make the table shorter");
 	return NULL;
@@ -329,10 +305,7 @@ static void add_extents(const struct idmap_map *map, enum idmap_kind kind, struc
 
 void idmap_map_options(const struct idmap_map *map, struct idmap_text *text)
 {
-	uint32_t n = map->extents[IDMAP_UID];
-	bool same = n == map->extents[IDMAP_GID] &&
-		    !memcmp(map->extent[IDMAP_UID], map->extent[IDMAP_GID],
-			    n * sizeof(struct idmap_extent));
+	const bool same = same_extents(map, IDMAP_UID, map, IDMAP_GID);
 
 	idmap_text_add(text, same ? "idmap=" : "uidmap=");
 	add_extents(map, IDMAP_UID, text);

@@ -15,6 +15,8 @@
 struct reader {
 	struct idmap_table *table;
 	struct idmap_row *row;
+	const struct idmap_piece *piece; /* the option that is read, as written */
+	char *item;			 /* and decoded */
 	struct idmap_spec *spec;
 	uint32_t specs;
 	uint32_t identity;   /* a bit a kind */
@@ -30,74 +32,75 @@ struct reader {
 
 #define WRITE_EXTENT "write DISK:SEEN:COUNT"
 
-/* An error at byte `index` of a decoded piece of the row. */
-static void row_error(struct reader *r, const struct idmap_piece *piece, size_t index,
-		      const char *format, ...) IDMAP_PRINTF(4, 5);
+static uint32_t column_of(const struct reader *r, const char *at)
+{
+	return idmap_column_of(r->piece, (size_t)(at - r->item));
+}
 
-static void row_error(struct reader *r, const struct idmap_piece *piece, size_t index,
-		      const char *format, ...)
+/* An error at a byte of the item. */
+static void row_error(struct reader *r, const char *at, const char *format, ...) IDMAP_PRINTF(3, 4);
+
+static void row_error(struct reader *r, const char *at, const char *format, ...)
 {
 	va_list list;
 
 	va_start(list, format);
-	idmap_table_verror(r->table, &r->row->place, idmap_column_of(piece, index), format, list);
+	idmap_table_verror(r->table, &r->row->place, column_of(r, at), format, list);
 	va_end(list);
 }
 
-/* Without CONFIG_EXPLAIN the place alone is told, as in explain.h. */
-#define row_error(r, piece, index, format, ...)                                      \
-	(IS_ENABLED(CONFIG_EXPLAIN)                                                  \
-		 ? row_error(r, piece, index, MESSAGE_FORMAT(format, ##__VA_ARGS__), \
-			     ##__VA_ARGS__)                                          \
-		 : row_error(r, piece, index, "%s", "not understood"))
+static void row_error_plain(struct reader *r, const char *at)
+{
+	idmap_table_error_plain(r->table, &r->row->place, column_of(r, at));
+}
 
-/* The three numbers between the colons of text[from..to). */
-static bool read_numbers(struct reader *r, const struct idmap_piece *piece, const char *text,
-			 size_t from, size_t to, uint32_t number[3])
+/* Without CONFIG_EXPLAIN the place alone is told, as in explain.h. */
+#define row_error(r, at, format, ...)                                                     \
+	(IS_ENABLED(CONFIG_EXPLAIN)                                                       \
+		 ? row_error(r, at, MESSAGE_FORMAT(format, ##__VA_ARGS__), ##__VA_ARGS__) \
+		 : row_error_plain(r, at))
+
+/* The three numbers between the colons of what stands before `to`. */
+static bool read_numbers(struct reader *r, const char *from, const char *to, uint32_t number[3])
 {
 	static const char name[][6] = {"DISK", "SEEN", "COUNT"};
-	size_t end;
+	const char *end;
 	int i;
 
 	for (i = 0; i < 3; i++, from = end + 1) {
-		for (end = from; end < to && text[end] != ':';)
+		for (end = from; end < to && *end != ':';)
 			end++;
-		switch (idmap_scan_u32(text + from, end - from, &number[i])) {
+		switch (idmap_scan_u32(from, (size_t)(end - from), &number[i])) {
 		case SCAN_OK:
 			continue;
 		case SCAN_EMPTY:
-			row_error(r, piece, from, "%s of the extent is missing; " WRITE_EXTENT,
-				  name[i]);
+			row_error(r, from, "%s of the extent is missing; " WRITE_EXTENT, name[i]);
 			return false;
 		case SCAN_NOT_DECIMAL:
-			row_error(r, piece, from,
-				  "%s '%.*s' is no decimal number; write digits only", name[i],
-				  (int)(end - from), text + from);
+			row_error(r, from, "%s '%.*s' is no decimal number; write digits only",
+				  name[i], (int)(end - from), from);
 			return false;
 		case SCAN_TOO_LARGE:
-			row_error(r, piece, from,
-				  "%s '%.*s' does not fit in 32 bits; the last id is %u", name[i],
-				  (int)(end - from), text + from, IDMAP_ID_MAX);
+			row_error(r, from, "%s '%.*s' does not fit in 32 bits; the last id is %u",
+				  name[i], (int)(end - from), from, IDMAP_ID_MAX);
 			return false;
 		}
 	}
 	return true;
 }
 
-/* One extent in text[from..to): prefix, three numbers, bounds. */
-static void read_extent(struct reader *r, const struct idmap_piece *piece, const char *text,
-			size_t from, size_t to)
+/* One extent, up to `to`: prefix, three numbers, bounds. */
+static void read_extent(struct reader *r, const char *whole, const char *to)
 {
-	const char *whole = text + from;
-	const int length = (int)(to - from);
+	const int length = (int)(to - whole);
 	uint32_t number[3] = {0}, kinds = r->list_kinds, colons = 0, i;
-	size_t start = from, p;
+	const char *from = whole, *p;
 
 	if (whole[1] == ':' && !idmap_is_digit(*whole)) {
 		if (kinds != BOTH_KINDS) {
-			row_error(r, piece, start,
-				  "the prefix %c: belongs in idmap= only; leave it out here",
-				  *whole);
+			row_error(r, whole,
+				  "the prefix %.*s belongs in idmap= only; leave it out here", 2,
+				  whole);
 			return;
 		}
 		if (*whole != 'b')
@@ -105,33 +108,32 @@ static void read_extent(struct reader *r, const struct idmap_piece *piece, const
 		from += 2;
 	}
 	for (p = from; p < to; p++)
-		colons += text[p] == ':';
+		colons += *p == ':';
 	if (colons != 2) {
-		row_error(r, piece, start, "'%.*s' is no extent of three numbers; " WRITE_EXTENT,
-			  length, whole);
+		row_error(r, whole, "'%.*s' is no extent of three numbers; " WRITE_EXTENT, length,
+			  whole);
 		return;
 	}
-	if (!read_numbers(r, piece, text, from, to, number))
+	if (!read_numbers(r, from, to, number))
 		return;
 	if (!number[2]) {
-		row_error(r, piece, start,
-			  "extent '%.*s' has COUNT 0 and maps nothing; write 1 or more", length,
-			  whole);
+		row_error(r, whole, "extent '%.*s' has COUNT 0 and maps nothing; write 1 or more",
+			  length, whole);
 		return;
 	}
 	for (i = 0; i < 2; i++) {
 		uint64_t last = (uint64_t)number[i] + number[2] - 1;
 
 		if (last > IDMAP_ID_MAX) {
-			row_error(r, piece, start,
-				  "extent '%.*s' reaches %s id %lu; the last id is %u", length,
-				  whole, i ? "seen" : "disk", (unsigned long)last, IDMAP_ID_MAX);
+			row_error(r, whole, "extent '%.*s' reaches %s id %lu; the last id is %u",
+				  length, whole, i ? "seen" : "disk", (unsigned long)last,
+				  IDMAP_ID_MAX);
 			return;
 		}
 	}
 	r->spec[r->specs++] = (struct idmap_spec){
 		.extent = {.disk = number[0], .seen = number[1], .count = number[2]},
-		.column = idmap_column_of(piece, start),
+		.column = column_of(r, whole),
 		.kinds = kinds,
 	};
 }
@@ -146,72 +148,70 @@ static bool looks_like_extent(const char *s)
 	return idmap_is_digit(*s) && strchr(s, ':');
 }
 
-/* Extents and `identity` in text[from..], separated by blanks (mount(8)'s form) or commas. */
-static void read_extents(struct reader *r, const struct idmap_piece *piece, const char *text,
-			 size_t from)
+/* Extents and `identity` to the item's end, separated by blanks (mount(8)'s form) or commas. */
+static void read_extents(struct reader *r, const char *from, uint32_t kinds)
 {
-	size_t to;
+	const char *to;
 
-	for (; text[from]; from = to) {
+	r->list_kinds = kinds;
+	if (!r->map_column)
+		r->map_column = column_of(r, r->item);
+	for (; *from; from = to) {
 		to = from + 1;
-		if (idmap_is_blank(text[from]) || text[from] == ',')
+		if (idmap_is_blank(*from) || *from == ',')
 			continue;
-		while (text[to] && !idmap_is_blank(text[to]) && text[to] != ',')
+		while (*to && !idmap_is_blank(*to) && *to != ',')
 			to++;
-		if (to - from == 8 && !memcmp(text + from, "identity", 8))
-			r->identity |= r->list_kinds;
-		else if (looks_like_extent(text + from))
-			read_extent(r, piece, text, from, to);
-		else if (text[from] == '/')
+		if (to - from == 8 && !memcmp(from, "identity", 8))
+			r->identity |= kinds;
+		else if (looks_like_extent(from))
+			read_extent(r, from, to);
+		else if (*from == '/')
 			row_error(
-				r, piece, from,
+				r, from,
 				"'%.*s' is a path, and namespaces are not taken by path; write the"
 				" extents, DISK:SEEN:COUNT",
-				(int)(to - from), text + from);
+				(int)(to - from), from);
 		else
-			row_error(r, piece, from,
-				  "'%.*s' is no extent; " WRITE_EXTENT ", or identity",
-				  (int)(to - from), text + from);
+			row_error(r, from, "'%.*s' is no extent; " WRITE_EXTENT ", or identity",
+				  (int)(to - from), from);
 	}
 }
 
 /* --- options --------------------------------------------------------------------------------- */
 
 /*
- * Words without a value. `mask` of the attributes becomes `value`; `flag` is set. Names lie in the
- * table itself: pointers to them would make it half as large again.
+ * Words without a value: of the VFS, by what they do to the attributes, without effect, and flags
+ * in the order of enum idmap_row_flag.
  */
-static const struct word {
-	char name[14];
-	uint16_t mask, value, flag;
-} words[] = {
-	{"ro", IDMAP_RDONLY, IDMAP_RDONLY, 0},
-	{"rw", IDMAP_RDONLY, 0, 0},
-	{"nosuid", IDMAP_NOSUID, IDMAP_NOSUID, 0},
-	{"suid", IDMAP_NOSUID, 0, 0},
-	{"nodev", IDMAP_NODEV, IDMAP_NODEV, 0},
-	{"dev", IDMAP_NODEV, 0, 0},
-	{"noexec", IDMAP_NOEXEC, IDMAP_NOEXEC, 0},
-	{"exec", IDMAP_NOEXEC, 0, 0},
-	{"noatime", IDMAP_ATIME_MASK, IDMAP_NOATIME, 0},
-	{"atime", IDMAP_ATIME_MASK, 0, 0},
-	{"relatime", IDMAP_ATIME_MASK, 0, 0},
-	{"strictatime", IDMAP_ATIME_MASK, IDMAP_STRICTATIME, 0},
-	{"nodiratime", IDMAP_NODIRATIME, IDMAP_NODIRATIME, 0},
-	{"diratime", IDMAP_NODIRATIME, 0, 0},
-	{"nosymfollow", IDMAP_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW, 0},
-	{"symfollow", IDMAP_NOSYMFOLLOW, 0, 0},
-	{"defaults", 0, 0, 0},
-	{"auto", 0, 0, 0},
-	{"nouser", 0, 0, 0},
-	{"_netdev", 0, 0, 0},
-	{"nofail", 0, 0, IDMAP_NOFAIL},
-	{"noauto", 0, 0, IDMAP_NOAUTO},
-	{"lower", 0, 0, IDMAP_LOWER},
-	{"upper", 0, 0, IDMAP_UPPER},
-	{"bind", 0, 0, IDMAP_BIND},
-	{"rbind", 0, 0, IDMAP_RBIND},
-	{"X-mount.mkdir", 0, 0, IDMAP_MKDIR},
+static const char words[] = "ro\0rw\0nosuid\0suid\0nodev\0dev\0noexec\0exec\0"
+			    "noatime\0atime\0relatime\0strictatime\0"
+			    "nodiratime\0diratime\0nosymfollow\0symfollow\0"
+			    "defaults\0auto\0nouser\0_netdev\0"
+			    "nofail\0noauto\0lower\0upper\0X-mount.mkdir\0bind\0rbind\0";
+
+enum { WORDS_OF_VFS = 16, WORD_NOFAIL = 20 };
+
+/* Of those of the VFS: `mask` of the attributes becomes `value`. */
+static const struct {
+	uint16_t mask, value;
+} attributes[WORDS_OF_VFS] = {
+	{IDMAP_RDONLY, IDMAP_RDONLY},
+	{IDMAP_RDONLY, 0},
+	{IDMAP_NOSUID, IDMAP_NOSUID},
+	{IDMAP_NOSUID, 0},
+	{IDMAP_NODEV, IDMAP_NODEV},
+	{IDMAP_NODEV, 0},
+	{IDMAP_NOEXEC, IDMAP_NOEXEC},
+	{IDMAP_NOEXEC, 0},
+	{IDMAP_ATIME_MASK, IDMAP_NOATIME},
+	{IDMAP_ATIME_MASK, 0},
+	{IDMAP_ATIME_MASK, 0},
+	{IDMAP_ATIME_MASK, IDMAP_STRICTATIME},
+	{IDMAP_NODIRATIME, IDMAP_NODIRATIME},
+	{IDMAP_NODIRATIME, 0},
+	{IDMAP_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW},
+	{IDMAP_NOSYMFOLLOW, 0},
 };
 
 /* Words with a value, and what reads it: the row's own, by enum. */
@@ -229,107 +229,95 @@ enum key {
 	KEY_WORKDIR,
 };
 
-static const char keys[][15] = {
-	[KEY_IDMAP] = "idmap",		 [KEY_UIDMAP] = "uidmap",   [KEY_GIDMAP] = "gidmap",
-	[KEY_X_IDMAP] = "X-mount.idmap", [KEY_WAIT] = "wait",	    [KEY_MKDIR] = "X-mount.mkdir",
-	[KEY_SUBDIR] = "X-mount.subdir", [KEY_COMMENT] = "comment", [KEY_LOWERDIR] = "lowerdir",
-	[KEY_UPPERDIR] = "upperdir",	 [KEY_WORKDIR] = "workdir",
-};
+static const char keys[] = "idmap\0uidmap\0gidmap\0X-mount.idmap\0wait\0X-mount.mkdir\0"
+			   "X-mount.subdir\0comment\0lowerdir\0upperdir\0workdir\0";
 
-#define COUNT_OF(array) (sizeof(array) / sizeof(*(array)))
-
-static void open_list(struct reader *r, const struct idmap_piece *piece, const char *item,
-		      size_t value, uint32_t kinds)
+static void read_list(struct reader *r, const char *value, uint32_t kinds)
 {
-	if (!r->map_column)
-		r->map_column = idmap_column_of(piece, 0);
-	r->list_kinds = kinds;
-	if (!item[value])
-		row_error(r, piece, value, "%s has no extent; " WRITE_EXTENT ", or identity", item);
-	else
-		read_extents(r, piece, item, value);
+	read_extents(r, value, kinds);
+	if (!*value)
+		row_error(r, value, "%s has no extent; " WRITE_EXTENT ", or identity", r->item);
 }
 
-static void read_wait(struct reader *r, const struct idmap_piece *piece, const char *item,
-		      const char *value)
+static void read_wait(struct reader *r, const char *value)
 {
 	/* A day is more than anyone waits for, and its milliseconds fit an int. */
 	const uint32_t most = 86400;
 	uint32_t seconds;
 
 	if (idmap_scan_u32(value, strlen(value), &seconds) != SCAN_OK || seconds > most) {
-		row_error(r, piece, (size_t)(value - item),
-			  "'%s' is no time to wait; write whole seconds, at most 86400", item);
+		row_error(r, value, "'%s' is no time to wait; write whole seconds, at most 86400",
+			  r->item);
 		return;
 	}
 	r->row->wait_s = seconds;
 	r->row->flags |= IDMAP_WAIT;
 }
 
-static void read_mkdir(struct reader *r, const struct idmap_piece *piece, const char *item,
-		       const char *value)
+static void read_mkdir(struct reader *r, const char *value)
 {
+	const char *digit = value;
 	uint32_t mode = 0;
-	size_t i;
 
-	for (i = 0; value[i] >= '0' && value[i] <= '7' && mode <= 0777; i++)
-		mode = mode << 3 | (uint32_t)(value[i] - '0');
-	if (!i || value[i]) {
-		row_error(r, piece, (size_t)(value - item),
-			  "'%s' is no mode; write octal digits, as in X-mount.mkdir=0755", item);
+	for (; *digit >= '0' && *digit <= '7' && mode <= 0777; digit++)
+		mode = mode << 3 | (uint32_t)(*digit - '0');
+	if (digit == value || *digit) {
+		row_error(r, value, "'%s' is no mode; write octal digits, as in X-mount.mkdir=0755",
+			  r->item);
 		return;
 	}
 	r->row->mkdir_mode = mode;
 	r->row->flags |= IDMAP_MKDIR;
 }
 
-static void read_subdir(struct reader *r, const struct idmap_piece *piece, const char *item,
-			const char *value)
+static void read_subdir(struct reader *r, const char *value)
 {
 	size_t size = strlen(value) + 2;
 	char *path = idmap_alloc(r->table->arena, size);
 
 	if (!path || !*value) {
-		row_error(r, piece, (size_t)(value - item),
-			  "'%s' names no folder; write X-mount.subdir=DIR", item);
+		row_error(r, value, "'%s' names no folder; write X-mount.subdir=DIR", r->item);
 		return;
 	}
 	path[0] = '/';
 	memcpy(path + 1, value, size - 1);
-	r->row->subdir = idmap_normal_path(r->table, &r->row->place, piece, path, "X-mount.subdir");
+	r->row->subdir =
+		idmap_normal_path(r->table, &r->row->place, r->piece, path, "X-mount.subdir");
 }
 
 /* true: the item was one of our key=value words (or an error in one). */
-static bool read_key(struct reader *r, const struct idmap_piece *piece, const char *item,
-		     size_t key_length)
+static bool read_key(struct reader *r, size_t key_length)
 {
-	static const uint32_t list_kinds[] = {
+	static const unsigned char list_kinds[] = {
 		[KEY_IDMAP] = BOTH_KINDS,
 		[KEY_UIDMAP] = 1u << IDMAP_UID,
 		[KEY_GIDMAP] = 1u << IDMAP_GID,
 		[KEY_X_IDMAP] = BOTH_KINDS,
 	};
-	const char *value = item + key_length + 1;
-	size_t i;
+	const char *value = r->item + key_length + 1;
+	const uint32_t key = idmap_word_index(keys, r->item, key_length);
 
-	for (i = 0; i < COUNT_OF(keys); i++)
-		if (strlen(keys[i]) == key_length && !memcmp(keys[i], item, key_length))
-			break;
-	switch (i) {
+	switch (key) {
 	case KEY_IDMAP:
 	case KEY_UIDMAP:
 	case KEY_GIDMAP:
 	case KEY_X_IDMAP:
-		open_list(r, piece, item, key_length + 1, list_kinds[i]);
+		read_list(r, value, list_kinds[key]);
 		return true;
 	case KEY_WAIT:
-		read_wait(r, piece, item, value);
+		read_wait(r, value);
 		return true;
 	case KEY_MKDIR:
-		read_mkdir(r, piece, item, value);
+		if (IS_ENABLED(CONFIG_ROWS))
+			read_mkdir(r, value);
 		return true;
 	case KEY_SUBDIR:
-		read_subdir(r, piece, item, value);
+		if (IS_ENABLED(CONFIG_SUBDIR))
+			read_subdir(r, value);
+		else
+			row_error(r, r->item,
+				  "X-mount.subdir is not built into this idmap-init; bind the"
+				  " folder in a row of its own");
 		return true;
 	case KEY_COMMENT:
 		return true;
@@ -337,43 +325,45 @@ static bool read_key(struct reader *r, const struct idmap_piece *piece, const ch
 	case KEY_UPPERDIR:
 	case KEY_WORKDIR:
 		row_error(
-			r, piece, 0,
+			r, r->item,
 			"'%s' is not taken; write each layer as a row with the option lower or upper",
-			item);
+			r->item);
 		return true;
 	default:
 		return false;
 	}
 }
 
-static bool read_word(struct reader *r, const char *item)
+static bool read_word(struct reader *r)
 {
-	size_t i;
+	struct idmap_row *row = r->row;
+	const uint32_t word = idmap_word_index(words, r->item, strlen(r->item));
 
-	for (i = 0; i < COUNT_OF(words); i++) {
-		if (strcmp(words[i].name, item))
-			continue;
-		if (r->vfs_only && !words[i].mask)
-			return false;
-		r->row->attr_said |= words[i].mask;
-		r->row->attr = (r->row->attr & ~words[i].mask) | words[i].value;
-		r->row->flags |= words[i].flag;
+	if (word < WORDS_OF_VFS) {
+		row->attr_said |= attributes[word].mask;
+		row->attr = (row->attr & ~attributes[word].mask) | attributes[word].value;
 		return true;
 	}
-	return false;
+	if (word == IDMAP_NO_WORD || r->vfs_only)
+		return false;
+	if (word == WORD_NOFAIL)
+		row->nofail_column = r->piece->column;
+	if (word >= WORD_NOFAIL)
+		row->flags |= (uint32_t)IDMAP_NOFAIL << (word - WORD_NOFAIL);
+	return true;
 }
 
-static void keep_for_filesystem(struct reader *r, const struct idmap_piece *piece, const char *item,
-				size_t key_length)
+static void keep_for_filesystem(struct reader *r, size_t key_length)
 {
+	const char *item = r->item;
 	size_t length = strlen(item), value = length > key_length ? length - key_length - 1 : 0;
 
 	if (!key_length) {
-		row_error(r, piece, 0, "'%s' has no name before its =; write NAME=VALUE", item);
+		row_error(r, item, "'%s' has no name before its =; write NAME=VALUE", item);
 		return;
 	}
 	if (key_length > IDMAP_OPTION_MAX || value > IDMAP_OPTION_MAX) {
-		row_error(r, piece, 0,
+		row_error(r, item,
 			  "'%s' is too long for a filesystem's option; the kernel takes 255 bytes",
 			  item);
 		return;
@@ -382,52 +372,42 @@ static void keep_for_filesystem(struct reader *r, const struct idmap_piece *piec
 	r->data += length + 1;
 }
 
-static void read_item(struct reader *r, const struct idmap_piece *piece, const char *item)
+static void read_item(struct reader *r)
 {
-	const char *equals = strchr(item, '=');
+	const char *item = r->item, *equals = strchr(item, '=');
 	size_t key_length = equals ? (size_t)(equals - item) : strlen(item);
-	size_t i;
 
-	if (read_word(r, item)) {
-		if (!strcmp(item, "nofail"))
-			r->row->nofail_column = piece->column;
+	if (read_word(r))
 		return;
-	}
 	if (r->vfs_only) {
-		keep_for_filesystem(r, piece, item, key_length);
+		keep_for_filesystem(r, key_length);
 		return;
 	}
-	if (equals && read_key(r, piece, item, key_length))
+	if (equals && read_key(r, key_length))
 		return;
 	if (!strcmp(item, "identity") || looks_like_extent(item)) {
-		if (!r->list_kinds)
-			r->list_kinds = BOTH_KINDS;
-		if (!r->map_column)
-			r->map_column = idmap_column_of(piece, 0);
-		read_extents(r, piece, item, 0);
+		read_extents(r, item, r->list_kinds ? r->list_kinds : BOTH_KINDS);
 		return;
 	}
-	if (!strncmp(item, "x-", 2) || (!strncmp(item, "X-", 2) && strncmp(item, "X-mount.", 8)))
-		return; /* comments, as in fstab(5) */
 	if (!strncmp(item, "X-mount.", 8)) {
-		row_error(r, piece, 0,
+		row_error(r, item,
 			  "'%s' is not known; X-mount. takes idmap=, mkdir[=MODE] and subdir=DIR",
 			  item);
 		return;
 	}
+	if ((*item | ' ') == 'x' && item[1] == '-')
+		return; /* comments, as in fstab(5) */
 	if (*item == '/') {
-		row_error(r, piece, 0,
+		row_error(r, item,
 			  "'%s' is a path, not an option; a row is SOURCE,TARGET,TYPE[,OPTIONS]",
 			  item);
 		return;
 	}
-	for (i = 0; !equals && i < COUNT_OF(keys); i++) {
-		if (!strcmp(keys[i], item)) {
-			row_error(r, piece, 0, "'%s' needs a value; write it after a =", item);
-			return;
-		}
+	if (!equals && idmap_word_index(keys, item, key_length) != IDMAP_NO_WORD) {
+		row_error(r, item, "'%s' needs a value; write it after a =", item);
+		return;
 	}
-	keep_for_filesystem(r, piece, item, key_length);
+	keep_for_filesystem(r, key_length);
 }
 
 /* All options of a row. The map is made by the caller's scratch; equal maps are made once. */
@@ -435,16 +415,16 @@ void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
 			const struct idmap_piece *options, bool vfs_only)
 {
 	struct reader r = {.table = table, .row = row, .vfs_only = vfs_only};
-	char *scratch_end = table->arena->end, *item, *data;
+	char *scratch_end = table->arena->end, *data;
 	size_t i, start, most = 1;
 
 	/* Separators are commas, blanks and escapes that decode to blanks. */
 	for (i = 0; i < options->length; i++)
 		most += strchr(", \t\\", options->at[i]) != NULL;
 	data = r.data = idmap_alloc(table->arena, options->length + 2);
-	item = idmap_alloc_scratch(table->arena, options->length + 1);
+	r.item = idmap_alloc_scratch(table->arena, options->length + 1);
 	r.spec = idmap_alloc_scratch(table->arena, most * sizeof(*r.spec));
-	if (!data || !item || !r.spec) {
+	if (!data || !r.item || !r.spec) {
 		idmap_table_error(table, &row->place, options->column,
 				  "no memory; make the table shorter");
 		table->arena->end = scratch_end;
@@ -459,8 +439,9 @@ void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
 		piece.length = i - start;
 		if (!piece.length)
 			continue;
-		if (idmap_decode(table, &row->place, &piece, item))
-			read_item(&r, &piece, item);
+		r.piece = &piece;
+		if (idmap_decode(table, &row->place, &piece, r.item))
+			read_item(&r);
 	}
 	/* Checked even if something else of the row is wrong: every error is to be told. */
 	if (r.specs || r.identity)

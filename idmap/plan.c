@@ -12,9 +12,19 @@
 
 #define NO_ROW UINT32_MAX
 
+/* Without them every row is made here, for the root. */
+#define WRITTEN_ROWS (IS_ENABLED(CONFIG_CMDLINE_ROWS) || IS_ENABLED(CONFIG_TABLE_FILE))
+
 static bool is_root(const struct idmap_row *row)
 {
-	return !row->target[1];
+	return !WRITTEN_ROWS || !row->target[1];
+}
+
+/* Whether the row could be read and is not to be passed over. */
+static bool counts(const struct idmap_row *row)
+{
+	return !(row->flags & IDMAP_NOAUTO) &&
+	       (!WRITTEN_ROWS || (row->target && row->type && row->source));
 }
 
 static bool clones(const struct idmap_row *row)
@@ -68,7 +78,7 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	}
 	row->source = root->source;
-	if (!strncmp(row->source, "root:", 5))
+	if (IS_ENABLED(CONFIG_IMAGES) && !strncmp(row->source, "root:", 5))
 		idmap_table_error(table, &row->place, 0,
 				  "/ cannot be in a file inside itself; name a device");
 	if (strlen(row->source) > IDMAP_OPTION_MAX)
@@ -83,17 +93,37 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 	apply_writable(row, root);
 }
 
+/* Whether the row is written to unless it says otherwise. */
+static bool is_written(const struct idmap_row *row)
+{
+	if (!IS_ENABLED(CONFIG_ROWS) || row->flags & IDMAP_LOWER)
+		return false;
+	if (row->flags & IDMAP_OVERLAY)
+		return strcmp(row->source, "none");
+	return row->flags & IDMAP_UPPER || !strcmp(row->type, "tmpfs");
+}
+
 static void apply_defaults(struct idmap_row *row)
 {
-	const bool written = row->flags & IDMAP_OVERLAY
-				     ? strcmp(row->source, "none")
-				     : row->flags & IDMAP_UPPER || !strcmp(row->type, "tmpfs");
-	uint32_t attr = written && !(row->flags & IDMAP_LOWER) ? 0 : IDMAP_RDONLY;
+	uint32_t attr = is_written(row) ? 0 : IDMAP_RDONLY;
 
 	/* A map can make a stranger's setuid file root's, so only the root itself may have any. */
-	if (!is_root(row))
+	if (IS_ENABLED(CONFIG_ROWS) && !is_root(row))
 		attr |= IDMAP_NOSUID | IDMAP_NODEV;
 	row->attr |= attr & ~row->attr_said;
+}
+
+/* What is not built into this program, or NULL. */
+static const char *not_built(const struct idmap_row *row)
+{
+	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
+		return EXPLAINED("layers are not built into this idmap-init; write a row without"
+				 " lower, upper and overlay");
+	if (!IS_ENABLED(CONFIG_IMAGES) && row->flags & IDMAP_IMAGE)
+		return EXPLAINED(
+			"image files are not built into this idmap-init; write a device, as"
+			" in /dev/vda");
+	return NULL;
 }
 
 /* What cannot be built into every program, or not into this one. */
@@ -112,21 +142,9 @@ static void check_features(struct idmap_table *table, const struct idmap_row *ro
 			table, place, row->type_column,
 			"the type %s is not built into this idmap-init; name a filesystem%s",
 			row->type, is_root(row) ? MESSAGE(" with rootfstype=") : "");
-	if (!IS_ENABLED(CONFIG_LAYERS) && row->flags & (IDMAP_LAYER | IDMAP_OVERLAY))
-		idmap_table_error(
-			table, place, row->type_column,
-			"layers are not built into this idmap-init; write a row without lower,"
-			" upper and overlay");
-	if (!IS_ENABLED(CONFIG_SUBDIR) && row->subdir)
-		idmap_table_error(
-			table, place, 0,
-			"X-mount.subdir is not built into this idmap-init; bind the folder in a row of"
-			" its own");
-	if (!IS_ENABLED(CONFIG_IMAGES) && row->flags & IDMAP_IMAGE)
-		idmap_table_error(
-			table, place, row->source_column,
-			"image files are not built into this idmap-init; write a device, as in"
-			" /dev/vda");
+	wrong = not_built(row);
+	if (wrong)
+		idmap_table_error(table, place, row->type_column, "%s", wrong);
 }
 
 static void check_row(struct idmap_table *table, const struct idmap_row *row)
@@ -134,12 +152,12 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	const struct idmap_place *place = &row->place;
 	const bool root = is_root(row);
 
-	if (root && clones(row))
+	if (IS_ENABLED(CONFIG_BIND) && root && clones(row))
 		idmap_table_error(
 			table, place, row->type_column,
 			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
 			row->type);
-	else if (root && row->inside)
+	else if (IS_ENABLED(CONFIG_IMAGES) && root && row->inside)
 		idmap_table_error(table, place, row->source_column,
 				  "/ cannot be in a file inside itself; name a device");
 	if ((root || is_layer(row)) && row->flags & IDMAP_NOFAIL)
@@ -147,7 +165,7 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 				  "nofail is not for %s, nothing runs without it; take it out",
 				  root ? "/" : "a layer");
 	check_features(table, row);
-	if (!is_layer(row))
+	if (!IS_ENABLED(CONFIG_LAYERS) || !is_layer(row))
 		return;
 	if ((row->flags & IDMAP_LAYER) == IDMAP_LAYER || row->flags & IDMAP_OVERLAY)
 		idmap_table_error(table, place, row->type_column,
@@ -299,6 +317,13 @@ static bool dependency(const struct order *order, uint32_t i, uint32_t step, uin
 	return true;
 }
 
+/* A source lies in row `i`: it is to be cloned from, and what it stands on holds it. */
+static void show(const struct order *order, uint32_t i)
+{
+	for (; i != NO_ROW && !(order->row[i]->flags & IDMAP_SHOWN); i = order->parent[i])
+		order->row[i]->flags |= IDMAP_SHOWN;
+}
+
 static void walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 {
 	const uint32_t done = UINT32_MAX;
@@ -308,9 +333,12 @@ static void walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 		return;
 	order->stack[depth++] = from;
 	while (depth) {
-		uint32_t i = order->stack[depth - 1];
+		uint32_t i = order->stack[depth - 1], step = order->step[i]++;
+		bool more = dependency(order, i, step, &next);
 
-		if (!dependency(order, i, order->step[i]++, &next)) {
+		if (step && next != NO_ROW && order->row[i]->inside)
+			show(order, next);
+		if (!more) {
 			order->step[i] = done;
 			plan->row[plan->rows++] = order->row[i];
 			depth--;
@@ -425,7 +453,7 @@ static int take_root(struct idmap_table *table, struct idmap_plan *plan)
 	if (!plan->row)
 		return -ENOMEM;
 	for (row = table->first; row; row = row->next) {
-		if (row->flags & IDMAP_NOAUTO || !row->target)
+		if (!counts(row))
 			continue;
 		if (!is_root(row) || plan->rows)
 			idmap_table_error(
@@ -452,7 +480,7 @@ static int make_order(struct idmap_table *table, struct idmap_plan *plan)
 	if (!plan->row || !order.row || !order.parent || !order.step || !order.stack)
 		return -ENOMEM;
 	for (row = table->first; row; row = row->next)
-		if (!(row->flags & IDMAP_NOAUTO) && row->target && row->type && row->source)
+		if (counts(row))
 			order.row[order.count++] = row;
 	sort_rows(order.row, order.count);
 	for (i = first = 0; i < order.count; i++) {
@@ -480,7 +508,7 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 	struct idmap_row *row;
 
 	for (row = table->first; row; row = row->next)
-		if (row->target && is_root(row) && !(row->flags & IDMAP_NOAUTO))
+		if (!(row->flags & IDMAP_NOAUTO) && (!WRITTEN_ROWS || row->target) && is_root(row))
 			return;
 	if (!IS_ENABLED(CONFIG_IN_PLACE) && !root->source)
 		idmap_table_error(
@@ -489,18 +517,13 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 			" or a row with the target /");
 	if (table->unread || root->booted || !root->source || !*root->source)
 		return;
-	row = idmap_table_add(table, &place);
-	if (!row)
-		return;
-	row->source = "/dev/root";
-	row->target = "/";
-	row->type = "auto";
+	idmap_table_add_root(table, &place);
 }
 
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan)
 {
-	struct idmap_plan plan = {.booted = root->booted, .root_only = true};
+	struct idmap_plan plan = {.booted = root->booted, .shared = root->shared};
 	char *scratch_end = table->arena->end;
 	struct idmap_row *row;
 	uint32_t i;
@@ -508,7 +531,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 	imply_root(table, root);
 	for (row = table->first; row; row = row->next) {
 		/* A row that could not be read has been reported; the others are still checked. */
-		if (!row->target || !row->type || !row->source || row->flags & IDMAP_NOAUTO)
+		if (!counts(row))
 			continue;
 		apply_root(table, row, root);
 		row->device = row->source;
@@ -527,12 +550,10 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		return -EINVAL;
 	for (i = 0; i < plan.rows; i++) {
 		row = plan.row[i];
-		if (row->inside)
+		if (IS_ENABLED(CONFIG_ROWS) && row->inside)
 			plan.disk_view = true;
 		if (is_root(row))
 			plan.new_root = true;
-		else
-			plan.root_only = false;
 		if (row->map && !row->map->users++)
 			plan.maps++;
 	}

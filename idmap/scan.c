@@ -101,6 +101,24 @@ enum idmap_scan idmap_scan_u32(const char *text, size_t length, uint32_t *ret)
 	return SCAN_OK;
 }
 
+/* The value of a hex digit, or 16. */
+uint32_t idmap_hex(char c)
+{
+	if (idmap_is_digit(c))
+		return (uint32_t)(c - '0');
+	c |= 'a' - 'A';
+	return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
+}
+
+/* Digits of that base, and what they are worth or more than 32 bits hold; gives their end. */
+const char *idmap_scan_digits(const char *text, uint32_t base, uint64_t *ret)
+{
+	for (*ret = 0; idmap_hex(*text) < base; text++)
+		if (*ret <= UINT32_MAX)
+			*ret = *ret * base + idmap_hex(*text);
+	return text;
+}
+
 /* Without // . and a final /; NULL and an error where the path is relative or has a `..`. */
 const char *idmap_normal_path(struct idmap_table *table, const struct idmap_place *place,
 			      const struct idmap_piece *piece, char *path, const char *what)

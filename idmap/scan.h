@@ -29,6 +29,10 @@ char *idmap_decode_kept(struct idmap_table *table, const struct idmap_place *pla
 			const struct idmap_piece *piece);
 /* Digit by digit into 32 bits: no sign, no blank, no prefix, no wrapping. */
 enum idmap_scan idmap_scan_u32(const char *text, size_t length, uint32_t *ret);
+/* The value of a hex digit, or 16. */
+uint32_t idmap_hex(char c);
+/* Digits of that base, and what they are worth or more than 32 bits hold; gives their end. */
+const char *idmap_scan_digits(const char *text, uint32_t base, uint64_t *ret);
 /*
  * Takes // . and a final / out of `path`, in place; NULL, with an error that calls it `what`, where
  * it is relative or has a `..`.

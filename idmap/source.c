@@ -10,8 +10,6 @@
 #include "idmap.h"
 #include "scan.h"
 
-/* Words cost, see explain.h. */
-#define WRONG(text) (IS_ENABLED(CONFIG_EXPLAIN) ? MESSAGE(text) : "")
 #define LINKS "/dev/disk/"
 #define OFFSET "/PARTNROFF="
 #define OFFSET_MOST 65535 /* partitions of a disk; the kernel knows fewer */
@@ -31,31 +29,13 @@ static const char links[][11] = {
 	[IDMAP_SOURCE_SERIAL] = "id/virtio-",
 };
 
-/* The value of a hex digit, or 16. */
-static uint32_t hex(char c)
-{
-	if (idmap_is_digit(c))
-		return (uint32_t)(c - '0');
-	c |= 'a' - 'A';
-	return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
-}
-
-/* Digits of that base, and what they are worth or more than 32 bits hold; gives their end. */
-static const char *scan(const char *text, uint32_t base, uint64_t *ret)
-{
-	for (*ret = 0; hex(*text) < base; text++)
-		if (*ret <= UINT32_MAX)
-			*ret = *ret * base + hex(*text);
-	return text;
-}
-
 /* Groups of hex digits, of the given lengths, with a dash between. */
 static bool hex_groups(const char *text, const char *lengths)
 {
 	uint64_t value;
 
 	for (; *lengths; lengths++) {
-		const char *end = scan(text, 16, &value);
+		const char *end = idmap_scan_digits(text, 16, &value);
 
 		if (end - text != *lengths || *end != (lengths[1] ? '-' : 0))
 			return false;
@@ -80,8 +60,8 @@ static void copy_value(char value[IDMAP_OPTION_MAX + 1], const char *text, bool 
 	while (*text && value < end) {
 		uint32_t high = 16, low = 16;
 
-		if (link && text[0] == '\\' && text[1] == 'x' && (high = hex(text[2])) < 16)
-			low = hex(text[3]);
+		if (link && text[0] == '\\' && text[1] == 'x' && (high = idmap_hex(text[2])) < 16)
+			low = idmap_hex(text[3]);
 		if (low < 16 && high + low) {
 			*value++ = (char)(high << 4 | low);
 			text += 4;
@@ -107,7 +87,7 @@ static bool take_offset(struct idmap_source *source, const char *word)
 	digits = end + strlen(word);
 	negative = *digits == '-' && *word == '/';
 	digits += negative;
-	if (!*digits || *scan(digits, 10, &number) || number > OFFSET_MOST)
+	if (!*digits || *idmap_scan_digits(digits, 10, &number) || number > OFFSET_MOST)
 		return false;
 	*end = 0;
 	source->offset = negative ? -(int32_t)number : (int32_t)number;
@@ -122,22 +102,22 @@ static const char *read_name(struct idmap_source *source, const char *text, bool
 		if (take_offset(source, OFFSET) && (hex_groups(source->value, "\10\4\4\4\14") ||
 						    hex_groups(source->value, "\10\2")))
 			return NULL;
-		return WRONG(
+		return EXPLAINED(
 			"is no PARTUUID; write 8-4-4-4-12 hex digits for a GPT, 8-2 for an MBR,"
 			" and " OFFSET "NUMBER behind it for another partition of that disk");
 	case IDMAP_SOURCE_UUID:
 		if (hex_groups(source->value, "\10\4\4\4\14"))
 			return NULL;
-		return WRONG("is no UUID of " IDMAP_SOURCE_KNOWN
-			     ", the filesystems that are known by"
-			     " name; write 8-4-4-4-12 hex digits, or the partition's PARTUUID=");
+		return EXPLAINED(
+			"is no UUID of " IDMAP_SOURCE_KNOWN ", the filesystems that are known by"
+			" name; write 8-4-4-4-12 hex digits, or the partition's PARTUUID=");
 	case IDMAP_SOURCE_SERIAL:
 		/* A link's end that is no number is a part of the serial. */
 		if (!take_offset(source, link ? "-part" : OFFSET) && !link)
-			return WRONG("has no number behind " OFFSET "; write one");
+			return EXPLAINED("has no number behind " OFFSET "; write one");
 		/* fall through */
 	default:
-		return *source->value ? NULL : WRONG("is a name that is empty; write it out");
+		return *source->value ? NULL : EXPLAINED("is a name that is empty; write it out");
 	}
 }
 
@@ -149,19 +129,19 @@ static const char *read_number(struct idmap_source *source, const char *text)
 {
 	uint64_t major, minor;
 	struct idmap_text out;
-	const char *end = scan(text, 10, &major), *more;
+	const char *end = idmap_scan_digits(text, 10, &major), *more;
 
 	if (end > text && *end == ':') {
 		more = end + 1;
-		end = scan(more, 10, &minor);
+		end = idmap_scan_digits(more, 10, &minor);
 		if (*end || end == more)
 			return NULL;
 		if (major > MAJOR_MOST || minor > MINOR_MOST)
-			return WRONG(
+			return EXPLAINED(
 				"is no device number; write MAJOR:MINOR, at most 4095:1048575");
 	} else {
 		text += behind(text, "0x") ? 2 : 0;
-		end = scan(text, 16, &minor);
+		end = idmap_scan_digits(text, 16, &minor);
 		if (*end || end == text || minor > UINT32_MAX)
 			return NULL;
 		major = minor >> 8 & MAJOR_MOST;
@@ -193,13 +173,14 @@ const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *
 		ret->kind = (enum idmap_source_kind)i;
 		return IS_ENABLED(CONFIG_NAMES)
 			       ? read_name(ret, rest, link)
-			       : WRONG("is a name, and names are not built into this idmap-init;"
-				       " write the device, as in /dev/vda");
+			       : EXPLAINED(
+					 "is a name, and names are not built into this idmap-init;"
+					 " write the device, as in /dev/vda");
 	}
 	if (!IS_ENABLED(CONFIG_NAMES))
 		return NULL;
 	if (link)
-		return WRONG(
+		return EXPLAINED(
 			"is a link that udev makes, and udev does not run here; write PARTUUID=,"
 			" PARTLABEL=, UUID=, LABEL=, SERIAL=, or the device as in /dev/vda");
 	return read_number(ret, text);

@@ -18,14 +18,19 @@
 
 #define WITH_DISK (IS_ENABLED(CONFIG_BIND) || IS_ENABLED(CONFIG_IMAGES))
 
-int idmap_open_in_root(int root_fd, const char *path, int flags)
+static int open_inside(int root_fd, const char *path, int flags, uint64_t resolve)
 {
 	struct sys_open_how how = {
 		.flags = (uint64_t)flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT,
+		.resolve = RESOLVE_IN_ROOT | resolve,
 	};
 
 	return sys_openat2(root_fd, path, &how);
+}
+
+int idmap_open_in_root(int root_fd, const char *path, int flags)
+{
+	return open_inside(root_fd, path, flags, 0);
 }
 
 static int open_root(void)
@@ -36,6 +41,11 @@ static int open_root(void)
 static bool is_new(const struct idmap_stage *stage)
 {
 	return !IS_ENABLED(CONFIG_IN_PLACE) || stage->new_root;
+}
+
+static bool is_root(const struct idmap_row *row)
+{
+	return !IS_ENABLED(CONFIG_ROWS) || !row->target[1];
 }
 
 /*
@@ -100,14 +110,15 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	*stage = (struct idmap_stage){.seen_fd = -1,
 				      .disk_fd = -1,
 				      .area_fd = -1,
+				      .folder_fd = -1,
+				      .plan = plan,
 				      .carry = carry,
 				      .booted = plan->booted};
 	stage->new_root = !IS_ENABLED(CONFIG_IN_PLACE) || plan->new_root;
-	stage->late = is_new(stage) && plan->root_only;
 	stage->with_disk = WITH_DISK && plan->disk_view;
 	if (is_new(stage)) {
 		/* A shared parent would show our mounts elsewhere. */
-		result = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+		result = plan->shared ? sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) : 0;
 	} else {
 		stage->seen_fd = open_root();
 		result = stage->seen_fd < 0 ? stage->seen_fd : 0;
@@ -123,49 +134,67 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 }
 
 /*
- * Moves one of the mounts that come along into the new root, and leaves a clone where it was: rows
- * are built with /proc and /dev, and a failure must find its way to the console.
+ * Puts a clone of one of the mounts that come along into a view. The mount itself stays where it
+ * is: rows are built with /proc and /dev, and a failure must find its way to the console.
  */
-static int carry_one(const struct idmap_stage *stage, const char *path)
+static int carry_clone(int root_fd, const char *path)
 {
-	idmap_closed int target_fd = idmap_open_in_root(stage->seen_fd, path, O_PATH | O_DIRECTORY);
-	idmap_closed int moved_fd = -1, clone_fd = -1, disk_fd = -1;
-	int result = target_fd;
+	idmap_closed int target_fd = idmap_open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
+	idmap_closed int clone_fd = -1;
 
-	if (result >= 0)
-		result = sys_move_mount(AT_FDCWD, path, target_fd, "", MOVE_MOUNT_T_EMPTY_PATH);
-	if (result == -EINVAL)
-		return 0; /* nothing is mounted there */
-	if (result)
-		return result;
-	if (stage->late)
-		return 0;
-	moved_fd = idmap_open_in_root(stage->seen_fd, path, O_PATH);
-	clone_fd = idmap_tree_clone(moved_fd, true);
-	sys_move_mount(clone_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
-	if (!stage->with_disk)
-		return 0;
-	idmap_close(&clone_fd);
-	clone_fd = idmap_tree_clone(moved_fd, true);
-	disk_fd = idmap_open_in_root(stage->disk_fd, path, O_PATH | O_DIRECTORY);
-	sys_move_mount(clone_fd, "", disk_fd, "",
-		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-	return 0;
+	if (target_fd < 0)
+		return target_fd;
+	clone_fd = sys_open_tree(AT_FDCWD, path,
+				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_RECURSIVE);
+	return sys_move_mount(clone_fd, "", target_fd, "",
+			      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-static void carry_all(struct idmap_stage *stage)
+/* From here on the new root shows them, as any process that is chroot'ed to it would expect. */
+static void carry_now(struct idmap_stage *stage)
 {
 	uint32_t i;
 
-	for (i = 0; *stage->carry[i]; i++)
-		if (carry_one(stage, stage->carry[i]))
+	if (stage->carried || !is_new(stage) || stage->seen_fd < 0)
+		return;
+	stage->carried = true;
+	for (i = 0; *stage->carry[i]; i++) {
+		if (carry_clone(stage->seen_fd, stage->carry[i]))
 			stage->left |= 1u << i;
+		else if (stage->with_disk)
+			carry_clone(stage->disk_fd, stage->carry[i]);
+	}
 }
 
-void idmap_stage_carry(struct idmap_stage *stage)
+/*
+ * Whether the row, as it is written, has to do with what comes along. Where a link leads there is
+ * found when it is met.
+ */
+static bool needs_carried(const struct idmap_stage *stage, const struct idmap_row *row)
 {
-	if (stage->late)
-		carry_all(stage);
+	uint32_t i;
+
+	if (row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_SHOWN) && !is_root(row))
+		return true;
+	for (i = 0; *stage->carry[i]; i++)
+		if (idmap_path_inside(row->target, stage->carry[i]) ||
+		    (row->inside && (idmap_path_inside(row->inside, stage->carry[i]) ||
+				     (row->flags & IDMAP_RBIND &&
+				      idmap_path_inside(stage->carry[i], row->inside)))))
+			return true;
+	return false;
+}
+
+void idmap_stage_carry(struct idmap_stage *stage, int old_fd)
+{
+	uint32_t i;
+
+	if (IS_ENABLED(CONFIG_ROWS) && stage->carried)
+		return;
+	for (i = 0; *stage->carry[i]; i++)
+		if (sys_move_mount(old_fd, stage->carry[i] + 1, AT_FDCWD, stage->carry[i],
+				   MOVE_MOUNT_T_SYMLINKS))
+			stage->left |= 1u << i;
 }
 
 /* Makes what is missing of the path, a component at a time, inside the view. */
@@ -207,30 +236,18 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 
 static int target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
 {
-	const char *remedy;
+	/* EINVAL is what move_mount(2) says of a file on a folder and of a folder on a file. */
+	const char *remedy = idmap_choose(
+		CHOICES(ON(ENOENT,
+			   "make it in the image, or add X-mount.mkdir where that can be written"),
+			ON(EROFS, "make it in the image, what holds it is read-only"),
+			ON(EOVERFLOW,
+			   "make it in the image, or map some disk id to seen 0 where it is to be made"),
+			ON2(ENOTDIR, EINVAL, "a folder goes on a folder and a file on a file"),
+			ON(ELOOP, "its symbolic links lead in a circle"),
+			"look at it in the image"),
+		error);
 
-	switch (error) {
-	case ENOENT:
-		remedy = MESSAGE(
-			"make it in the image, or add X-mount.mkdir where that can be written");
-		break;
-	case EROFS:
-		remedy = MESSAGE("make it in the image, what holds it is read-only");
-		break;
-	case EOVERFLOW:
-		remedy = MESSAGE(
-			"make it in the image, or map some disk id to seen 0 where it is to be made");
-		break;
-	case ENOTDIR:
-	case EINVAL: /* move_mount(2) says so of a file on a folder and of a folder on a file */
-		remedy = MESSAGE("a folder goes on a folder and a file on a file");
-		break;
-	case ELOOP:
-		remedy = MESSAGE("its symbolic links lead in a circle");
-		break;
-	default:
-		remedy = MESSAGE("look at it in the image");
-	}
 	return idmap_row_fail(ret_error, row, IDMAP_NO_TARGET, error,
 			      "the target cannot be used in the new root (%s); %s",
 			      idmap_errno_text(error), remedy);
@@ -255,9 +272,31 @@ static int make_target(const struct idmap_stage *stage, const struct idmap_row *
 	return result ? target_failed(row, -result, ret_error) : 0;
 }
 
-static bool is_root(const struct idmap_row *row)
+/*
+ * Attaches a folder's tree at the row's target by the folder that holds it, which stays open for
+ * the rows that follow: many rows go into one folder. Links are not followed; the last name may be
+ * one, but that is no folder and the kernel refuses it.
+ */
+static int place_in_folder(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)
 {
-	return !IS_ENABLED(CONFIG_ROWS) || !row->target[1];
+	const char *name = strrchr(row->target, '/') + 1;
+	const size_t length = (size_t)(name - row->target);
+	char folder[256];
+
+	if (length >= sizeof(folder))
+		return -ENAMETOOLONG;
+	if (length != stage->folder_length || strncmp(row->target, stage->folder, length)) {
+		idmap_close(&stage->folder_fd);
+		memcpy(folder, row->target, length);
+		folder[length] = 0;
+		stage->folder_fd = open_inside(stage->seen_fd, folder, O_PATH | O_DIRECTORY,
+					       RESOLVE_NO_SYMLINKS);
+		stage->folder = row->target;
+		stage->folder_length = length;
+	}
+	return stage->folder_fd < 0 ? stage->folder_fd
+				    : sys_move_mount(tree_fd, "", stage->folder_fd, name,
+						     MOVE_MOUNT_F_EMPTY_PATH);
 }
 
 /* Attaches the tree at the row's target below the root of a view. */
@@ -283,8 +322,6 @@ static int place_root(struct idmap_stage *stage, int *tree_fd, const struct idma
 		return target_failed(row, -result, ret_error);
 	stage->seen_fd = *tree_fd;
 	*tree_fd = -1;
-	if (!stage->late)
-		carry_all(stage);
 	return 0;
 }
 
@@ -316,16 +353,90 @@ static int place_disk(struct idmap_stage *stage, int *tree_fd, const struct idma
 	return 0;
 }
 
-/* A clone of the row's source, unmapped: from the disk view. */
-static int clone_source(struct idmap_stage *stage, const struct idmap_row *row,
+/* Where in the disk view the descriptor leads to, as a path from its root; "" if unknown. */
+static const char *path_of(const struct idmap_stage *stage, int fd, char *buffer, size_t size)
+{
+	struct idmap_text text;
+	char name[32];
+	size_t above;
+	long n;
+
+	idmap_text_init(&text, name, sizeof(name));
+	idmap_text_add(&text, "/proc/self/fd/%u", stage->disk_fd);
+	n = sys_readlink(name, buffer, size - 1);
+	above = n > 0 ? (size_t)n : 0;
+	idmap_text_init(&text, name, sizeof(name));
+	idmap_text_add(&text, "/proc/self/fd/%u", fd);
+	n = sys_readlink(name, buffer, size - 1);
+	buffer[n > 0 ? n : 0] = 0;
+	return n > (long)above ? buffer + above : "";
+}
+
+/*
+ * The disk view holds the rows that the plan saw in a source's path. A link, or subdir, may lead to
+ * yet another one, which is not there, and would have to be built first.
+ */
+static int check_source(const struct idmap_stage *stage, const struct idmap_row *row, int fd,
 			struct idmap_error *ret_error)
 {
-	idmap_closed int source_fd = idmap_open_in_root(stage->disk_fd, row->inside, O_PATH);
+	char buffer[PATH_MAX];
+	const char *path = path_of(stage, fd, buffer, sizeof(buffer));
+	uint32_t i;
+
+	for (i = 0; i < stage->plan->rows; i++) {
+		const struct idmap_row *other = stage->plan->row[i];
+		const bool held = idmap_path_inside(path, other->target) &&
+				  !idmap_path_inside(row->inside, other->target);
+		const bool holds = row->flags & IDMAP_RBIND &&
+				   idmap_path_inside(other->target, path) &&
+				   !idmap_path_inside(other->target, row->inside);
+
+		if (other != row && !(other->flags & (IDMAP_NOAUTO | IDMAP_LAYER)) &&
+		    (held || holds))
+			return idmap_row_fail(ret_error, row, IDMAP_BAD_TABLE, ESTALE,
+					      "%s leads to %s, where the row for %s stands; write"
+					      " that path as SOURCE",
+					      row->source, path, other->target);
+	}
+	return 0;
+}
+
+int idmap_stage_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
+		       struct idmap_error *ret_error)
+{
+	const int root_fd = stage->disk_fd;
+	int fd = open_inside(root_fd, row->inside, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+
+	*ret_folder = fd >= 0;
+	if (fd == -ENOTDIR)
+		fd = open_inside(root_fd, row->inside, O_PATH, RESOLVE_NO_SYMLINKS);
+	if (fd != -ELOOP)
+		return fd;
+	carry_now(stage);
+	fd = idmap_open_in_root(root_fd, row->inside, O_PATH);
+	if (fd >= 0 && check_source(stage, row, fd, ret_error)) {
+		idmap_close(&fd);
+		return -ESTALE;
+	}
+	return fd;
+}
+
+/* A clone of the row's source, unmapped: from the disk view. */
+static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
+			struct idmap_error *ret_error)
+{
+	idmap_closed int source_fd = idmap_stage_source(stage, row, ret_folder, ret_error);
 	idmap_closed int folder_fd = -1;
 	int fd = source_fd;
 
-	if (IS_ENABLED(CONFIG_SUBDIR) && fd >= 0 && row->subdir)
+	if (IS_ENABLED(CONFIG_SUBDIR) && fd >= 0 && row->subdir) {
+		*ret_folder = false;
 		fd = folder_fd = idmap_open_in_root(source_fd, row->subdir, O_PATH);
+		if (fd >= 0 && check_source(stage, row, fd, ret_error))
+			return -ESTALE;
+	}
+	if (fd == -ESTALE)
+		return fd;
 	if (fd >= 0)
 		fd = idmap_tree_clone(fd, row->flags & IDMAP_RBIND);
 	if (fd < 0)
@@ -350,21 +461,30 @@ static int clone_booted(const struct idmap_row *row, struct idmap_error *ret_err
 	return fd;
 }
 
-/* The row's tree, detached and unmapped. */
-static int build(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
+/* Whether the row's unmapped tree stays for others to be cloned from. */
+static bool in_disk(const struct idmap_stage *stage, const struct idmap_row *row)
+{
+	return stage->with_disk && !(row->flags & IDMAP_LAYER) &&
+	       (is_root(row) || row->flags & IDMAP_SHOWN);
+}
+
+/* The row's tree, detached and unmapped; and whether it surely is a folder. */
+static int build(struct idmap_stage *stage, struct idmap_row *row, bool *ret_folder,
+		 struct idmap_error *ret_error)
 {
 	/* In the disk view a mount has no attributes that a clone would have to lose again. */
-	const uint32_t attr = stage->with_disk ? 0 : row->attr;
+	const uint32_t attr = in_disk(stage, row) ? 0 : row->attr;
 	int fd;
 
+	*ret_folder = !row->subdir;
 	if (IS_ENABLED(CONFIG_BIND) && row->flags & IDMAP_CLONE)
-		return clone_source(stage, row, ret_error);
+		return clone_source(stage, row, ret_folder, ret_error);
 	if (IS_ENABLED(CONFIG_LAYERS) && row->flags & IDMAP_OVERLAY)
 		return idmap_layers_merge(stage, row, ret_error);
 	if (IS_ENABLED(CONFIG_IN_PLACE) && row->flags & IDMAP_BOOTED)
 		fd = clone_booted(row, ret_error);
 	else if (IS_ENABLED(CONFIG_IMAGES))
-		fd = idmap_image_mount(stage->disk_fd, row, attr, ret_error);
+		fd = idmap_image_mount(stage, row, attr, ret_error);
 	else
 		fd = idmap_tree_mount(row, attr, ret_error);
 	if (IS_ENABLED(CONFIG_SUBDIR) && fd >= 0 && row->subdir)
@@ -375,15 +495,19 @@ static int build(struct idmap_stage *stage, struct idmap_row *row, struct idmap_
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	const bool layer = IS_ENABLED(CONFIG_LAYERS) && row->flags & IDMAP_LAYER;
-	const bool clone = stage->with_disk || row->flags & (IDMAP_CLONE | IDMAP_BOOTED);
-	idmap_closed int tree_fd = build(stage, row, ret_error);
+	const bool clone = in_disk(stage, row) || row->flags & (IDMAP_CLONE | IDMAP_BOOTED);
+	idmap_closed int tree_fd = -1;
+	bool folder;
 	int result = 0;
 
+	if (IS_ENABLED(CONFIG_ROWS) && needs_carried(stage, row))
+		carry_now(stage);
+	tree_fd = build(stage, row, &folder, ret_error);
 	if (tree_fd < 0)
 		return tree_fd;
 	if (!layer)
 		result = make_target(stage, row, ret_error);
-	if (!result && !layer && stage->with_disk)
+	if (!result && in_disk(stage, row))
 		result = place_disk(stage, &tree_fd, row, ret_error);
 	if (!result && (clone || row->map))
 		result = idmap_tree_map(tree_fd, row, ret_error);
@@ -394,7 +518,10 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		return idmap_layers_add(stage, tree_fd, row, ret_error);
 	if (is_root(row))
 		return place_root(stage, &tree_fd, row, ret_error);
-	result = place(stage->seen_fd, tree_fd, row, ret_error);
+	if (!folder || place_in_folder(stage, tree_fd, row)) {
+		carry_now(stage);
+		result = place(stage->seen_fd, tree_fd, row, ret_error);
+	}
 	if (!result && !is_new(stage)) {
 		row->placed_before = stage->placed;
 		stage->placed = row;
@@ -422,6 +549,7 @@ static void drop_view(const struct idmap_stage *stage, enum idmap_view view, int
 
 void idmap_stage_done(struct idmap_stage *stage)
 {
+	idmap_close(&stage->folder_fd);
 	if (WITH_DISK)
 		drop_view(stage, IDMAP_DISK_VIEW, &stage->disk_fd);
 	if (IS_ENABLED(CONFIG_LAYERS) || IS_ENABLED(CONFIG_SUBDIR))

@@ -13,6 +13,12 @@ enum idmap_view { IDMAP_SEEN_VIEW, IDMAP_DISK_VIEW, IDMAP_AREA };
 
 /* Attaches a detached mount where this view hangs. -errno of move_mount(2). */
 int idmap_stage_attach(const struct idmap_stage *stage, enum idmap_view view, int tree_fd);
+/*
+ * Opens the row's source in the disk view; whether it surely is a folder. -ESTALE: it leads to
+ * where another row stands, as *ret_error says. Other -errno of openat2(2) are not told yet.
+ */
+int idmap_stage_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
+		       struct idmap_error *ret_error);
 /* Unmounts what *fd leads to, with all that stands on it, and closes it. */
 void idmap_stage_detach(int *fd);
 
@@ -32,9 +38,9 @@ int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 
 /*
  * As idmap_tree_mount(), but the source may be an image file: of the old root, or where the row
- * says so of the one that root_fd leads to. IDMAP_NO_SOURCE: there is no such file.
+ * says so of the new one. IDMAP_NO_SOURCE: there is no such file.
  */
-int idmap_image_mount(int root_fd, struct idmap_row *row, uint32_t attr,
+int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 		      struct idmap_error *ret_error);
 
 #endif

@@ -241,6 +241,7 @@ static inline int sys_clone_idle(unsigned long flags)
 #define OPEN_TREE_CLONE 1u
 #define OPEN_TREE_CLOEXEC 02000000u
 #define MOVE_MOUNT_F_EMPTY_PATH 0x04u
+#define MOVE_MOUNT_T_SYMLINKS 0x10u
 #define MOVE_MOUNT_T_EMPTY_PATH 0x40u
 #define FSOPEN_CLOEXEC 1u
 #define FSMOUNT_CLOEXEC 1u
@@ -259,6 +260,7 @@ struct sys_mount_attr {
 
 /* openat2(2): linux/openat2.h, 5.6 */
 #define RESOLVE_NO_XDEV 0x01u
+#define RESOLVE_NO_SYMLINKS 0x04
 #define RESOLVE_IN_ROOT 0x10u
 struct sys_open_how {
 	uint64_t flags, mode, resolve;
@@ -276,12 +278,10 @@ struct sys_loop_config {
 	uint64_t init[2], reserved[8];
 };
 
-/* --- calls, in the order of their sections ---------------------------------------------------- */
+/* --- calls, in the order of their sections; those without a body are in sys.c ------------------
+ */
 
-static inline int sys_open(const char *path, int flags, unsigned int mode)
-{
-	return (int)SYS(SYS_openat, AT_FDCWD, path, flags, mode);
-}
+int sys_open(const char *path, int flags, unsigned int mode);
 
 static inline int sys_openat(int fd, const char *path, int flags)
 {
@@ -313,10 +313,7 @@ static inline long sys_pread(int fd, void *buffer, size_t size, int64_t offset)
 	return (long)SYS(SYS_pread64, fd, buffer, size, offset);
 }
 
-static inline long sys_write(int fd, const void *buffer, size_t size)
-{
-	return (long)SYS(SYS_write, fd, buffer, size);
-}
+long sys_write(int fd, const void *buffer, size_t size);
 
 static inline int sys_fstatat(int fd, const char *path, struct stat *ret, unsigned int flags)
 {
@@ -373,10 +370,7 @@ static inline int sys_mkdirat(int fd, const char *path, unsigned int mode)
 	return (int)SYS(SYS_mkdirat, fd, path, mode);
 }
 
-static inline int sys_unlinkat(int fd, const char *path, int flags)
-{
-	return (int)SYS(SYS_unlinkat, fd, path, flags);
-}
+int sys_unlinkat(int fd, const char *path, int flags);
 
 static inline unsigned int sys_umask(unsigned int mask)
 {
@@ -404,6 +398,11 @@ static inline int sys_mount(const char *source, const char *target, const char *
 	return (int)SYS(SYS_mount, source, target, type, flags, data);
 }
 
+static inline long sys_readlink(const char *path, char *buffer, size_t size)
+{
+	return SYS(SYS_readlinkat, AT_FDCWD, path, buffer, size);
+}
+
 static inline int sys_umount2(const char *path, int flags)
 {
 	return (int)SYS(SYS_umount2, path, flags);
@@ -419,21 +418,14 @@ static inline int sys_open_tree(int fd, const char *path, unsigned int flags)
 	return (int)SYS(SYS_open_tree, fd, path, flags);
 }
 
-static inline int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to,
-				 unsigned int flags)
-{
-	return (int)SYS(SYS_move_mount, from_fd, from, to_fd, to, flags);
-}
+int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
 
 static inline int sys_fsopen(const char *type, unsigned int flags)
 {
 	return (int)SYS(SYS_fsopen, type, flags);
 }
 
-static inline int sys_fsconfig(int fd, int command, const char *key, const char *value)
-{
-	return (int)SYS(SYS_fsconfig, fd, command, key, value, 0);
-}
+int sys_fsconfig(int fd, int command, const char *key, const char *value);
 
 static inline int sys_fsmount(int fd, unsigned int flags, unsigned int attr)
 {

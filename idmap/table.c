@@ -33,6 +33,12 @@ bool idmap_type_has(const char *type, const char *name)
 	return false;
 }
 
+/* As in fstab(5), the option decides. */
+static const char *clone_type(const struct idmap_row *row)
+{
+	return row->flags & IDMAP_RBIND ? "rbind" : "bind";
+}
+
 /* Checks a type or list, in place; commas become colons. */
 static const char *read_type(struct idmap_table *table, struct idmap_row *row, uint32_t column,
 			     char *type)
@@ -69,9 +75,8 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 			return NULL;
 		}
 	}
-	if (row->flags & (IDMAP_BIND | IDMAP_RBIND))
-		return row->flags & IDMAP_RBIND ? "rbind"
-						: "bind"; /* as in fstab(5), the option decides */
+	if (row->flags & IDMAP_CLONE)
+		return clone_type(row);
 	if (!strcmp(type, "none")) {
 		idmap_table_error(
 			table, &row->place, column,
@@ -81,7 +86,7 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 	return type;
 }
 
-struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_place *place)
+static struct idmap_row *add_row(struct idmap_table *table, const struct idmap_place *place)
 {
 	struct idmap_row *row = idmap_alloc(table->arena, sizeof(*row));
 
@@ -99,15 +104,26 @@ struct idmap_row *idmap_table_add(struct idmap_table *table, const struct idmap_
 	return row;
 }
 
+struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place)
+{
+	struct idmap_row *row = add_row(table, place);
+
+	if (!row)
+		return NULL;
+	row->source = "/dev/root";
+	row->target = "/";
+	row->type = "auto";
+	return row;
+}
+
 /* What the type says that the rest of the program asks for. */
 static void apply_type(struct idmap_row *row)
 {
-	if (!strcmp(row->type, "bind"))
-		row->flags |= IDMAP_BIND;
-	else if (!strcmp(row->type, "rbind"))
-		row->flags |= IDMAP_RBIND;
-	else if (!strcmp(row->type, "overlay"))
-		row->flags |= IDMAP_OVERLAY;
+	const uint32_t type =
+		idmap_word_index("bind\0rbind\0overlay\0", row->type, strlen(row->type));
+
+	if (type != IDMAP_NO_WORD)
+		row->flags |= (uint32_t)IDMAP_BIND << type;
 }
 
 enum field { SOURCE, TARGET, TYPE, OPTIONS, FIELDS };
@@ -127,7 +143,7 @@ static void read_image(struct idmap_table *table, struct idmap_row *row,
 static void read_row(struct idmap_table *table, const struct idmap_place *place,
 		     const struct idmap_piece field[FIELDS])
 {
-	struct idmap_row *row = idmap_table_add(table, place);
+	struct idmap_row *row = add_row(table, place);
 	char *source, *target, *type;
 
 	if (!row)
@@ -260,20 +276,38 @@ void idmap_table_file(struct idmap_table *table, const char *name, const char *t
 	}
 }
 
-/* A whole text as a piece. */
-static void set_piece(struct idmap_piece *ret, const char *text)
+/* true: the value was a row, or an error in one. */
+static bool read_value_row(struct idmap_table *table, const struct idmap_place *place,
+			   const char *value)
 {
-	ret->at = text;
-	ret->length = strlen(text);
-	ret->column = 1;
+	struct idmap_piece field[FIELDS];
+	const char *p = value;
+	uint32_t i;
+
+	for (i = 0; i < FIELDS; i++) {
+		const char *comma = i < OPTIONS ? strchr(p, ',') : NULL;
+
+		field[i] = (struct idmap_piece){.at = p, .column = (uint32_t)(p - value) + 1};
+		field[i].length = comma ? (size_t)(comma - p) : strlen(p);
+		p += field[i].length + (comma != NULL);
+	}
+	if (*field[TARGET].at != '/')
+		return false;
+	if (field[TYPE].length) {
+		read_row(table, place, field);
+		return true;
+	}
+	table->unread = true;
+	idmap_table_error(table, place, field[TYPE].column,
+			  "TYPE is missing; write SOURCE,TARGET,TYPE[,OPTIONS]");
+	return true;
 }
 
 void idmap_table_word(struct idmap_table *table, const char *value, uint32_t number)
 {
 	struct idmap_place place = {.name = "idmap=", .line = number, .parameter = true};
-	struct idmap_piece field[FIELDS] = {0};
-	const char *p = value;
-	uint32_t i;
+	struct idmap_piece options = {.at = value, .column = 1};
+	struct idmap_row *row;
 
 	if (!value || !*value) {
 		table->unread = true;
@@ -285,29 +319,19 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 		table->off = true;
 		return;
 	}
-	for (i = 0; i < FIELDS; i++) {
-		const char *comma = i < OPTIONS ? strchr(p, ',') : NULL;
-
-		field[i] = (struct idmap_piece){.at = p, .column = (uint32_t)(p - value) + 1};
-		field[i].length = comma ? (size_t)(comma - p) : strlen(p);
-		p += field[i].length + (comma != NULL);
-	}
-	if (field[TARGET].length && *field[TARGET].at == '/') {
-		if (!field[TYPE].length) {
-			table->unread = true;
-			idmap_table_error(table, &place, field[TYPE].column,
-					  "TYPE is missing; write SOURCE,TARGET,TYPE[,OPTIONS]");
-			return;
-		}
-		read_row(table, &place, field);
+	if (IS_ENABLED(CONFIG_CMDLINE_ROWS) && read_value_row(table, &place, value))
 		return;
-	}
 	/* The short form: options of the root that root= names. */
-	set_piece(&field[SOURCE], "/dev/root");
-	set_piece(&field[TARGET], "/");
-	set_piece(&field[TYPE], "auto");
-	set_piece(&field[OPTIONS], value);
-	read_row(table, &place, field);
+	row = idmap_table_add_root(table, &place);
+	if (!row)
+		return;
+	row->source_column = row->target_column = row->type_column = 1;
+	options.length = strlen(value);
+	idmap_read_options(table, row, &options, false);
+	if (row->flags & IDMAP_CLONE) {
+		row->type = clone_type(row);
+		row->inside = row->source;
+	}
 }
 
 void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags)

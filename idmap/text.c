@@ -74,8 +74,9 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 	format = MESSAGE_TEXT(format);
 	for (; *format; format++) {
 		const char *s = format;
-		int length;
-		char c;
+		size_t most = SIZE_MAX;
+		uint64_t number = 0;
+		char kind;
 
 		if (*s != '%') {
 			while (format[1] && format[1] != '%')
@@ -83,41 +84,24 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 			add(text, s, (size_t)(format + 1 - s));
 			continue;
 		}
-		switch (*++format) {
-		case 's':
-			s = MESSAGE_TEXT(va_arg(list, const char *));
-			add_string(text, s, strlen(s));
-			break;
-		case '.': /* only %.*s */
-			format += 2;
-			length = va_arg(list, int);
-			s = va_arg(list, const char *);
-			add_string(text, s, strnlen(s, (size_t)length));
-			break;
-		case 'c':
-			c = (char)va_arg(list, int);
-			add(text, &c, 1);
-			break;
-		case 'd':
-			length = va_arg(list, int);
-			if (length < 0)
-				add(text, "-", 1);
-			add_number(text,
-				   length < 0 ? 0u - (unsigned int)length : (unsigned int)length,
-				   10);
-			break;
-		case 'u':
-			add_number(text, va_arg(list, unsigned int), 10);
-			break;
-		case 'o':
-			add_number(text, va_arg(list, unsigned int), 8);
-			break;
-		case 'l': /* only %lu */
+		kind = *++format;
+		if (kind == '.' || kind == 'u' || kind == 'o')
+			number = va_arg(list, unsigned int);
+		if (kind == 'l') { /* only %lu */
 			format++;
-			add_number(text, va_arg(list, unsigned long), 10);
-			break;
-		default:
+			number = va_arg(list, unsigned long);
+		}
+		if (kind == '.') { /* only %.*s */
+			format += 2;
+			most = number;
+		}
+		if (kind == 's' || kind == '.') {
+			s = MESSAGE_TEXT(va_arg(list, const char *));
+			add_string(text, s, strnlen(s, most));
+		} else if (kind == '%') {
 			add(text, format, 1);
+		} else {
+			add_number(text, number, kind == 'o' ? 8 : 10);
 		}
 	}
 }
@@ -141,6 +125,20 @@ void idmap_text_field(struct idmap_text *text, const char *field, const char *mo
 		else
 			add(text, field, 1);
 	}
+}
+
+uint32_t idmap_word_index(const char *list, const char *word, size_t length)
+{
+	uint32_t index;
+
+	for (index = 0; *list; index++) {
+		size_t one = strlen(list);
+
+		if (one == length && !memcmp(list, word, length))
+			return index;
+		list += one + 1;
+	}
+	return IDMAP_NO_WORD;
 }
 
 #define ALIGNMENT sizeof(void *)
@@ -174,8 +172,9 @@ size_t idmap_arena_size(size_t text_size)
 {
 	/*
 	 * Greedy per byte are a file full of the shortest rows ("a / b": a struct idmap_row of some
-	 * 130 bytes for 6 of text) and a list of the shortest extents ("0:0:1,": 20 bytes as
-	 * written, three copies of 12 while two kinds are checked). Only touched pages cost.
+	 * 160 bytes for 6 of text) and a list of the shortest extents ("0:0:1,": 20 bytes as
+	 * written, and for each of two kinds up to five times as many while they are checked and
+	 * three of 12 that stay). Only touched pages cost.
 	 */
 	return text_size * 64 + (IDMAP_ERRORS_MAX + 32) * sizeof(struct idmap_error);
 }

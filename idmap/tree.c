@@ -98,7 +98,8 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	struct idmap_text words;
 	int result;
 
-	memset(attempt, 0, sizeof(*attempt));
+	attempt->option = NULL;
+	*attempt->words = 0;
 	if (fs_fd < 0)
 		return attempt->error = fs_fd;
 	result = configure(fs_fd, row, attempt);
@@ -107,7 +108,8 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	if (result >= 0)
 		return result;
 	idmap_text_init(&words, attempt->words, sizeof(attempt->words));
-	kernel_words(fs_fd, &words);
+	if (IS_ENABLED(CONFIG_EXPLAIN))
+		kernel_words(fs_fd, &words);
 	return attempt->error = result;
 }
 
@@ -121,33 +123,29 @@ static bool no_such_tag(const char *type, const struct attempt *attempt)
 static const char *mount_remedy(const struct idmap_row *row, const char *type,
 				const struct attempt *attempt)
 {
+	const char *words;
+
 	if (attempt->option)
 		return MESSAGE("see the filesystem's manual for the options it takes");
 	if (no_such_tag(type, attempt))
 		return MESSAGE("give the host's share this tag, or load the driver that brings it"
 			       " (mkinitramfs -m virtio_pci)");
-	switch (-attempt->error) {
-	case ENODEV:
-		return MESSAGE("load its module (mkinitramfs -m) or name another type");
-	case ENOENT:
-	case ENOTBLK:
-	case ENXIO:
-		return MESSAGE("name a block device as SOURCE");
-	case EBUSY:
-		return MESSAGE(
-			"it is mounted already, ro here and rw there; use the same in both rows");
-	case EACCES:
-	case EROFS:
+	if (attempt->error == -EACCES || attempt->error == -EROFS)
 		return row->flags & IDMAP_UPPER
 			       ? MESSAGE("the upper layer needs a device that can be written")
 			       : MESSAGE("the device is read-only; write ro");
-	case ENOSYS:
-		return MESSAGE("Linux 5.12 or newer is needed");
-	default:
-		return row->attr & IDMAP_RDONLY
-			       ? MESSAGE("check TYPE and what is on the device")
-			       : MESSAGE("check TYPE and what is on the device, or try ro");
-	}
+	words = idmap_choose(
+		CHOICES(ON(ENODEV, "load its module (mkinitramfs -m) or name another type"),
+			ON3(ENOENT, ENOTBLK, ENXIO, "name a block device as SOURCE"),
+			ON(EBUSY,
+			   "it is mounted already, ro here and rw there; use the same in both rows"),
+			ON(ENOSYS, "Linux 5.12 or newer is needed")),
+		-attempt->error);
+	if (*words)
+		return words;
+	return row->attr & IDMAP_RDONLY
+		       ? MESSAGE("check TYPE and what is on the device")
+		       : MESSAGE("check TYPE and what is on the device, or try ro");
 }
 
 static int mount_failed(const struct idmap_row *row, const char *type,
@@ -170,8 +168,11 @@ static int mount_failed(const struct idmap_row *row, const char *type,
 			      attempt->words, mount_remedy(row, type, attempt));
 }
 
-/* All filesystems on devices that this kernel has, in its order, as a list of types. */
-static void kernel_types(char *list, size_t size)
+/*
+ * All filesystems on devices that this kernel has, in its order, as a list of types. On its own
+ * stack: most rows name a type, and each page of stack costs a page fault.
+ */
+static noinline void kernel_types(char *list, size_t size)
 {
 	char buffer[4096], *line = buffer, *end;
 	idmap_closed int fd = sys_open("/proc/filesystems", O_RDONLY | O_CLOEXEC, 0);
@@ -193,7 +194,7 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 {
 	char types[1024], type[64], tried[512];
 	const char *list = row->type, *end = list;
-	struct attempt attempt = {0};
+	struct attempt attempt;
 	bool no_ext23 = false;
 	struct idmap_text text;
 	int fd = -ENODEV, denied = 0, count = 0;
@@ -221,8 +222,9 @@ int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_er
 		count++;
 		if (fd == -EACCES || fd == -EROFS)
 			denied = fd; /* it is of this type, and the device is read-only */
-		idmap_text_add(&text, "%s%s: %s", count > 1 ? ", " : "", type,
-			       *attempt.words ? attempt.words : idmap_errno_text(-fd));
+		if (IS_ENABLED(CONFIG_EXPLAIN))
+			idmap_text_add(&text, "%s%s: %s", count > 1 ? ", " : "", type,
+				       *attempt.words ? attempt.words : idmap_errno_text(-fd));
 		/* So does the kernel for a list in rootfstype=, ENODEV apart (init/do_mounts.c). */
 		if (fd != -EINVAL && fd != -EACCES && fd != -ENODEV)
 			break;
@@ -253,37 +255,7 @@ int idmap_tree_clone(int dir_fd, bool recursive)
 #define MAGIC_FUSE 0x65735546 /* linux/magic.h, as the rest of them */
 #define MAGIC_9P 0x01021997
 #define MAGIC_OVERLAYFS 0x794c7630
-
-/* Since which Linux a filesystem can be idmapped; "": never. By statfs(2)'s f_type. */
-static const struct support {
-	uint32_t magic;
-	char name[12];
-	char since[6];
-} supports[] = {
-	{0xef53, "ext4", "5.12"},
-	{0x58465342, "xfs", "5.12"},
-	{0x4d44, "vfat", "5.12"},
-	{0x9123683e, "btrfs", "5.15"},
-	{0x7366746e, "ntfs3", "5.15"},
-	{0xf2f52010, "f2fs", "5.18"},
-	{0xe0f5e1e2, "erofs", "5.19"},
-	{0x73717368, "squashfs", "6.2"},
-	{0x01021994, "tmpfs", "6.3"},
-	{0x00c36400, "cephfs", "6.7"},
-	{0x958458f6, "hugetlbfs", "6.9"},
-	{MAGIC_FUSE, "virtiofs", "6.12"},
-	{MAGIC_OVERLAYFS, "overlay", ""},
-	{0x858458f6, "ramfs", ""},
-	{0x9fa0, "proc", ""},
-	{0x62656572, "sysfs", ""},
-	{MAGIC_9P, "9p", ""},
-	{0x6969, "nfs", ""},
-	{0xff534d42, "cifs", ""},
-	{0x9660, "isofs", ""},
-	{0x15013346, "udf", ""},
-	{0x28cd3d45, "cramfs", ""},
-	{0x7275, "romfs", ""},
-};
+#define MAGIC_EXT4 0xef53
 
 static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_fd)
 {
@@ -333,42 +305,61 @@ static uint32_t version(const char *text)
 	return part[0] * 1000 + part[1];
 }
 
+/*
+ * A filesystem's name, and behind it since which Linux it can be idmapped; nothing where that can
+ * never be. By statfs(2)'s f_type.
+ */
+static const char *support_of(uint32_t magic)
+{
+	return idmap_choose(
+		CHOICES(CHOICES(ON(MAGIC_EXT4, "ext4 5.12"), ON(0x58465342, "xfs 5.12"),
+				ON(0x4d44, "vfat 5.12"), ON(0x9123683e, "btrfs 5.15"),
+				ON(0x7366746e, "ntfs3 5.15"), ON(0xf2f52010, "f2fs 5.18"),
+				ON(0xe0f5e1e2, "erofs 5.19"), ON(0x73717368, "squashfs 6.2")),
+			CHOICES(ON(0x01021994, "tmpfs 6.3"), ON(0x00c36400, "cephfs 6.7"),
+				ON(0x958458f6, "hugetlbfs 6.9"), ON(MAGIC_FUSE, "virtiofs 6.12"),
+				ON(MAGIC_OVERLAYFS, "overlay"), ON(0x858458f6, "ramfs"),
+				ON(0x9fa0, "proc"), ON(0x62656572, "sysfs")),
+			CHOICES(ON(MAGIC_9P, "9p"), ON(0x6969, "nfs"), ON(0xff534d42, "cifs"),
+				ON(0x9660, "isofs"), ON(0x15013346, "udf"),
+				ON(0x28cd3d45, "cramfs"), ON(0x7275, "romfs"))),
+		magic);
+}
+
 static int explain_filesystem(int tree_fd, const struct idmap_row *row, const char *release,
 			      struct idmap_error *ret_error)
 {
-	const struct support *support = supports,
-			     *end = supports + sizeof(supports) / sizeof(*supports);
 	struct statfs fs = {0};
+	const char *name, *since;
+	uint32_t magic;
 
 	sys_fstatfs(tree_fd, &fs);
 	/* 9p tells what the server's own folder lies on (fs/9p/vfs_super.c, v9fs_statfs()). */
-	if (!strcmp(row->type, "9p"))
-		fs.f_type = MAGIC_9P;
-	while (support < end && support->magic != (uint32_t)fs.f_type)
-		support++;
-	if (support < end && !*support->since)
+	magic = strcmp(row->type, "9p") ? (uint32_t)fs.f_type : MAGIC_9P;
+	name = support_of(magic);
+	since = strchr(name, ' ');
+	if (*name && !since)
 		return idmap_row_fail(
-			ret_error, row, IDMAP_NO_MAP, EINVAL, "%s can never be idmapped; %s",
-			support->name,
-			support->magic == MAGIC_OVERLAYFS ? MESSAGE("map each of its layers")
-			: support->magic == MAGIC_9P
+			ret_error, row, IDMAP_NO_MAP, EINVAL, "%s can never be idmapped; %s", name,
+			magic == MAGIC_OVERLAYFS ? MESSAGE("map each of its layers")
+			: magic == MAGIC_9P
 				? MESSAGE("use virtiofs for a mapped folder of the host")
 				: MESSAGE("use erofs, ext4 or xfs for a mapped tree"));
-	if (support == supports &&
+	if (magic == MAGIC_EXT4 &&
 	    (idmap_type_has(row->type, "ext2") || idmap_type_has(row->type, "ext3")))
 		return idmap_row_fail(
 			ret_error, row, IDMAP_NO_MAP, EINVAL,
 			"the type %s cannot be idmapped, ext4 mounts the same image and can; write"
 			" ext4",
 			row->type);
-	if (support < end && version(release) < version(support->since))
+	if (since && version(release) < version(since + 1))
 		return idmap_row_fail(
 			ret_error, row, IDMAP_NO_MAP, EINVAL,
-			"%s can be idmapped since Linux %s, and this is %s; boot a newer kernel or"
-			" use another filesystem",
-			support->name, support->since, release);
+			"%.*s can be idmapped since Linux %s, and this is %s; boot a newer kernel"
+			" or use another filesystem",
+			(int)(since - name), name, since + 1, release);
 	/* The kernel's part is there, and clears SB_I_NOIDMAP only where the server agrees. */
-	if (support < end && support->magic == MAGIC_FUSE)
+	if (magic == MAGIC_FUSE)
 		return idmap_row_fail(
 			ret_error, row, IDMAP_NO_MAP, EINVAL,
 			"its server on the host allows no map, this kernel (%s) would; use"
@@ -424,7 +415,7 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 	 * The server of a FUSE filesystem says whether it allows a map in an answer that mounting
 	 * does not wait for (fs/fuse/inode.c, process_init_reply()); every other question does.
 	 */
-	if (row->map)
+	if (row->map && !(row->flags & IDMAP_CLONE))
 		sys_fstatfs(tree_fd, &unused);
 	result = set_attributes(tree_fd, row, row->map ? row->map->userns_fd : -1);
 	if (!result)

@@ -16,28 +16,19 @@
 /* The helper's pid, or -errno explained as user_namespaces(7) and clone(2) have it. */
 static int start_helper(struct idmap_error *ret_error)
 {
-	const char *remedy;
 	int pid = sys_clone_idle(CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD);
 
 	if (pid >= 0)
 		return pid;
-	switch (-pid) {
-	case EINVAL:
-	case ENOSYS:
-		remedy = MESSAGE("build the kernel with CONFIG_USER_NS=y");
-		break;
-	case ENOSPC:
-	case EUSERS:
-		remedy = MESSAGE("raise /proc/sys/user/max_user_namespaces");
-		break;
-	case EPERM:
-		remedy = MESSAGE("run it as root, and not in a chroot");
-		break;
-	default:
-		remedy = MESSAGE("give the machine more memory");
-	}
-	return idmap_fail(ret_error, IDMAP_NO_MAP, -pid, "no user namespace for a map (%s); %s",
-			  idmap_errno_text(-pid), remedy);
+	return idmap_fail(
+		ret_error, IDMAP_NO_MAP, -pid, "no user namespace for a map (%s); %s",
+		idmap_errno_text(-pid),
+		idmap_choose(
+			CHOICES(ON2(EINVAL, ENOSYS, "build the kernel with CONFIG_USER_NS=y"),
+				ON2(ENOSPC, EUSERS, "raise /proc/sys/user/max_user_namespaces"),
+				ON(EPERM, "run it as root, and not in a chroot"),
+				"give the machine more memory"),
+			-pid));
 }
 
 /* Writes one map of the process; the kernel takes it in a single write. */
@@ -51,7 +42,7 @@ static int write_map(int pid, const char *file, const struct idmap_map *map, enu
 	long written;
 
 	idmap_text_init(&text, path, sizeof(path));
-	idmap_text_add(&text, "/proc/%d/%s", pid, file);
+	idmap_text_add(&text, "/proc/%u/%s", pid, file);
 	fd = sys_open(path, O_WRONLY | O_CLOEXEC, 0);
 	written = fd < 0 ? fd : sys_write(fd, buffer, size);
 	if (written == (long)size)
@@ -76,7 +67,7 @@ static int hold_namespace(int pid, const struct idmap_map *map, struct idmap_err
 	if (result)
 		return result;
 	idmap_text_init(&text, path, sizeof(path));
-	idmap_text_add(&text, "/proc/%d/ns/user", pid);
+	idmap_text_add(&text, "/proc/%u/ns/user", pid);
 	fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		idmap_fail(ret_error, IDMAP_NO_MAP, -fd, "%s does not open (%s); mount /proc", path,

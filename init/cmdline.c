@@ -54,6 +54,7 @@ bool cmdline_next(const char **text, struct parameter *ret)
 	return equals || ret->name_length != 2 || memcmp(start, "--", 2);
 }
 
+/* `-` and `_` are the same to the kernel. */
 static bool same_name(const char *a, const char *b, size_t length)
 {
 	size_t i;
@@ -62,12 +63,6 @@ static bool same_name(const char *a, const char *b, size_t length)
 		if ((a[i] == '-' ? '_' : a[i]) != (b[i] == '-' ? '_' : b[i]))
 			return false;
 	return true;
-}
-
-bool cmdline_is(const struct parameter *parameter, const char *name)
-{
-	return strlen(name) == parameter->name_length &&
-	       same_name(parameter->name, name, strlen(name));
 }
 
 /* Digits only; everything else counts as not said, as the kernel takes a bad rootdelay= for 0. */
@@ -89,19 +84,13 @@ static uint32_t seconds(const struct parameter *parameter)
 static void read_onfail(struct boot *boot, struct idmap_table *table, const char *value)
 {
 	const struct idmap_place place = {.name = "idmap.onfail=", .parameter = true};
-	static const char names[][9] = {
-		[ONFAIL_PANIC] = "panic",
-		[ONFAIL_REBOOT] = "reboot",
-		[ONFAIL_POWEROFF] = "poweroff",
-		[ONFAIL_SHELL] = "shell",
-	};
-	size_t i;
+	uint32_t policy = IDMAP_NO_WORD;
 
-	for (i = 0; value && i < sizeof(names) / sizeof(*names); i++) {
-		if (!strcmp(names[i], value)) {
-			boot->onfail = (enum onfail)i;
-			return;
-		}
+	if (value) /* in the order of enum onfail */
+		policy = idmap_word_index("panic\0reboot\0poweroff\0shell\0", value, strlen(value));
+	if (policy != IDMAP_NO_WORD) {
+		boot->onfail = (enum onfail)policy;
+		return;
 	}
 	idmap_table_error(table, &place, 0,
 			  "it is none of panic, reboot, poweroff, shell; write one of"
@@ -121,24 +110,81 @@ static void read_path(struct idmap_table *table, const char *name, const char *v
 				  name);
 }
 
-static void read_own(struct boot *boot, struct idmap_table *table,
-		     const struct parameter *parameter, const char *value)
+/* The parameters that are read. None has a `-` or `_`, which are the same to the kernel. */
+static const char names[] = "root\0rootfstype\0rootflags\0rootwait\0rootdelay\0ro\0rw\0init\0"
+			    "idmap\0idmap.conf\0idmap.init\0idmap.onfail\0";
+
+enum name {
+	ROOT,
+	ROOTFSTYPE,
+	ROOTFLAGS,
+	ROOTWAIT,
+	ROOTDELAY,
+	RO,
+	RW,
+	INIT,
+	OWN,
+	OWN_CONF,
+	OWN_INIT,
+	OWN_ONFAIL,
+};
+
+static noinline void read_parameter(struct boot *boot, struct idmap_table *table,
+				    const struct parameter *parameter, const char *value)
 {
 	const struct idmap_place place = {.name = "idmap.", .parameter = true};
+	const uint32_t name = idmap_word_index(names, parameter->name, parameter->name_length);
+	struct idmap_root *root = &boot->root;
 
-	if (cmdline_is(parameter, "idmap"))
+	switch (name) {
+	case ROOTWAIT:
+		root->wait_s = seconds(parameter);
+		if (!root->wait_s)
+			root->wait_s = IDMAP_WAIT_FOREVER;
+		return;
+	case OWN:
 		idmap_table_word(table, value, ++boot->words);
-	else if (cmdline_is(parameter, "idmap.conf"))
+		return;
+	case OWN_CONF:
 		read_path(table, "idmap.conf=", value, &boot->conf);
-	else if (cmdline_is(parameter, "idmap.init"))
+		return;
+	case OWN_INIT:
 		read_path(table, "idmap.init=", value, &boot->own_init);
-	else if (cmdline_is(parameter, "idmap.onfail"))
-		read_onfail(boot, table, value);
+		return;
+	case OWN_ONFAIL:
+		if (IS_ENABLED(CONFIG_ONFAIL_PARAMETER))
+			read_onfail(boot, table, value);
+		else
+			idmap_table_error(table, &place, 0,
+					  "idmap.onfail= is not built into this idmap-init; take"
+					  " it out");
+		return;
+	case IDMAP_NO_WORD:
+		if (parameter->name_length > 5 && !memcmp(parameter->name, "idmap.", 6))
+			idmap_table_error(table, &place, 0,
+					  "'%.*s' is no parameter of idmap-init; write idmap=,"
+					  " idmap.conf=, idmap.init= or idmap.onfail=",
+					  (int)parameter->name_length, parameter->name);
+		return;
+	}
+	/* The kernel's: ro and rw have no value, and all others have one. */
+	if (name == RO || name == RW) {
+		if (!value)
+			root->writable = name == RW;
+		return;
+	}
+	if (!value)
+		return;
+	if (name == ROOT)
+		root->source = value;
+	else if (name == ROOTFSTYPE)
+		root->type = value;
+	else if (name == ROOTFLAGS)
+		root->flags = value;
+	else if (name == ROOTDELAY)
+		boot->root_delay_s = seconds(parameter);
 	else
-		idmap_table_error(table, &place, 0,
-				  "'%.*s' is no parameter of idmap-init; write idmap=, idmap.conf=,"
-				  " idmap.init= or idmap.onfail=",
-				  (int)parameter->name_length, parameter->name);
+		boot->init = value;
 }
 
 void cmdline_read(struct boot *boot, struct idmap_table *table)
@@ -147,7 +193,6 @@ void cmdline_read(struct boot *boot, struct idmap_table *table)
 	struct parameter parameter;
 
 	while (cmdline_next(&text, &parameter)) {
-		struct idmap_root *root = &boot->root;
 		char *value = NULL;
 
 		if (parameter.value) {
@@ -162,26 +207,7 @@ void cmdline_read(struct boot *boot, struct idmap_table *table)
 			}
 			memcpy(value, parameter.value, parameter.value_length);
 		}
-		if (cmdline_is(&parameter, "rootwait"))
-			root->wait_s = value && seconds(&parameter) ? seconds(&parameter)
-								    : IDMAP_WAIT_FOREVER;
-		else if (!value && (cmdline_is(&parameter, "ro") || cmdline_is(&parameter, "rw")))
-			root->writable = parameter.name[1] == 'w';
-		else if (parameter.name_length >= 5 && !memcmp(parameter.name, "idmap", 5) &&
-			 (parameter.name_length == 5 || parameter.name[5] == '.'))
-			read_own(boot, table, &parameter, value);
-		else if (!value)
-			continue;
-		else if (cmdline_is(&parameter, "root"))
-			root->source = value;
-		else if (cmdline_is(&parameter, "rootfstype"))
-			root->type = value;
-		else if (cmdline_is(&parameter, "rootflags"))
-			root->flags = value;
-		else if (cmdline_is(&parameter, "rootdelay"))
-			boot->root_delay_s = seconds(&parameter);
-		else if (cmdline_is(&parameter, "init"))
-			boot->init = value;
+		read_parameter(boot, table, &parameter, value);
 	}
 }
 

@@ -24,7 +24,8 @@ struct netlink_address {
 	uint32_t pid, groups;
 };
 
-int device_listen(void)
+/* Opens the kernel's event socket; -1 without networking. */
+static int listen_events(void)
 {
 	const struct netlink_address address = {.family = AF_NETLINK, .groups = 1};
 	int fd;
@@ -41,16 +42,17 @@ int device_listen(void)
 /* Sleeps until an event or for `timeout_ms`; events are forgotten, the caller looks itself. */
 static void wait_event(int uevent_fd, int timeout_ms)
 {
+	const bool events = IS_ENABLED(CONFIG_UEVENT) && uevent_fd >= 0;
 	struct pollfd pollfd = {.fd = uevent_fd, .events = POLLIN};
 	struct timespec timeout;
 	char event[64];
 
-	if (uevent_fd < 0 && timeout_ms > POLL_MS)
+	if (!events && timeout_ms > POLL_MS)
 		timeout_ms = POLL_MS;
 	timeout = (struct timespec){.tv_sec = timeout_ms / 1000,
 				    .tv_nsec = timeout_ms % 1000 * 1000000};
-	sys_ppoll(&pollfd, uevent_fd >= 0, &timeout);
-	while (uevent_fd >= 0 && sys_read(uevent_fd, event, sizeof(event)) >= 0)
+	sys_ppoll(&pollfd, events, &timeout);
+	while (events && sys_read(uevent_fd, event, sizeof(event)) >= 0)
 		;
 }
 
@@ -95,7 +97,8 @@ static int find(const struct boot *boot, struct idmap_row *row, const struct idm
 	if (!result)
 		return 0;
 	if (!IS_ENABLED(CONFIG_NAMES)) {
-		list_disks(list);
+		if (IS_ENABLED(CONFIG_EXPLAIN))
+			list_disks(list);
 		return result;
 	}
 	/* The row keeps it, unless there is nothing to keep. */
@@ -117,20 +120,21 @@ static int find(const struct boot *boot, struct idmap_row *row, const struct idm
 	return -ENODEV;
 }
 
-int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
+int device_wait(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	const bool forever = row->wait_s == IDMAP_WAIT_FOREVER;
-	const uint64_t began_us = idmap_now_us();
 	const uint64_t until_us = boot->start_us + row->wait_s * UINT64_C(1000000);
 	struct idmap_source source;
 	struct idmap_text list;
-	bool told = false;
+	uint64_t began_us;
+	bool listening = false, told = false;
 	char disks[256];
 	int result;
 
 	idmap_source_read(row, &source);
 	if (source.kind == IDMAP_SOURCE_OTHER)
 		return 0;
+	began_us = idmap_now_us();
 	for (;;) {
 		uint64_t now_us;
 
@@ -139,7 +143,13 @@ int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_err
 		result = find(boot, row, &source, &list, ret_error);
 		if (!result || result == -ENOTUNIQ)
 			return result;
-		if (!*disks)
+		if (!listening) { /* and look again, for what came before we listened */
+			listening = true;
+			if (boot->uevent_fd < 0)
+				boot->uevent_fd = listen_events();
+			continue;
+		}
+		if (IS_ENABLED(CONFIG_EXPLAIN) && !*disks)
 			idmap_text_add(&list, "none");
 		now_us = idmap_now_us();
 		if (!forever && now_us >= until_us)
@@ -153,7 +163,11 @@ int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_err
 					? MESSAGE(" and that it is " IDMAP_SOURCE_KNOWN)
 					: "");
 		if (!told && now_us >= began_us + TELL_AFTER_US) {
-			msg(MSG_WARNING, "waiting for %s (disks here: %s)", row->source, disks);
+			if (IS_ENABLED(CONFIG_EXPLAIN))
+				msg(MSG_WARNING, "waiting for %s (disks here: %s)", row->source,
+				    disks);
+			else
+				msg(MSG_WARNING, "waiting for %s", row->source);
 			told = true;
 		}
 		now_us = (told && forever) ? UINT64_MAX

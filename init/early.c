@@ -4,8 +4,8 @@
  * Whoever ran before us may have mounted some of them, which is fine.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "explain.h"
@@ -13,22 +13,16 @@
 #include "sys.h"
 
 static const struct early_mount {
-	char target[6], type[9], data[10];
-	unsigned long flags;
-	bool needed;
-} mounts[] = {
-	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID, false},
-	{"/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC, true},
-	{"/sys", "sysfs", "", MS_NOSUID | MS_NODEV | MS_NOEXEC, false},
-	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV, false},
+	char target[IDMAP_CARRIED_SIZE], type[9], data[10];
+	unsigned char flags; /* of mount(2); these fit */
+} mounts[EARLY_MOUNTS] = {
+	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID},
+	{"/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"/sys", "sysfs", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
 };
 
-static uint64_t device_of(const char *path)
-{
-	struct stat st;
-
-	return sys_fstatat(AT_FDCWD, path, &st, 0) ? 0 : st.st_dev;
-}
+#define PROC 1 /* the one that nothing goes without */
 
 static int mount_early(const struct early_mount *m)
 {
@@ -37,6 +31,54 @@ static int mount_early(const struct early_mount *m)
 	if (result == -ENOENT && !sys_mkdirat(AT_FDCWD, m->target, 0755))
 		result = sys_mount(m->type, m->target, m->type, m->flags, m->data);
 	return result == -EBUSY ? 0 : result;
+}
+
+/* The next word of a line of mountinfo (proc_pid_mountinfo(5)), terminated; "" at its end. */
+static char *next_word(char **line)
+{
+	char *word = *line, *end = word;
+
+	while (*end && *end != ' ' && *end != '\n')
+		end++;
+	*line = end + (*end == ' ');
+	if (*end == ' ')
+		*end = 0;
+	return word;
+}
+
+/*
+ * What stands here already, by /proc. The first line is the root's: only an initramfs shows as
+ * rootfs; its filesystem, ramfs or tmpfs, would not tell, as a root of somebody's making may be one
+ * too, and that is not ours to delete. Where it is its own parent pivot_root(2) cannot work.
+ */
+static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
+{
+	char *text, *line, *end;
+	size_t i, size;
+	int result = idmap_file_read("/proc/self/mountinfo", boot->arena, &text, &size);
+
+	if (result)
+		return result;
+	boot->arena->at = text; /* no longer needed than here */
+	boot->root.booted = boot->pivots = true;
+	for (line = text; (end = strchr(line, '\n')); line = end + 1) {
+		const char *id = next_word(&line), *parent = next_word(&line), *target, *word;
+
+		next_word(&line); /* the device */
+		next_word(&line); /* which folder of it */
+		target = next_word(&line);
+		for (i = 0; i < EARLY_MOUNTS; i++)
+			if (!strcmp(target, mounts[i].target))
+				standing[i] = true;
+		next_word(&line); /* options */
+		while (*(word = next_word(&line)) && strcmp(word, "-"))
+			boot->root.shared |= !strncmp(word, "shared:", 7);
+		if (id == text && !strcmp(next_word(&line), "rootfs")) {
+			boot->root.booted = false;
+			boot->pivots = strcmp(id, parent);
+		}
+	}
+	return 0;
 }
 
 /*
@@ -56,26 +98,30 @@ static void open_console(void)
 		sys_close(fd);
 }
 
-int early_mounts(struct idmap_error *ret_error)
+int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 {
-	const uint64_t root = device_of("/");
-	size_t i;
+	bool standing[EARLY_MOUNTS] = {false};
+	int proc = read_standing(boot, standing), result;
+	size_t i, carried = 0;
 
-	for (i = 0; i < sizeof(mounts) / sizeof(*mounts); i++) {
+	if (proc)
+		proc = mount_early(&mounts[PROC]);
+	if (!proc && !standing[PROC])
+		proc = read_standing(boot, standing);
+	for (i = 0; i < EARLY_MOUNTS; i++) {
 		const struct early_mount *m = &mounts[i];
-		const uint64_t device = device_of(m->target);
-		/* A mounted folder shows another device than / does. */
-		int result = device && device != root ? 0 : mount_early(m);
 
+		result = i == PROC ? proc : standing[i] ? 0 : mount_early(m);
 		if (!result)
-			continue;
-		if (m->needed)
-			return idmap_fail(ret_error, IDMAP_BAD_SYSTEM, -result,
-					  "%s cannot be mounted (%s); build the kernel with %s",
-					  m->target, idmap_errno_text(-result), m->type);
-		msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", m->target,
-		    idmap_errno_text(-result));
+			memcpy(boot->carry[carried++], m->target, sizeof(m->target));
+		else if (i != PROC)
+			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", m->target,
+			    idmap_errno_text(-result));
 	}
 	open_console();
-	return 0;
+	if (!proc)
+		return 0;
+	return idmap_fail(ret_error, IDMAP_BAD_SYSTEM, -proc,
+			  "/proc cannot be mounted (%s); build the kernel with proc",
+			  idmap_errno_text(-proc));
 }

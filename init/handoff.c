@@ -13,8 +13,6 @@
 #include "init.h"
 #include "sys.h"
 
-const char handoff_carried[][IDMAP_CARRIED_SIZE] = {"/dev", "/proc", "/sys", "/run", ""};
-
 /* --- the switch ------------------------------------------------------------------------------ */
 
 /*
@@ -24,12 +22,13 @@ const char handoff_carried[][IDMAP_CARRIED_SIZE] = {"/dev", "/proc", "/sys", "/r
 static void delete_contents(int dir_fd)
 {
 	char buffer[2048];
+	struct dirent *entry;
 	long n;
 
-	while ((n = sys_getdents64(dir_fd, buffer, sizeof(buffer))) > 0) {
-		struct dirent *entry;
+	do {
 		long at;
 
+		n = sys_getdents64(dir_fd, buffer, sizeof(buffer));
 		for (at = 0; at < n; at += entry->d_reclen) {
 			struct sys_open_how how = {
 				.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
@@ -40,17 +39,19 @@ static void delete_contents(int dir_fd)
 			entry = (struct dirent *)(buffer + at);
 			if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 				continue;
-			if (entry->d_type != DT_DIR) {
-				sys_unlinkat(dir_fd, entry->d_name, 0);
+			/* Half of an initramfs' folders are empty: mounts stood on them. */
+			if (!sys_unlinkat(dir_fd, entry->d_name,
+					  entry->d_type == DT_DIR ? AT_REMOVEDIR : 0) ||
+			    entry->d_type != DT_DIR)
 				continue;
-			}
 			fd = sys_openat2(dir_fd, entry->d_name, &how);
 			if (fd < 0)
 				continue;
 			delete_contents(fd);
 			sys_unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
 		}
-	}
+		/* Where another entry had found room, this was the last. */
+	} while (n + (long)sizeof(*entry) > (long)sizeof(buffer));
 }
 
 static int switch_failed(const char *step, int result, struct idmap_error *ret_error)
@@ -64,15 +65,15 @@ static int switch_failed(const char *step, int result, struct idmap_error *ret_e
 
 /*
  * Before 7.0 the initramfs cannot be pivoted away from: the new root, where we stand, is moved over
- * it and becomes ours by chroot. Clones of what came along early stand in its way.
+ * it and becomes ours by chroot. What has been cloned early is to go with the rest.
  */
-static int move_over(bool late, struct idmap_error *ret_error)
+static int move_over(const struct idmap_stage *stage, struct idmap_error *ret_error)
 {
 	int result;
 	size_t i;
 
-	for (i = 0; !late && *handoff_carried[i]; i++)
-		sys_umount2(handoff_carried[i], MNT_DETACH);
+	for (i = 0; stage->carried && *stage->carry[i]; i++)
+		sys_umount2(stage->carry[i], MNT_DETACH);
 	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	if (result)
 		return switch_failed("mount", result, ret_error);
@@ -85,18 +86,21 @@ int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 {
 	idmap_closed int old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	int result = old_fd < 0 ? old_fd : sys_fchdir(stage->seen_fd);
-	bool pivoted;
+	bool pivoted = false;
 
 	idmap_close(&stage->seen_fd);
 	if (result)
 		return switch_failed("chdir", result, ret_error);
-	result = sys_pivot_root(".", ".");
-	pivoted = !result;
+	if (boot->pivots) {
+		result = sys_pivot_root(".", ".");
+		pivoted = !result;
+	}
 	if (!pivoted)
 		result = boot->root.booted ? switch_failed("pivot_root", result, ret_error)
-					   : move_over(stage->late, ret_error);
+					   : move_over(stage, ret_error);
 	if (result)
 		return result;
+	idmap_stage_carry(stage, old_fd);
 	/* After a pivot too: on 7.2 unmounting the initramfs alone gives no memory back. */
 	if (!boot->root.booted)
 		delete_contents(old_fd);

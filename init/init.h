@@ -15,19 +15,26 @@
 /* What to do when nothing more can be done. */
 enum onfail { ONFAIL_PANIC, ONFAIL_REBOOT, ONFAIL_POWEROFF, ONFAIL_SHELL };
 
+#define EARLY_MOUNTS 4 /* /dev, /proc, /sys, /run */
+
 /* What the kernel gave us and its command line says. Strings live as long as the process. */
 struct boot {
 	char **argv, **envp;
-	const char *cmdline;	   /* as the kernel shows it, NUL-terminated */
-	struct idmap_root root;	   /* root= and its kin */
-	const char *init;	   /* init=, or NULL */
-	const char *own_init;	   /* idmap.init=, or NULL */
-	enum onfail onfail;	   /* idmap.onfail= */
-	const char *conf;	   /* idmap.conf=, or NULL */
-	uint32_t words;		   /* how many idmap= there were */
-	uint32_t root_delay_s;	   /* rootdelay= */
-	uint64_t start_us;	   /* since when rows wait for their devices */
-	int uevent_fd;		   /* kernel events, or -1 */
+	const char *cmdline;	/* as the kernel shows it, NUL-terminated */
+	struct idmap_root root; /* root= and its kin */
+	const char *init;	/* init=, or NULL */
+	const char *own_init;	/* idmap.init=, or NULL */
+	enum onfail onfail;	/* idmap.onfail= */
+	const char *conf;	/* idmap.conf=, or NULL */
+	uint32_t words;		/* how many idmap= there were */
+	uint32_t root_delay_s;	/* rootdelay= */
+	uint64_t start_us;	/* since when rows wait for their devices */
+	int uevent_fd;		/* kernel events, or -1 */
+	bool pivots;		/* pivot_root(2) may work from here */
+	bool no_way_back;	/* how far the boot has come, for what a failure can do */
+	bool skips;		/* a row was skipped, by nofail */
+	/* The early mounts that are there; "" ends the list. */
+	char carry[EARLY_MOUNTS + 1][IDMAP_CARRIED_SIZE];
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 
@@ -37,12 +44,28 @@ enum { MSG_ERROR = 3, MSG_WARNING = 4, MSG_INFO = 6 };
 
 /* One line to the kernel log, or to the console where there is no /dev/kmsg. */
 void msg(int level, const char *format, ...) IDMAP_PRINTF(2, 3);
+/* Many lines of one level, which go out together, as many as the log takes at once. */
+struct lines {
+	struct idmap_text text;
+	long prefixes; /* bytes that the kernel may put in front of them */
+	long until;    /* with so many they are written */
+	int level;
+	char record[IDMAP_LINE_SIZE + 40];
+};
+
+/* There will be `count` of them, more or less. */
+void lines_begin(struct lines *lines, int level, uint32_t count);
+void lines_add(struct lines *lines, const char *format, ...) IDMAP_PRINTF(2, 3);
+void lines_end(struct lines *lines);
 #define msg(level, format, ...) msg(level, MESSAGE_FORMAT(format, ##__VA_ARGS__), ##__VA_ARGS__)
 
 /* --- early.c --- */
 
-/* Mounts /dev, /proc, /sys and /run unless they are there, and opens the console. */
-int early_mounts(struct idmap_error *ret_error);
+/*
+ * Mounts /dev, /proc, /sys and /run unless they are there, opens the console, and fills in what
+ * boot->root and *boot say of the mounts that were here before.
+ */
+int early_mounts(struct boot *boot, struct idmap_error *ret_error);
 
 /* --- cmdline.c: pure --- */
 
@@ -58,8 +81,6 @@ struct parameter {
  * or a bare `--`, after which everything is for the real init.
  */
 bool cmdline_next(const char **text, struct parameter *ret);
-/* Whether the parameter has this name; `-` and `_` are the same to the kernel. */
-bool cmdline_is(const struct parameter *parameter, const char *name);
 /* Reads boot->cmdline: the root's parameters into *boot, idmap= into the table. */
 void cmdline_read(struct boot *boot, struct idmap_table *table);
 /* The options of module `name` (as in its file name): `a=1 b="x y"` from name.a=1 name.b=… */
@@ -126,13 +147,11 @@ uint32_t disks_look(const struct boot *boot, const struct idmap_source *source,
 
 /* --- device.c --- */
 
-/* Opens the kernel's event socket, before a driver is loaded; -1 without networking. */
-int device_listen(void);
 /*
  * Waits until the row's device can be opened, and finds it where the row has a name. -ENODEV: it
  * did not come in the row's time. -ENOTUNIQ: two devices have the name.
  */
-int device_wait(const struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error);
+int device_wait(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error);
 
 /* --- realinit.c --- */
 
@@ -145,8 +164,6 @@ int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
 
 /* --- handoff.c --- */
 
-/* The mounts that come along into a new root; "" ends the list. */
-extern const char handoff_carried[][IDMAP_CARRIED_SIZE];
 /* Makes the new root / and frees the initramfs. There is no way back from here. */
 int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 		   struct idmap_error *ret_error);

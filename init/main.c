@@ -14,12 +14,23 @@
 #include "sys.h"
 
 #define DEFAULT_CONF "/etc/idmap.conf"
-#define CMDLINE_MOST 65536
 #define RUN_TABLE_DIR "/run/idmap"
 #define RUN_TABLE RUN_TABLE_DIR "/table"
+#define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
+#define TABLE_PIECE 4000 /* written at once, unless a row alone is longer */
+#define LOGGED_MOST 239	 /* bytes of a row */
 
-/* How far the boot has come, for what a failure can still do. */
-static enum phase { PHASE_BUILD, PHASE_NO_WAY_BACK } phase;
+/* For a usual command line; beside the program's data no page table has to be made for it. */
+static char memory[512 * 1024] __attribute__((aligned(sizeof(void *))));
+
+/* Kconfig's choice: exactly one of them is set. */
+static enum onfail default_onfail(void)
+{
+	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
+			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
+			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
+			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
+}
 
 static void fail(const struct boot *boot, const struct idmap_error *error)
 	__attribute__((noreturn));
@@ -29,7 +40,7 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	char shell[] = "/bin/sh", *shell_argv[] = {shell, NULL};
 
 	msg(MSG_ERROR, "%s", error->text);
-	switch (boot->onfail) {
+	switch (IS_ENABLED(CONFIG_ONFAIL_PARAMETER) ? boot->onfail : default_onfail()) {
 	case ONFAIL_REBOOT:
 		sys_sync();
 		sys_reboot(RB_AUTOBOOT);
@@ -40,7 +51,7 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 		break;
 	case ONFAIL_SHELL:
 		/* The initramfs' own only: a half-made root is nobody's. */
-		if (phase == PHASE_BUILD && !boot->root.booted)
+		if (!boot->no_way_back && !boot->root.booted)
 			sys_execve(shell, shell_argv, boot->envp);
 		break;
 	case ONFAIL_PANIC:
@@ -48,33 +59,6 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	}
 	/* The exit of PID 1 is the kernel's panic, so that its panic= decides what comes next. */
 	sys_exit((int)error->class);
-}
-
-/*
- * Only the initramfs shows as rootfs in mountinfo. Its filesystem, ramfs or tmpfs, would not tell:
- * a root of somebody's making may be one too, and that is not ours to delete.
- */
-static bool on_initramfs(void)
-{
-	static const char type[] = " - rootfs ";
-	idmap_closed int fd = sys_open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC, 0);
-	/* Its line is the first. The kernel makes no more of them than are read. */
-	char lines[128], *p;
-	long n = fd < 0 ? 0 : sys_read(fd, lines, sizeof(lines));
-
-	for (p = lines; p + sizeof(type) <= lines + n; p++)
-		if (!memcmp(p, type, sizeof(type) - 1))
-			return true;
-	return false;
-}
-
-/* Kconfig's choice: exactly one of them is set. */
-static enum onfail default_onfail(void)
-{
-	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
-			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
-			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
-			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
 }
 
 /* Every error of the table but the last, which the caller fails with. */
@@ -86,13 +70,22 @@ static int tell_table_errors(const struct idmap_table *table, struct idmap_error
 		return 0;
 	for (; error && error->next; error = error->next)
 		msg(MSG_ERROR, "%s", error->text);
-	if (table->error_count > IDMAP_ERRORS_MAX)
+	if (IS_ENABLED(CONFIG_EXPLAIN) && table->error_count > IDMAP_ERRORS_MAX)
 		msg(MSG_ERROR, "%u more errors are not shown",
 		    table->error_count - IDMAP_ERRORS_MAX);
-	/* What there is to say is in the table's line, also without CONFIG_EXPLAIN. */
-	return (idmap_fail)(ret_error, IDMAP_BAD_TABLE, EINVAL, "%s",
-			    error ? error->text
-				  : MESSAGE("no memory to read the table; make it shorter"));
+	if (!error)
+		return idmap_fail(ret_error, IDMAP_BAD_TABLE, EINVAL,
+				  "no memory to read the table; make it shorter");
+	*ret_error = *error;
+	return -EINVAL;
+}
+
+/* So that a text of so many bytes can be read into a table. */
+static int make_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error)
+{
+	size = idmap_arena_size(size);
+	return size <= (size_t)(arena->end - arena->at) ? 0
+							: idmap_arena_map(arena, size, ret_error);
 }
 
 static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idmap_arena *arena,
@@ -100,18 +93,18 @@ static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idm
 {
 	char *text;
 	size_t size;
-	int result = idmap_arena_map(arena, idmap_arena_size(CMDLINE_MOST), ret_error);
+	int result = idmap_file_read("/proc/cmdline", arena, &text, &size);
 
-	if (result)
-		return result;
-	idmap_table_init(table, arena);
-	result = idmap_file_read("/proc/cmdline", arena, &text, &size);
 	if (result)
 		return idmap_fail(
 			ret_error, IDMAP_BAD_SYSTEM, -result,
 			"/proc/cmdline cannot be read (%s); build the kernel with CONFIG_PROC_FS",
 			idmap_errno_text(-result));
+	result = make_room(arena, size, ret_error);
+	if (result)
+		return result;
 	boot->cmdline = text;
+	idmap_table_init(table, arena);
 	cmdline_read(boot, table);
 	return 0;
 }
@@ -168,27 +161,35 @@ static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idm
 	return tell_table_errors(&table, ret_error);
 }
 
-static bool skipped(const struct idmap_plan *plan, const struct idmap_row *row)
+static void skip(struct boot *boot, struct idmap_row *row)
+{
+	row->flags |= IDMAP_NOAUTO;
+	idmap_userns_put(row->map);
+	boot->skips = true;
+}
+
+/* Whether a row was skipped that this one stands on. */
+static bool stands_on_none(const struct boot *boot, const struct idmap_plan *plan,
+			   const struct idmap_row *row)
 {
 	uint32_t i;
 
-	for (i = 0; i < plan->rows && plan->row[i] != row; i++)
+	for (i = 0; boot->skips && plan->row[i] != row; i++)
 		if (plan->row[i]->flags & IDMAP_NOAUTO &&
 		    idmap_path_inside(row->target, plan->row[i]->target))
 			return true;
 	return false;
 }
 
-static int build_row(const struct boot *boot, const struct idmap_plan *plan,
-		     struct idmap_stage *stage, struct idmap_row *row,
-		     struct idmap_error *ret_error)
+static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
+			      struct idmap_stage *stage, struct idmap_row *row,
+			      struct idmap_error *ret_error)
 {
 	uint64_t start_us;
 	int result;
 
-	if (skipped(plan, row)) {
-		row->flags |= IDMAP_NOAUTO;
-		idmap_userns_put(row->map);
+	if (IS_ENABLED(CONFIG_ROWS) && stands_on_none(boot, plan, row)) {
+		skip(boot, row);
 		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
 		return 0;
 	}
@@ -203,12 +204,11 @@ static int build_row(const struct boot *boot, const struct idmap_plan *plan,
 		row->attr |= IDMAP_RDONLY;
 		result = idmap_stage_add(stage, row, ret_error);
 	}
-	if (result && result != -ENOTUNIQ && ret_error->class == IDMAP_NO_SOURCE &&
-	    row->flags & IDMAP_NOFAIL) {
+	if (IS_ENABLED(CONFIG_ROWS) && result && result != -ENOTUNIQ &&
+	    ret_error->class == IDMAP_NO_SOURCE && row->flags & IDMAP_NOFAIL) {
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
-		row->flags |= IDMAP_NOAUTO;
-		idmap_userns_put(row->map);
+		skip(boot, row);
 		return 0;
 	}
 	row->took_us = (uint32_t)(idmap_now_us() - start_us);
@@ -219,17 +219,17 @@ static void tell_left(const struct idmap_stage *stage)
 {
 	uint32_t i;
 
-	for (i = 0; *handoff_carried[i]; i++)
+	for (i = 0; *stage->carry[i]; i++)
 		if (stage->left & 1u << i)
 			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
-			    handoff_carried[i]);
+			    stage->carry[i]);
 }
 
 /* All trees in place on the stage, or nothing left of any. */
-static int build_root(const struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
+static int build_root(struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
 		      struct idmap_error *ret_error)
 {
-	int result = idmap_stage_open(stage, plan, handoff_carried, ret_error);
+	int result = idmap_stage_open(stage, plan, boot->carry, ret_error);
 	uint32_t i;
 
 	for (i = 0; !result && i < plan->rows; i++)
@@ -241,47 +241,59 @@ static int build_root(const struct boot *boot, struct idmap_plan *plan, struct i
 	return result;
 }
 
-static void log_rows(const struct idmap_plan *plan)
+/* Writes what there is of it, unless that went wrong before. */
+static void write_table(int fd, struct idmap_text *text, long *result)
 {
-	char line[240];
-	struct idmap_text text;
-	uint32_t i;
-
-	for (i = 0; i < plan->rows; i++) {
-		if (plan->row[i]->flags & IDMAP_NOAUTO)
-			continue;
-		idmap_text_init(&text, line, sizeof(line));
-		idmap_row_text(plan->row[i], &text);
-		/* By its function's name it is not packed: unpacking is for boots that go wrong. */
-		(msg)(MSG_INFO, "%s%s in %u us", line, text.cut ? "..." : "",
-		      plan->row[i]->took_us);
-	}
+	if (*result >= 0)
+		*result =
+			fd < 0 ? fd : sys_write(fd, text->start, (size_t)(text->at - text->start));
+	text->at = text->start;
 }
 
-/* The whole table as it was carried out; it reads back as a table. */
-static void write_run_table(const struct idmap_plan *plan)
+/*
+ * What was done, a line a row: in the log, where a long one is cut, and whole as a table that reads
+ * back as one.
+ */
+static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 {
-	static char line[4 * IDMAP_MAP_TEXT_SIZE];
+	struct lines lines;
 	idmap_closed int fd = -1;
 	struct idmap_text text;
-	long result;
+	long result = 0;
 	uint32_t i;
 
-	if (!IS_ENABLED(CONFIG_RUN_TABLE))
+	if (!IS_ENABLED(CONFIG_LOG_ROWS) && !IS_ENABLED(CONFIG_RUN_TABLE))
 		return;
-	sys_mkdirat(AT_FDCWD, RUN_TABLE_DIR, 0755);
-	fd = sys_open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	result = fd;
-	for (i = 0; result >= 0 && i < plan->rows; i++) {
-		if (plan->row[i]->flags & IDMAP_NOAUTO)
-			continue;
-		idmap_text_init(&text, line, sizeof(line));
-		idmap_text_add(&text, "# %u us\n", plan->row[i]->took_us);
-		idmap_row_text(plan->row[i], &text);
-		idmap_text_add(&text, "\n");
-		result = sys_write(fd, line, (size_t)(text.at - line));
+	if (IS_ENABLED(CONFIG_RUN_TABLE)) {
+		sys_mkdirat(AT_FDCWD, RUN_TABLE_DIR, 0755);
+		fd = sys_open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	}
-	if (result < 0)
+	/* What the table's errors would have needed is free. */
+	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
+	lines_begin(&lines, MSG_INFO, plan->rows);
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *row = plan->row[i];
+		const char *line;
+		long length;
+
+		if (row->flags & IDMAP_NOAUTO)
+			continue;
+		idmap_text_add(&text, "# %u us\n", row->took_us);
+		line = text.at;
+		idmap_row_text(row, &text);
+		length = text.at - line;
+		if (IS_ENABLED(CONFIG_LOG_ROWS))
+			lines_add(&lines, "%.*s%s in %u us",
+				  (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
+				  length > LOGGED_MOST ? "..." : "", row->took_us);
+		idmap_text_add(&text, "\n");
+		if (text.at - text.start > TABLE_PIECE)
+			write_table(fd, &text, &result);
+	}
+	if (IS_ENABLED(CONFIG_LOG_ROWS))
+		lines_end(&lines);
+	write_table(fd, &text, &result);
+	if (IS_ENABLED(CONFIG_RUN_TABLE) && result < 0)
 		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
 		    idmap_errno_text((int)-result));
 }
@@ -300,20 +312,25 @@ static void refuse_to_be_a_command(void)
 
 int main(int argc, char **argv, char **envp)
 {
-	struct boot boot = {.argv = argv, .envp = envp, .uevent_fd = -1};
-	struct idmap_arena arena[2] = {0};
-	struct idmap_stage stage;
-	struct idmap_error error;
-	struct idmap_plan plan;
+	/* They are there once, and a fixed address is shorter to name than a place on the stack. */
+	static struct boot boot;
+	static struct idmap_arena arena[2];
+	static struct idmap_stage stage;
+	static struct idmap_error error;
+	static struct idmap_plan plan;
 	const char *init;
 
 	(void)argc;
 	refuse_to_be_a_command();
+	boot.argv = argv;
+	boot.envp = envp;
+	boot.uevent_fd = -1;
 	boot.onfail = default_onfail();
 	boot.arena = &arena[0];
-	if (early_mounts(&error))
+	arena[0].at = memory;
+	arena[0].end = memory + sizeof(memory);
+	if (early_mounts(&boot, &error))
 		fail(&boot, &error);
-	boot.root.booted = !on_initramfs();
 	if (!IS_ENABLED(CONFIG_IN_PLACE) && boot.root.booted) {
 		idmap_fail(&error, IDMAP_BAD_SYSTEM, EINVAL,
 			   "this idmap-init works in an initramfs only; start it as /init there, or"
@@ -322,7 +339,6 @@ int main(int argc, char **argv, char **envp)
 	}
 	if (read_table(&boot, arena, &plan, &error))
 		fail(&boot, &error);
-	boot.uevent_fd = device_listen();
 	if (IS_ENABLED(CONFIG_MODULES))
 		modules_load(&boot, &arena[0]);
 	if (boot.root_delay_s) /* even no time at all would take the timer's slack */
@@ -334,14 +350,12 @@ int main(int argc, char **argv, char **envp)
 		idmap_stage_drop(&stage);
 		fail(&boot, &error);
 	}
-	log_rows(&plan);
-	write_run_table(&plan);
-	phase = PHASE_NO_WAY_BACK;
-	idmap_stage_carry(&stage);
-	tell_left(&stage);
+	tell_rows(&boot, &plan);
+	boot.no_way_back = true;
 	if ((!IS_ENABLED(CONFIG_IN_PLACE) || plan.new_root) &&
 	    handoff_switch(&boot, &stage, &error))
 		fail(&boot, &error);
+	tell_left(&stage);
 	handoff_exec(&boot, init, &error);
 	fail(&boot, &error);
 }

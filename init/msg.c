@@ -1,38 +1,91 @@
 // SPDX-License-Identifier: MIT
 /*
- * Lines for the kernel log. /dev/kmsg drops what comes after ten lines in five seconds, but counts
- * by open file (kernel/printk/printk.c, devkmsg_write()), so it is opened anew now and then.
+ * Lines for the kernel log. /dev/kmsg drops what comes after ten writes in five seconds, but counts
+ * by open file (kernel/printk/printk.c, devkmsg_write()), so it is opened anew now and then. A
+ * write may hold several lines, which the kernel shows as such, and costs it little more than one.
  */
 #include <stdarg.h>
+#include <string.h>
 #include <unistd.h> /* STDERR_FILENO */
 
 #include "init.h"
 #include "sys.h"
 #include "vadd.h"
 
-#define LINES_PER_OPEN 9
+#define WRITES_PER_OPEN 9
+/*
+ * One write takes 976 bytes or more, and what its lines are with their times in front is cut off
+ * behind 1,024 (LOG_LINE_MAX, CONSOLE_LOG_MAX): lines are added while another one fits with the
+ * longest of such prefixes.
+ */
+#define PREFIX_MOST 48
+#define MANY_UNTIL 640
+
+static void begin(struct lines *lines)
+{
+	idmap_text_init(&lines->text, lines->record, sizeof(lines->record) - 1);
+	idmap_text_add(&lines->text, "<%u>", lines->level);
+	lines->prefixes = 0;
+}
+
+void lines_begin(struct lines *lines, int level, uint32_t count)
+{
+	/* A few can have a write each, which is kinder to those who read record by record. */
+	lines->until = count < WRITES_PER_OPEN ? 0 : MANY_UNTIL;
+	lines->level = level;
+	begin(lines);
+}
+
+static void add_line(struct lines *lines, const char *format, va_list list)
+{
+	idmap_text_add(&lines->text, "idmap-init: ");
+	idmap_text_vadd(&lines->text, format, list);
+	*lines->text.at++ = '\n';
+	lines->prefixes += PREFIX_MOST;
+}
+
+void lines_end(struct lines *lines)
+{
+	static struct {
+		int fd;
+		unsigned int writes;
+	} kmsg = {.fd = -1};
+	const size_t level = strlen("<6>"), size = (size_t)(lines->text.at - lines->record);
+	int fd = kmsg.fd;
+
+	if (!lines->prefixes)
+		return;
+	if (kmsg.writes++ % WRITES_PER_OPEN == 0)
+		fd = sys_open("/dev/kmsg", O_WRONLY | O_CLOEXEC, 0);
+	if (fd >= 0 && fd != kmsg.fd) {
+		idmap_close(&kmsg.fd);
+		kmsg.fd = fd;
+	}
+	if (kmsg.fd < 0 || sys_write(kmsg.fd, lines->record, size) < 0)
+		sys_write(STDERR_FILENO, lines->record + level, size - level);
+}
+
+void lines_add(struct lines *lines, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	add_line(lines, format, list);
+	va_end(list);
+	if (lines->text.at - lines->record + lines->prefixes > lines->until) {
+		lines_end(lines);
+		begin(lines);
+	}
+}
 
 void(msg)(int level, const char *format, ...)
 {
-	static int kmsg_fd = -1;
-	static unsigned int lines;
-	char line[IDMAP_LINE_SIZE + 40];
-	struct idmap_text text;
-	size_t prefix;
+	struct lines lines;
 	va_list list;
 
-	idmap_text_init(&text, line, sizeof(line) - 1);
-	idmap_text_add(&text, "<%d>", level);
-	prefix = (size_t)(text.at - line);
-	idmap_text_add(&text, "idmap-init: ");
+	lines_begin(&lines, level, 1);
 	va_start(list, format);
-	idmap_text_vadd(&text, format, list);
+	add_line(&lines, format, list);
 	va_end(list);
-	*text.at++ = '\n';
-	if (lines++ % LINES_PER_OPEN == 0)
-		idmap_close(&kmsg_fd);
-	if (kmsg_fd < 0)
-		kmsg_fd = sys_open("/dev/kmsg", O_WRONLY | O_CLOEXEC, 0);
-	if (kmsg_fd < 0 || sys_write(kmsg_fd, line, (size_t)(text.at - line)) < 0)
-		sys_write(STDERR_FILENO, line + prefix, (size_t)(text.at - line) - prefix);
+	lines_end(&lines);
 }

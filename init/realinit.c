@@ -14,9 +14,8 @@
 #include "init.h"
 #include "sys.h"
 
-#define HEAD_SIZE                                                                       \
-	4096 /* the front of a program: a #! line, or ELF headers and the loader's name \
-	      */
+/* The front of a program: a #! line, or ELF headers and, as a rule, the loader's name. */
+#define HEAD_SIZE 2048
 #define ELF_HEADER_SIZE 64
 #define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
 
@@ -26,6 +25,7 @@ extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 /* What is wrong with a program, for the line that a person reads. */
 struct trouble {
 	char interpreter[128]; /* whose trouble it is, or "" for the program's own */
+	bool maybe_self;       /* it begins as this very program does */
 };
 
 static uint64_t field(const char *p, size_t size)
@@ -93,6 +93,7 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	long size;
 	int result = fd < 0 ? fd : check_mode(fd);
 
+	ret_trouble->maybe_self = true;
 	if (result || !IS_ENABLED(CONFIG_INIT_CHECK))
 		return result;
 	if (depth == DEPTH_MOST)
@@ -103,6 +104,8 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	if (size < 0)
 		return 0; /* it may be run and not read */
 	head[size] = 0;
+	ret_trouble->maybe_self =
+		size > ELF_HEADER_SIZE && !memcmp(head, __ehdr_start, ELF_HEADER_SIZE);
 	idmap_text_init(&text, name, sizeof(name));
 	if (size > 2 && !memcmp(head, "#!", 2)) {
 		script_interpreter(head, &text);
@@ -121,8 +124,7 @@ static int check_program(int root_fd, const char *path, int depth, struct troubl
 	return result;
 }
 
-/* Whether the file is this very program, which as the real init would only start itself again. */
-static bool is_self(int root_fd, const char *path)
+static bool same_program(int root_fd, const char *path)
 {
 	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_RDONLY);
 	idmap_closed int self_fd = -1;
@@ -144,29 +146,33 @@ static bool is_self(int root_fd, const char *path)
 	return true;
 }
 
+/* Whether the file is this very program, which as the real init would only start itself again. */
+static bool is_self(int root_fd, const char *path)
+{
+	return (IS_ENABLED(CONFIG_INIT_CHECK) || IS_ENABLED(CONFIG_IN_PLACE)) &&
+	       same_program(root_fd, path);
+}
+
 static const char *remedy(int error)
 {
-	switch (error) {
-	case ENOENT:
-		return MESSAGE("name a program of the new root, links and all");
-	case EACCES:
-		return MESSAGE("check its mode, noexec, and that the map covers its owner");
-	case ENOEXEC:
-		return MESSAGE("name a program for this machine, or a script that begins with #!");
-	default:
-		return MESSAGE("name a program of the new root");
-	}
+	return idmap_choose(
+		CHOICES(ON(ENOENT, "name a program of the new root, links and all"),
+			ON(EACCES, "check its mode, noexec, and that the map covers its owner"),
+			ON(ENOEXEC,
+			   "name a program for this machine, or a script that begins with #!"),
+			"name a program of the new root"),
+		error);
 }
 
 /* `parameter=path`, which a person chose: its failure is the boot's. */
 static int check_named(int root_fd, const char *parameter, const char *path,
 		       struct idmap_error *ret_error)
 {
-	struct trouble trouble = {""};
+	struct trouble trouble = {.interpreter = ""};
 	int result = check_program(root_fd, path, 0, &trouble);
-	bool interpreter = *trouble.interpreter;
+	bool interpreter = IS_ENABLED(CONFIG_INIT_CHECK) && *trouble.interpreter;
 
-	if (!result && is_self(root_fd, path))
+	if (!result && trouble.maybe_self && is_self(root_fd, path))
 		return idmap_fail(ret_error, IDMAP_NO_INIT, ELOOP,
 				  "cmdline: %s=%s: that is idmap-init itself and would start for"
 				  " ever; name the real init with idmap.init=",
@@ -198,11 +204,11 @@ int realinit_find(const struct boot *boot, int root_fd, const char **ret_init,
 		return check_named(root_fd, "init", boot->init, ret_error);
 	}
 	for (i = 0; i < sizeof(usual) / sizeof(*usual); i++) {
-		struct trouble trouble = {""};
+		struct trouble trouble = {.interpreter = ""};
 		int result = check_program(root_fd, usual[i], 0, &trouble);
-		bool interpreter = *trouble.interpreter;
+		bool interpreter = IS_ENABLED(CONFIG_INIT_CHECK) && *trouble.interpreter;
 
-		if (!result && is_self(root_fd, usual[i]))
+		if (!result && trouble.maybe_self && is_self(root_fd, usual[i]))
 			result = -ELOOP;
 		if (!result) {
 			*ret_init = usual[i];

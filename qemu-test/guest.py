@@ -316,8 +316,10 @@ class Guest:
         return answer["stdout"]
 
     def kmsg(self) -> list[dict[str, Any]]:
-        """The kernel's log: records of prio (0 to 7), facility, us, text."""
-        return self.ask("kmsg")["records"]
+        """The kernel's log, line by line, though a record may hold several: prio (0 to 7), facility,
+        us, text."""
+        return [{**record, "text": line} for record in self.ask("kmsg")["records"]
+                for line in record["text"].split("\\x0a")]
 
     def mounts(self) -> list[Mount]:
         """What is mounted now; parse_mountinfo(report()["mountinfo"]) is what was at the start."""

@@ -114,6 +114,34 @@ def test_targets_in_what_comes_along(kernel, root_tree, second, image, initramfs
         assert guest.ask("read /run/idmap/table")["content"].count("\n") == 8
 
 
+@pytest.mark.parametrize("row, file", [
+    ("/etc/kernel /srv bind", "/srv/ostype"),
+    ("/proc/sys/kernel /srv bind", "/srv/ostype"),
+    ("/etc/kernel/ostype /etc/hostname bind", "/etc/hostname"),
+    ("/ /mnt rbind", "/mnt/proc/sys/kernel/ostype"),
+], ids=["link", "path", "file", "rbind"])
+def test_sources_in_what_comes_along(row, file, kernel, root_tree, image, initramfs, boot):
+    """What comes along can be shown once more, each time by the only row that asks for it."""
+    tree = root_tree()
+    tree["/etc/kernel"] = Link("/proc/sys/kernel", *OWN)
+    conf = f"/dev/vda / erofs idmap=100000:0:65536\n{row}\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+        assert guest.ask("read", file)["content"] == "Linux\n"
+        assert [m.target for m in guest.mounts()].count("/proc") == 1
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_tmpfs_on_a_link_to_run(kernel, root_tree, image, initramfs, boot):
+    """A target that is a link to /run covers what came along there, as it would later on."""
+    tree = root_tree()
+    tree["/var/run"] = Link("/run", *OWN)
+    conf = "/dev/vda / erofs idmap=100000:0:65536\nown /var/run tmpfs size=64k\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+        ours, = [m for m in guest.mounts() if "size=64k" in m.super_options]
+        carried, = [m for m in guest.mounts() if m.target == "/run" and m != ours]
+        assert (ours.target, ours.parent) == ("/run", carried.id)
+
+
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "7.x"], indirect=True)
 def test_rw_falls_back(kernel, root_tree, image, initramfs, boot):
     """rw on a disk that cannot be written: ro, and a line says so. The kernel does the same."""

@@ -176,6 +176,28 @@ def test_links_stay_inside(kernel, root_tree, second, image, initramfs, boot):
         assert seen(guest, "/opt/app/run") == (9, 9)
 
 
+@pytest.mark.parametrize("row, path", [
+    ("/etc/link/deep /opt/app bind", "/srv/deep"),
+    ("/etc/link /opt/app rbind", "/srv"),
+    ("/ /opt/app bind X-mount.subdir=/srv/deep", "/srv/deep"),
+])
+def test_link_to_another_row(row, path, kernel, root_tree, second, image, initramfs, boot_fails):
+    """Which row a source needs is read off its path; where a link leads to yet another, a line says
+    so, whichever of them is built first."""
+    from images import Link
+
+    for target in ("/home", "/opt/app"):
+        tree = root_tree()
+        tree["/srv/deep"] = Dir(100000, 100000)
+        tree["/etc/link"] = Link("/srv", 100000, 100000)
+        conf = ROOT + row.replace("/opt/app", target) + "\n/dev/vdb /srv erofs idmap=5000:0:10\n"
+        disks = [Disk(image(tree, "erofs")), Disk(second())]
+        console = boot_fails(kernel, initramfs(kernel, conf), "", disks)
+        assert last_words(console) == (
+            f"idmap-init: /etc/idmap.conf:2: {row.split()[0]} on {target}: {row.split()[0]} leads"
+            f" to {path}, where the row for /srv stands; write that path as SOURCE", "0x00000200")
+
+
 def test_map_in_place(kernel, root_tree, image, initramfs, boot):
     """A folder bound onto itself: seen with another map than what holds it."""
     conf = ROOT + "/images/app /images/app bind idmap=100000:70:1,101000:71:1\n"

@@ -225,10 +225,6 @@ static void test_names(void **state)
 		{"roo=x", "root", false},
 		{"rootx=x", "root", false},
 		{"Root=x", "root", false},
-		{"a-b=x", "a_b", true},
-		{"a_b=x", "a-b", true},
-		{"a-b_c", "a_b-c", true},
-		{"a-b=x", "a.b", false},
 		{"\"root=x y\"", "root", true},
 		{"\"root\"=x", "root", false},
 		{"", "", false},
@@ -243,7 +239,9 @@ static void test_names(void **state)
 		const char *line = cases[i].line;
 		struct parameter p;
 
-		assert_int_equal(cmdline_next(&line, &p) && cmdline_is(&p, cases[i].name),
+		assert_int_equal(cmdline_next(&line, &p) &&
+					 p.name_length == strlen(cases[i].name) &&
+					 !memcmp(p.name, cases[i].name, p.name_length),
 				 cases[i].is);
 	}
 }

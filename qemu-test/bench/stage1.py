@@ -143,7 +143,8 @@ class Bench:
     def _compile(self, name: str, source: Path, *args: str) -> Path:
         output = self.folder / name
         subprocess.run(["musl-gcc", "-std=gnu11", "-static", "-s", *WARNINGS, *args,
-                        f"-I{host.REPOSITORY / 'idmap'}", "-o", output, source], check=True)
+                        f"-I{host.REPOSITORY / 'idmap'}", "-o", output, source,
+                        host.REPOSITORY / "idmap" / "sys.c"], check=True)
         return output
 
     def floor(self, case: Case) -> images.Tree:
