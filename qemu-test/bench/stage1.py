@@ -277,7 +277,7 @@ static inline unsigned long trace_counter(void)
 	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
 	return (unsigned long)high << 32 | low;
 }
-static __attribute__((noinline, unused)) void trace_call(unsigned long n, unsigned long a, unsigned long b)
+static __attribute__((__noinline__, unused)) void trace_call(unsigned long n, unsigned long a, unsigned long b)
 {
 	unsigned long words[3] = {n, a, b};
 	for (int i = 0; i < 24; i++, words[(i - 1) / 8] >>= 8)
