@@ -60,10 +60,10 @@ void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
 /* Knows %s %.*s %u %lu %o %% and nothing else. */
 void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
 /*
- * Writes a field as the table takes it: blanks, commas, backslashes, quotes and control
- * characters become octal escapes. `more` names further bytes to escape.
+ * Writes a field as the table takes it: blanks, backslashes, quotes and control characters become
+ * octal escapes, and so does `more` unless it is 0.
  */
-void idmap_text_field(struct idmap_text *text, const char *field, const char *more);
+void idmap_text_field(struct idmap_text *text, const char *field, char more);
 
 /* Where a word stands in a list of words, each with a NUL and an empty one last; or NO_WORD. */
 #define IDMAP_NO_WORD UINT32_MAX
@@ -392,9 +392,12 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 struct idmap_stage {
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
 	int area_fd;	      /* where layers stand until they are merged, or -1 */
-	int folder_fd;	      /* what holds the target placed last, or -1 */
-	const char *folder;   /* that target, whose folder is its first bytes */
-	size_t folder_length; /* so many, with the last / */
+	/* The folders that hold the last target and the last source: many rows share them. */
+	struct idmap_holder {
+		int fd;		  /* or -errno */
+		const char *path; /* what it holds, of which the folder is the first bytes */
+		size_t length;	  /* so many, with the last / */
+	} target, source;
 	const struct idmap_plan *plan;
 	uint32_t slots; /* how many folders it has */
 	bool new_root;	/* there is a row for / */

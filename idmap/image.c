@@ -96,9 +96,10 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 		file_fd = idmap_stage_source(stage, row, &folder, ret_error);
 	if (file_fd == -ESTALE)
 		return file_fd;
-	result = row->inside && file_fd < 0
-			 ? file_fd
-			 : sys_fstatat(file_fd, row->inside ? "" : source, &st, SYS_AT_EMPTY_PATH);
+	if (row->inside)
+		result = file_fd < 0 ? file_fd : sys_fstat(file_fd, &st);
+	else
+		result = sys_fstatat(AT_FDCWD, source, &st, 0);
 	if (is_tag(row) || (!result && S_ISBLK(st.st_mode)))
 		return idmap_tree_mount(row, attr, ret_error);
 	if (result)

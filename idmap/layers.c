@@ -114,10 +114,10 @@ static noinline int copy_looks(int from_fd, int to_fd, int mode_fd)
 	char names[1024], value[1024], *name;
 	struct stat st, mode;
 	long size, left;
-	int result = sys_fstatat(from_fd, "", &st, SYS_AT_EMPTY_PATH);
+	int result = sys_fstat(from_fd, &st);
 
 	if (!result)
-		result = sys_fstatat(mode_fd, "", &mode, SYS_AT_EMPTY_PATH);
+		result = sys_fstat(mode_fd, &mode);
 	if (!result)
 		result = sys_fchown(to_fd, st.st_uid, st.st_gid);
 	if (!result)

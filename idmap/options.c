@@ -377,7 +377,7 @@ static void read_item(struct reader *r)
 	const char *item = r->item, *equals = strchr(item, '=');
 	size_t key_length = equals ? (size_t)(equals - item) : strlen(item);
 
-	if (read_word(r))
+	if (!equals && read_word(r))
 		return;
 	if (r->vfs_only) {
 		keep_for_filesystem(r, key_length);
@@ -419,8 +419,11 @@ void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
 	size_t i, start, most = 1;
 
 	/* Separators are commas, blanks and escapes that decode to blanks. */
-	for (i = 0; i < options->length; i++)
-		most += strchr(", \t\\", options->at[i]) != NULL;
+	for (i = 0; i < options->length; i++) {
+		const char c = options->at[i];
+
+		most += c == ',' || c == '\\' || idmap_is_blank(c);
+	}
 	data = r.data = idmap_alloc(table->arena, options->length + 2);
 	r.item = idmap_alloc_scratch(table->arena, options->length + 1);
 	r.spec = idmap_alloc_scratch(table->arena, most * sizeof(*r.spec));

@@ -10,16 +10,6 @@
 #include "idmap.h"
 #include "scan.h"
 
-bool idmap_is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-bool idmap_is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
 /* The length of the escape or plain byte at `p`; three octal digits make an escape. */
 static size_t unit_length(const char *p, size_t left)
 {
@@ -47,18 +37,18 @@ uint32_t idmap_column_of(const struct idmap_piece *piece, size_t index)
 bool idmap_decode(struct idmap_table *table, const struct idmap_place *place,
 		  const struct idmap_piece *piece, char *out)
 {
-	size_t i, step;
+	const char *p = piece->at, *end = p + piece->length;
+	size_t step;
 
-	for (i = 0; i < piece->length; i += step) {
-		const char *p = piece->at + i;
+	for (; p < end; p += step) {
 		uint32_t value = (unsigned char)*p;
 
-		step = unit_length(p, piece->length - i);
+		step = value == '\\' ? unit_length(p, (size_t)(end - p)) : 1;
 		if (step == 4)
 			value = (uint32_t)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
 		if (!value || value > 0377) {
 			idmap_table_error(
-				table, place, piece->column + (uint32_t)i,
+				table, place, piece->column + (uint32_t)(p - piece->at),
 				"the escape %.*s stands for no byte of a name; write \\001 to \\377",
 				(int)step, p);
 			return false;

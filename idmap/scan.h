@@ -14,8 +14,16 @@ struct idmap_piece {
 
 enum idmap_scan { SCAN_OK, SCAN_EMPTY, SCAN_NOT_DECIMAL, SCAN_TOO_LARGE };
 
-bool idmap_is_digit(char c);
-bool idmap_is_blank(char c);
+static inline bool idmap_is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static inline bool idmap_is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
 /* The column of what became byte `index` of the decoded piece. */
 uint32_t idmap_column_of(const struct idmap_piece *piece, size_t index);
 /*

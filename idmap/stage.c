@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "explain.h"
 #include "idmap.h"
@@ -110,7 +111,8 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	*stage = (struct idmap_stage){.seen_fd = -1,
 				      .disk_fd = -1,
 				      .area_fd = -1,
-				      .folder_fd = -1,
+				      .target.fd = -1,
+				      .source.fd = -1,
 				      .plan = plan,
 				      .carry = carry,
 				      .booted = plan->booted};
@@ -273,30 +275,40 @@ static int make_target(const struct idmap_stage *stage, const struct idmap_row *
 }
 
 /*
- * Attaches a folder's tree at the row's target by the folder that holds it, which stays open for
- * the rows that follow: many rows go into one folder. Links are not followed; the last name may be
- * one, but that is no folder and the kernel refuses it.
+ * The folder that holds `path`, which stays open for paths that follow, and its name there. Links
+ * are not followed: -ELOOP.
+ */
+static int open_holder(struct idmap_holder *holder, int root_fd, const char *path,
+		       const char **ret_name)
+{
+	const size_t length = (size_t)(strrchr(path, '/') + 1 - path);
+	char folder[256];
+
+	*ret_name = path + length;
+	if (length >= sizeof(folder))
+		return -ENAMETOOLONG;
+	if (length != holder->length || strncmp(path, holder->path, length)) {
+		idmap_close(&holder->fd);
+		memcpy(folder, path, length);
+		folder[length] = 0;
+		holder->fd =
+			open_inside(root_fd, folder, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+		holder->path = path;
+		holder->length = length;
+	}
+	return holder->fd;
+}
+
+/*
+ * Attaches a folder's tree at the row's target. The last name may be a link, but that is no folder
+ * and the kernel refuses it.
  */
 static int place_in_folder(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)
 {
-	const char *name = strrchr(row->target, '/') + 1;
-	const size_t length = (size_t)(name - row->target);
-	char folder[256];
+	const char *name;
+	const int fd = open_holder(&stage->target, stage->seen_fd, row->target, &name);
 
-	if (length >= sizeof(folder))
-		return -ENAMETOOLONG;
-	if (length != stage->folder_length || strncmp(row->target, stage->folder, length)) {
-		idmap_close(&stage->folder_fd);
-		memcpy(folder, row->target, length);
-		folder[length] = 0;
-		stage->folder_fd = open_inside(stage->seen_fd, folder, O_PATH | O_DIRECTORY,
-					       RESOLVE_NO_SYMLINKS);
-		stage->folder = row->target;
-		stage->folder_length = length;
-	}
-	return stage->folder_fd < 0 ? stage->folder_fd
-				    : sys_move_mount(tree_fd, "", stage->folder_fd, name,
-						     MOVE_MOUNT_F_EMPTY_PATH);
+	return fd < 0 ? fd : sys_move_mount(tree_fd, "", fd, name, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
 /* Attaches the tree at the row's target below the root of a view. */
@@ -421,14 +433,38 @@ int idmap_stage_source(struct idmap_stage *stage, const struct idmap_row *row, b
 	return fd;
 }
 
+/* A clone of the row's source by the folder that holds it, if no link is in the way. */
+static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder)
+{
+	const char *name;
+	const int folder_fd = open_holder(&stage->source, stage->disk_fd, row->inside, &name);
+	struct stat st;
+	int fd;
+
+	if (folder_fd < 0)
+		return folder_fd;
+	fd = sys_open_tree(folder_fd, name,
+			   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW |
+				   (row->flags & IDMAP_RBIND ? SYS_AT_RECURSIVE : 0));
+	if (fd < 0)
+		return fd;
+	if (sys_fstat(fd, &st) || S_ISLNK(st.st_mode))
+		idmap_close(&fd);
+	else
+		*ret_folder = S_ISDIR(st.st_mode);
+	return fd;
+}
+
 /* A clone of the row's source, unmapped: from the disk view. */
 static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 			struct idmap_error *ret_error)
 {
-	idmap_closed int source_fd = idmap_stage_source(stage, row, ret_folder, ret_error);
-	idmap_closed int folder_fd = -1;
-	int fd = source_fd;
+	idmap_closed int source_fd = -1, folder_fd = -1;
+	int fd = row->subdir || !row->inside[1] ? -1 : clone_in_folder(stage, row, ret_folder);
 
+	if (fd >= 0)
+		return fd;
+	fd = source_fd = idmap_stage_source(stage, row, ret_folder, ret_error);
 	if (IS_ENABLED(CONFIG_SUBDIR) && fd >= 0 && row->subdir) {
 		*ret_folder = false;
 		fd = folder_fd = idmap_open_in_root(source_fd, row->subdir, O_PATH);
@@ -549,7 +585,8 @@ static void drop_view(const struct idmap_stage *stage, enum idmap_view view, int
 
 void idmap_stage_done(struct idmap_stage *stage)
 {
-	idmap_close(&stage->folder_fd);
+	idmap_close(&stage->target.fd);
+	idmap_close(&stage->source.fd);
 	if (WITH_DISK)
 		drop_view(stage, IDMAP_DISK_VIEW, &stage->disk_fd);
 	if (IS_ENABLED(CONFIG_LAYERS) || IS_ENABLED(CONFIG_SUBDIR))

@@ -320,6 +320,12 @@ static inline int sys_fstatat(int fd, const char *path, struct stat *ret, unsign
 	return (int)SYS(SYS_newfstatat, fd, path, ret, flags);
 }
 
+/* What newfstatat() with an empty path gives, for a fraction: the path would be copied. */
+static inline int sys_fstat(int fd, struct stat *ret)
+{
+	return (int)SYS(SYS_fstat, fd, ret);
+}
+
 static inline int sys_fchown(int fd, uint32_t uid, uint32_t gid)
 {
 	return (int)SYS(SYS_fchown, fd, uid, gid);

@@ -67,8 +67,8 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 	for (p = type; *p; p++)
 		if (*p == ',')
 			*p = ':';
-	for (i = 0; i < COUNT_OF(alone); i++) {
-		if (strchr(type, ':') && idmap_type_has(type, alone[i])) {
+	for (i = 0; strchr(type, ':') && i < COUNT_OF(alone); i++) {
+		if (idmap_type_has(type, alone[i])) {
 			idmap_table_error(table, &row->place, column,
 					  "the type %s stands alone; take it out of the list '%s'",
 					  alone[i], type);
@@ -388,9 +388,9 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 
 	if (odd)
 		idmap_text_add(text, *row->source == '#' ? "\\043" : "\\357");
-	idmap_text_field(text, row->source + odd, "");
+	idmap_text_field(text, row->source + odd, 0);
 	idmap_text_add(text, " ");
-	idmap_text_field(text, row->target, "");
+	idmap_text_field(text, row->target, 0);
 	idmap_text_add(text, " %s %s", row->type, row->attr & IDMAP_RDONLY ? "ro" : "rw");
 	if (row->attr & IDMAP_NOSUID || !root)
 		idmap_text_add(text, row->attr & IDMAP_NOSUID ? ",nosuid" : ",suid");
@@ -416,11 +416,11 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 		idmap_text_add(text, ",X-mount.mkdir=0%o", row->mkdir_mode);
 	if (row->subdir) {
 		idmap_text_add(text, ",X-mount.subdir=");
-		idmap_text_field(text, row->subdir, ",");
+		idmap_text_field(text, row->subdir, ',');
 	}
 	for (item = row->data; *item; item += strlen(item) + 1) {
 		idmap_text_add(text, ",");
-		idmap_text_field(text, item, ",");
+		idmap_text_field(text, item, ',');
 	}
 	if (row->map) {
 		idmap_text_add(text, ",");

@@ -115,15 +115,21 @@ void idmap_text_add(struct idmap_text *text, const char *format, ...)
 	va_end(list);
 }
 
-void idmap_text_field(struct idmap_text *text, const char *field, const char *more)
+void idmap_text_field(struct idmap_text *text, const char *field, char more)
 {
-	for (; *field; field++) {
-		unsigned char c = (unsigned char)*field;
+	while (*field) {
+		const char *plain = field;
+		unsigned char c;
 
-		if (c <= ' ' || c == 0x7f || c == '\\' || c == '"' || strchr(more, c))
+		for (; (c = (unsigned char)*field); field++)
+			if (c <= ' ' || c == 0x7f || c == '\\' || c == '"' ||
+			    c == (unsigned char)more)
+				break;
+		add(text, plain, (size_t)(field - plain));
+		if (c) {
 			idmap_text_add(text, "\\%o%o%o", c >> 6, c >> 3 & 7u, c & 7u);
-		else
-			add(text, field, 1);
+			field++;
+		}
 	}
 }
 
@@ -132,11 +138,15 @@ uint32_t idmap_word_index(const char *list, const char *word, size_t length)
 	uint32_t index;
 
 	for (index = 0; *list; index++) {
-		size_t one = strlen(list);
+		size_t same = 0;
 
-		if (one == length && !memcmp(list, word, length))
+		while (same < length && list[same] && list[same] == word[same])
+			same++;
+		list += same;
+		if (same == length && !*list)
 			return index;
-		list += one + 1;
+		while (*list++)
+			;
 	}
 	return IDMAP_NO_WORD;
 }

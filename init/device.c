@@ -126,7 +126,7 @@ int device_wait(struct boot *boot, struct idmap_row *row, struct idmap_error *re
 	const uint64_t until_us = boot->start_us + row->wait_s * UINT64_C(1000000);
 	struct idmap_source source;
 	struct idmap_text list;
-	uint64_t began_us;
+	uint64_t began_us = 0;
 	bool listening = false, told = false;
 	char disks[256];
 	int result;
@@ -134,17 +134,20 @@ int device_wait(struct boot *boot, struct idmap_row *row, struct idmap_error *re
 	idmap_source_read(row, &source);
 	if (source.kind == IDMAP_SOURCE_OTHER)
 		return 0;
-	began_us = idmap_now_us();
 	for (;;) {
 		uint64_t now_us;
 
 		idmap_text_init(&list, disks, sizeof(disks));
 		list.most = sizeof(disks); /* a name may hold anything */
 		result = find(boot, row, &source, &list, ret_error);
-		if (!result || result == -ENOTUNIQ)
+		if (!result || result == -ENOTUNIQ) {
+			if (listening)
+				boot->row_us = idmap_now_us();
 			return result;
+		}
 		if (!listening) { /* and look again, for what came before we listened */
 			listening = true;
+			began_us = idmap_now_us();
 			if (boot->uevent_fd < 0)
 				boot->uevent_fd = listen_events();
 			continue;

@@ -29,6 +29,7 @@ struct boot {
 	uint32_t words;		/* how many idmap= there were */
 	uint32_t root_delay_s;	/* rootdelay= */
 	uint64_t start_us;	/* since when rows wait for their devices */
+	uint64_t row_us;	/* when the row at hand was begun, or its device came */
 	int uevent_fd;		/* kernel events, or -1 */
 	bool pivots;		/* pivot_root(2) may work from here */
 	bool no_way_back;	/* how far the boot has come, for what a failure can do */

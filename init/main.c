@@ -185,7 +185,7 @@ static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
 			      struct idmap_stage *stage, struct idmap_row *row,
 			      struct idmap_error *ret_error)
 {
-	uint64_t start_us;
+	uint64_t end_us;
 	int result;
 
 	if (IS_ENABLED(CONFIG_ROWS) && stands_on_none(boot, plan, row)) {
@@ -194,7 +194,6 @@ static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
 		return 0;
 	}
 	result = row->flags & IDMAP_BOOTED ? 0 : device_wait(boot, row, ret_error);
-	start_us = idmap_now_us();
 	if (!result)
 		result = idmap_stage_add(stage, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
@@ -211,7 +210,9 @@ static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
 		skip(boot, row);
 		return 0;
 	}
-	row->took_us = (uint32_t)(idmap_now_us() - start_us);
+	end_us = idmap_now_us();
+	row->took_us = (uint32_t)(end_us - boot->row_us);
+	boot->row_us = end_us;
 	return result;
 }
 
@@ -343,7 +344,7 @@ int main(int argc, char **argv, char **envp)
 		modules_load(&boot, &arena[0]);
 	if (boot.root_delay_s) /* even no time at all would take the timer's slack */
 		sys_nanosleep(&(struct timespec){.tv_sec = boot.root_delay_s});
-	boot.start_us = idmap_now_us();
+	boot.row_us = boot.start_us = idmap_now_us();
 	if (build_root(&boot, &plan, &stage, &error))
 		fail(&boot, &error);
 	if (realinit_find(&boot, stage.seen_fd, &init, &error)) {

@@ -72,7 +72,7 @@ static void elf_loader(const char *head, size_t size, struct idmap_text *ret)
 static int check_mode(int fd)
 {
 	struct stat st;
-	int result = sys_fstatat(fd, "", &st, SYS_AT_EMPTY_PATH);
+	int result = sys_fstat(fd, &st);
 
 	if (result)
 		return result;

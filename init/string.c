@@ -2,6 +2,7 @@
 /*
  * The string functions that are used here, a byte at a time. The C library's read words and keep
  * tables of cases, to be fast on texts that are longer than any of ours; these are a fifth of it.
+ * The x86 has instructions for copying and filling, which are both shorter and faster.
  */
 #include <string.h>
 
@@ -10,8 +11,12 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
 	char *out = to;
 	const char *in = from;
 
+#ifdef __x86_64__
+	__asm__ volatile("rep movsb" : "+D"(out), "+S"(in), "+c"(size) : : "memory");
+#else
 	while (size--)
 		*out++ = *in++;
+#endif
 	return to;
 }
 
@@ -31,8 +36,12 @@ void *memset(void *to, int byte, size_t size)
 {
 	char *out = to;
 
+#ifdef __x86_64__
+	__asm__ volatile("rep stosb" : "+D"(out), "+c"(size) : "a"(byte) : "memory");
+#else
 	while (size--)
 		*out++ = (char)byte;
+#endif
 	return to;
 }
 

@@ -47,7 +47,7 @@ static void test_cut(void **state)
 
 		idmap_text_init(&text, buffer, size);
 		idmap_text_add(&text, "%s %u ", "one", 22u);
-		idmap_text_field(&text, "three four", "");
+		idmap_text_field(&text, "three four", 0);
 		assert_int_equal(strlen(buffer), expected);
 		assert_memory_equal(buffer, whole, expected);
 		assert_int_equal(text.cut, size < sizeof(whole));
@@ -72,18 +72,20 @@ static void test_shortening(void **state)
 static void test_field(void **state)
 {
 	static const struct {
-		const char *field, *more, *expected;
+		const char *field;
+		char more;
+		const char *expected;
 	} cases[] = {
-		{"", "", ""},
-		{"plain", "", "plain"},
-		{"a b\tc\nd\re", "", "a\\040b\\011c\\012d\\015e"},
-		{"\\040", "", "\\134040"},
-		{"a\"b\x7f\x01", "", "a\\042b\\177\\001"},
-		{"a,b", "", "a,b"},
-		{"a,b", ",", "a\\054b"},
-		{"a,b=c", ",=", "a\\054b\\075c"},
-		{"\xc3\xa9\xff", ",", "\xc3\xa9\xff"},
-		{"#", "#", "\\043"},
+		{"", 0, ""},
+		{"plain", 0, "plain"},
+		{"a b\tc\nd\re", 0, "a\\040b\\011c\\012d\\015e"},
+		{"\\040", 0, "\\134040"},
+		{"a\"b\x7f\x01", 0, "a\\042b\\177\\001"},
+		{"a,b", 0, "a,b"},
+		{"a,b", ',', "a\\054b"},
+		{"a,b=c", '=', "a,b\\075c"},
+		{"\xc3\xa9\xff", ',', "\xc3\xa9\xff"},
+		{"#", '#', "\\043"},
 	};
 	size_t i;
 

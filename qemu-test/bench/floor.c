@@ -9,8 +9,8 @@
  *	DISK_VIEW               1 if rows are cloned from the root before it is mapped
  *	maps[][2]               texts for uid_map and gid_map
  *	rows[]                  .source "" for a tmpfs, .target ("" ends the list), .map or -1
- *	layers[][2]             folders of the root and the names they get for LOWERDIR; NULL ends them
- *	MERGED, LOWERDIR        where the layers are merged, and overlayfs's option for it
+ *	layers[][2]             folders of the root and the names they get for LOWERDIR; NULL ends
+ *them MERGED, LOWERDIR        where the layers are merged, and overlayfs's option for it
  */
 #define _GNU_SOURCE
 #include <dirent.h>
