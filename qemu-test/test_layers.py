@@ -203,7 +203,9 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
     (BASE + "/dev/vdb / erofs lower,X-mount.subdir=none\nnone / overlay\n",
      "/etc/idmap.conf:2: /dev/vdb on /: it has no folder /none to show (not there); correct"
      " X-mount.subdir="),
-], ids=["option", "tmpfs option", "upper read-only", "upper a link", "no folder"])
+    (BASE + "tmpfs / overlay " + ",".join(["size=1000000"] * 50) + "\n",
+     "/etc/idmap.conf:2: tmpfs on /: the layers do not merge (too long a list); write fewer options"),
+], ids=["option", "tmpfs option", "upper read-only", "upper a link", "no folder", "too many options"])
 def test_failures(conf, line, kernel, root_tree, patch, image, initramfs, boot_fails):
     hostile = image({"/": Dir(), "/upper": Link("/etc"), "/etc": Dir()}, "ext4")
     disks = [Disk(image(root_tree(), "erofs")), Disk(patch),

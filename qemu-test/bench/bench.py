@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """make bench: idmap-init against a floor, against peers, and against chown.
 
-Each part writes Markdown, JSON and an SVG to the folder bench in the build folder, and a summary of
-all that is there follows. Without arguments every part runs; --write puts the Markdown of those that
-ran, and the summary, into BENCHMARKS.md.
+Each part writes Markdown, JSON and an SVG to the folder bench in the build folder, and summaries of
+all that is there follow. Without arguments every part runs; --write puts the Markdown of those that
+ran, and the summaries, into BENCHMARKS.md and README.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +26,15 @@ from table import Shown, head, row
 
 PEERS = {"tiny-initramfs": stage1.tiny_initramfs, "klibc kinit": stage1.kinit,
          "busybox sh + util-linux": stage1.shell}
+TELLING = "floor that reads and tells"
 WITH_TABLE = "idmap-init with a table, no drivers"
 
 
 def measure_stage1(bench: Bench, programs: host.Programs) -> Shown:
     yield head("", "instructions, median of 3", "spread", "x floor", "peak memory of PID 1", "maps"), None
     for name, case in stage1.cases().items():
-        every = {"floor in C": bench.floor(case), "idmap-init": bench.ours(programs.init, case)}
+        every = {"floor in C": bench.floor(case), TELLING: bench.floor(case, tells=True),
+                 "idmap-init": bench.ours(programs.init, case)}
         if name == "root":
             every |= {peer: make() for peer, make in PEERS.items()}
         for who, tree in every.items():
@@ -166,6 +169,8 @@ def summary(found: dict[str, Any]) -> Shown:
         for name, limit in (("root", 1.05), ("100 binds", 1.10), ("100 tmpfs", 1.10)):
             yield goal(f"{name}: instructions beside a C floor's",
                        count[f"{name}/idmap-init"] / count[f"{name}/floor in C"], limit, "{:.2f} times"), None
+            yield row(f"{name}: instructions beside a floor that reads and tells",
+                      f"{count[f'{name}/idmap-init'] / count[f'{name}/{TELLING}']:.2f} times", "", ""), None
         floor = count["root/floor in C"]
         yield goal("busybox sh + util-linux: instructions above the floor, beside ours",
                    (count["root/busybox sh + util-linux"] - floor) / (count["root/idmap-init"] - floor),
@@ -178,9 +183,28 @@ def summary(found: dict[str, Any]) -> Shown:
                    "{:,} bytes"), None
 
 
-def paste(texts: dict[str, str]) -> None:
-    """Puts Markdown between the marks of BENCHMARKS.md."""
-    path = host.REPOSITORY / "BENCHMARKS.md"
+def short(found: dict[str, Any]) -> Shown:
+    """What a newcomer wants to see."""
+    if not {"stage1", "wall", "chown"} <= found.keys():
+        return
+    yield head("one root", "stage 1, instructions", "QEMU's start to the real init", "initramfs, gzip -9",
+               "peak memory of PID 1", "maps"), None
+    for name, figures in found["wall"].items():
+        stage = found["stage1"].get(f"root/{name}")
+        yield row(name, f"{stage['instructions'] / 1e6:.2f} million" if stage else "", f"{figures['times']:.2f} x",
+                  f"{figures['bytes'] / 1024:,.0f} KiB", f"{figures['kib']:,} KiB",
+                  "yes" if figures["maps"] else "no"), None
+    yield head("one tree for another owner", "seconds, idmapped mount",
+               *(f"seconds, {what}" for what in chown.NAMES.values())), None
+    for name, figures in found["chown"].items():
+        yield row(f"{figures['entries']:,} files and folders",
+                  *(f"{statistics.median(figures[what]['seconds']):.3g}" if what in figures else "not run"
+                    for what in ("idmapped mount", *chown.NAMES.values()))), None
+
+
+def paste(document: str, texts: dict[str, str]) -> None:
+    """Puts Markdown between the marks of a document."""
+    path = host.REPOSITORY / document
     document = path.read_text()
     for name, text in texts.items():
         document, count = re.subn(rf"(<!-- {name}: made by `make bench WRITE=1` -->\n).*?(<!-- end -->\n)",
@@ -216,9 +240,13 @@ def main(parts: list[str], write: bool) -> None:
     found = {path.stem: json.loads(path.read_text()) for path in bench.folder.glob("*.json")}
     print("\n## summary")
     run(bench.folder, "summary", summary(found))
+    run(bench.folder, "short", short(found))
     if write:
-        paste({name: (bench.folder / f"{name}.md").read_text() for name in [*parts, "summary"]
-               if name != "calls"})  # which are too long to read there
+        texts = {path.stem: path.read_text() for path in bench.folder.glob("*.md")}
+        paste("BENCHMARKS.md", {name: texts[name] for name in [*parts, "summary"]
+                                if name != "calls"})  # which are too long to read there
+        if texts["short"].strip():
+            paste("README.md", {"short": texts["short"]})
 
 
 if __name__ == "__main__":

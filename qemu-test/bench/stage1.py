@@ -147,10 +147,10 @@ class Bench:
                         host.REPOSITORY / "idmap" / "sys.c"], check=True)
         return output
 
-    def floor(self, case: Case) -> images.Tree:
+    def floor(self, case: Case, tells: bool = False) -> images.Tree:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             (Path(folder) / "case.h").write_text(case.header())
-            floor = self._compile("floor", HERE / "floor.c", "-Os", f"-I{folder}")
+            floor = self._compile("floor", HERE / "floor.c", "-Os", f"-I{folder}", f"-DTELLS={int(tells)}")
             return {"/stage1": images.File(floor.read_bytes(), mode=0o755)}
 
     def ours(self, init: Path, case: Case) -> images.Tree:
