@@ -205,11 +205,12 @@ static int compare_paths(const char *a, const char *b)
 
 bool idmap_path_inside(const char *path, const char *folder)
 {
-	size_t length = strlen(folder);
-
-	if (length == 1)
+	if (!folder[1]) /* "/" */
 		return true;
-	return !strncmp(path, folder, length) && (!path[length] || path[length] == '/');
+	for (; *folder; folder++, path++)
+		if (*path != *folder)
+			return false;
+	return !*path || *path == '/';
 }
 
 /* By target; of one target as declared, and the overlay after its layers. */

@@ -158,10 +158,11 @@ const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *
 	const char *text = row->source, *link = behind(text, LINKS), *rest;
 	size_t i;
 
-	memset(ret, 0, sizeof(*ret));
 	ret->kind = IDMAP_SOURCE_OTHER;
 	if (row->flags & IDMAP_CLONE || idmap_type_has("virtiofs:9p:tmpfs:overlay", row->type))
 		return NULL;
+	ret->offset = 0;
+	memset(ret->value, 0, sizeof(ret->value));
 	if (behind(text, "/dev/"))
 		ret->kind = IDMAP_SOURCE_DEVICE;
 	for (i = 0; i < IDMAP_SOURCE_NUMBER; i++) {

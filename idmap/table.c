@@ -241,6 +241,7 @@ void idmap_table_file(struct idmap_table *table, const char *name, const char *t
 {
 	struct idmap_place place = {.name = name};
 	bool returns_said = false;
+	const char *nul;
 	size_t i = 0;
 
 	if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
@@ -251,14 +252,14 @@ void idmap_table_file(struct idmap_table *table, const char *name, const char *t
 		size -= 3;
 		place.line = 0;
 	}
+	nul = memchr(text, 0, size);
 	while (i < size) {
 		const char *line = text + i, *end = memchr(line, '\n', size - i);
 		size_t length = end ? (size_t)(end - line) : size - i;
-		const char *nul = memchr(line, 0, length);
 
 		i += length + 1;
 		place.line++;
-		if (nul) {
+		if (nul && nul < line + length) {
 			idmap_table_error(table, &place, (uint32_t)(nul - line) + 1,
 					  "a byte of value 0 is here; is this a text file?");
 			return;
