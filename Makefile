@@ -295,7 +295,7 @@ help:
 	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..."'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
 	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
-	@echo '  bench            time, growth and sizes against a floor, peers and chown, to O/bench; 40 minutes'
+	@echo '  bench            time, growth and sizes against a floor, peers and chown, to O/bench; 30 minutes'
 	@echo '                   PARTS="stage1 wall chown calls growth sizes" FILES=400,minbase WRITE=1'
 	@echo 'Build:'
 	@echo '  all              idmap-init and libidmap.a (the default)'

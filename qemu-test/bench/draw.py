@@ -83,6 +83,7 @@ def chown(figures: dict[str, Any]) -> None:
             axes.set_yscale("log")
         else:
             axes.set_yscale("symlog", linthresh=1)
+            axes.set_ylim(0, 2 * max(max(line.get_ydata()) for line in axes.lines))
         axes.set_xlabel("files and folders in the tree")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
