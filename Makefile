@@ -83,7 +83,8 @@ warnings := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wconversion -Werror
 # clang does not know them, and does not see that a packed message is a literal.
 gcc-flags := -fno-caller-saves -fno-tree-switch-conversion -fno-move-loop-invariants \
 	-fno-tree-dominator-opts -fno-thread-jumps -fno-tree-loop-im -fno-shrink-wrap -fno-tree-fre \
-	-fno-tree-dse -fno-tree-tail-merge -fno-tree-loop-ivcanon -malign-data=abi
+	-fno-tree-dse -fno-tree-tail-merge -fno-tree-loop-ivcanon \
+	$(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),-malign-data=abi)
 cflags := -std=gnu11 -Oz -mgeneral-regs-only -fno-jump-tables $(warnings) \
 	$(if $(findstring clang,$(CC)),-Wno-format-security,$(gcc-flags)) \
 	-ffile-prefix-map=$(srctree)/= -ffunction-sections -fdata-sections \

@@ -223,7 +223,7 @@ struct idmap_row {
 	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
 	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
-	uint32_t took_us;		 /* to build and place, for the log */
+	uint32_t took_us;		 /* to look for, build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */
 	uint32_t slot;			 /* the same: which folder holds the layer */
 };
@@ -379,9 +379,9 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 /* --- stage.c: trees -> a whole root, or nothing --------------------------------------------- */
 
 /*
- * Two views of the root in the making. `seen` is what the real init gets. `disk` holds the same
- * trees unmapped, because a mapped mount cannot be mapped again (EPERM): rows that clone from
- * other rows clone from there. It exists only where the plan asks for it.
+ * Two views of the root in the making. `seen` is what the real init gets. `disk` holds
+ * trees unmapped, because a mapped mount cannot be mapped again (EPERM): the root and those rows
+ * that others are cloned from. It exists only where the plan asks for it.
  *
  * With a row for /, the new root is put together on a folder of the root that is left behind.
  * Without such a row the root that we are in is the root, trees go into place one by one, and each

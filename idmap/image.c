@@ -94,7 +94,7 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 		return idmap_tree_mount(row, attr, ret_error);
 	if (row->inside)
 		file_fd = idmap_stage_source(stage, row, &folder, ret_error);
-	if (file_fd == -ESTALE)
+	if (file_fd == IDMAP_TOLD)
 		return file_fd;
 	if (row->inside)
 		result = file_fd < 0 ? file_fd : sys_fstat(file_fd, &st);

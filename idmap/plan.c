@@ -144,7 +144,9 @@ static void check_features(struct idmap_table *table, const struct idmap_row *ro
 			row->type, is_root(row) ? MESSAGE(" with rootfstype=") : "");
 	wrong = not_built(row);
 	if (wrong)
-		idmap_table_error(table, place, row->type_column, "%s", wrong);
+		idmap_table_error(table, place,
+				  row->flags & IDMAP_IMAGE ? row->source_column : row->type_column,
+				  "%s", wrong);
 }
 
 static void check_row(struct idmap_table *table, const struct idmap_row *row)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "explain.h"
 #include "idmap.h"
@@ -178,6 +179,9 @@ static bool needs_carried(const struct idmap_stage *stage, const struct idmap_ro
 
 	if (row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_SHOWN) && !is_root(row))
 		return true;
+	/* They stand in / itself. */
+	if (row->subdir && row->inside && !row->inside[1])
+		return true;
 	for (i = 0; *stage->carry[i]; i++)
 		if (idmap_path_inside(row->target, stage->carry[i]) ||
 		    (row->inside && (idmap_path_inside(row->inside, stage->carry[i]) ||
@@ -299,6 +303,14 @@ static int open_holder(struct idmap_holder *holder, int root_fd, const char *pat
 	return holder->fd;
 }
 
+/* A mount by way of a link may have covered them. */
+static void close_holders(struct idmap_stage *stage)
+{
+	idmap_close(&stage->target.fd);
+	idmap_close(&stage->source.fd);
+	stage->target.length = stage->source.length = 0;
+}
+
 /*
  * Attaches a folder's tree at the row's target. The last name may be a link, but that is no folder
  * and the kernel refuses it.
@@ -329,12 +341,26 @@ static int place_root(struct idmap_stage *stage, int *tree_fd, const struct idma
 		      struct idmap_error *ret_error)
 {
 	int result = idmap_stage_attach(stage, IDMAP_SEEN_VIEW, *tree_fd);
+	struct stat st;
+	uint32_t i;
 
 	if (result)
 		return target_failed(row, -result, ret_error);
 	stage->seen_fd = *tree_fd;
 	*tree_fd = -1;
+	/* Where such a folder is a link, rows may land in it by another name. */
+	for (i = 0; IS_ENABLED(CONFIG_ROWS) && stage->plan->rows > 1 && *stage->carry[i]; i++)
+		if (!sys_fstatat(stage->seen_fd, stage->carry[i] + 1, &st, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISLNK(st.st_mode))
+			carry_now(stage);
 	return 0;
+}
+
+/* Whether the row's unmapped tree stays for others to be cloned from. */
+static bool in_disk(const struct idmap_stage *stage, const struct idmap_row *row)
+{
+	return stage->with_disk && !(row->flags & IDMAP_LAYER) &&
+	       (is_root(row) || row->flags & IDMAP_SHOWN);
 }
 
 /* Puts the unmapped tree into the disk view, and gives a clone of it to be mapped. */
@@ -348,6 +374,7 @@ static int place_disk(struct idmap_stage *stage, int *tree_fd, const struct idma
 		if (result)
 			return target_failed(row, -result, ret_error);
 	} else {
+		close_holders(stage);
 		result = place(stage->disk_fd, *tree_fd, row, ret_error);
 		if (result)
 			return result;
@@ -365,8 +392,8 @@ static int place_disk(struct idmap_stage *stage, int *tree_fd, const struct idma
 	return 0;
 }
 
-/* Where in the disk view the descriptor leads to, as a path from its root; "" if unknown. */
-static const char *path_of(const struct idmap_stage *stage, int fd, char *buffer, size_t size)
+/* Where in the view the descriptor leads to, as a path from its root; "/" if unknown. */
+static const char *path_of(int root_fd, int fd, char *buffer, size_t size)
 {
 	struct idmap_text text;
 	char name[32];
@@ -374,14 +401,14 @@ static const char *path_of(const struct idmap_stage *stage, int fd, char *buffer
 	long n;
 
 	idmap_text_init(&text, name, sizeof(name));
-	idmap_text_add(&text, "/proc/self/fd/%u", stage->disk_fd);
+	idmap_text_add(&text, "/proc/self/fd/%u", root_fd);
 	n = sys_readlink(name, buffer, size - 1);
 	above = n > 0 ? (size_t)n : 0;
 	idmap_text_init(&text, name, sizeof(name));
 	idmap_text_add(&text, "/proc/self/fd/%u", fd);
 	n = sys_readlink(name, buffer, size - 1);
 	buffer[n > 0 ? n : 0] = 0;
-	return n > (long)above ? buffer + above : "";
+	return n > (long)above ? buffer + above : "/";
 }
 
 /*
@@ -392,7 +419,7 @@ static int check_source(const struct idmap_stage *stage, const struct idmap_row 
 			struct idmap_error *ret_error)
 {
 	char buffer[PATH_MAX];
-	const char *path = path_of(stage, fd, buffer, sizeof(buffer));
+	const char *path = path_of(stage->disk_fd, fd, buffer, sizeof(buffer));
 	uint32_t i;
 
 	for (i = 0; i < stage->plan->rows; i++) {
@@ -404,13 +431,47 @@ static int check_source(const struct idmap_stage *stage, const struct idmap_row 
 				   !idmap_path_inside(other->target, row->inside);
 
 		if (other != row && !(other->flags & (IDMAP_NOAUTO | IDMAP_LAYER)) &&
-		    (held || holds))
-			return idmap_row_fail(ret_error, row, IDMAP_BAD_TABLE, ESTALE,
-					      "%s leads to %s, where the row for %s stands; write"
-					      " that path as SOURCE",
-					      row->source, path, other->target);
+		    (held || holds)) {
+			idmap_row_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+				       "%s leads to %s, where the row for %s stands; write"
+				       " that path as SOURCE",
+				       row->source, path, other->target);
+			return IDMAP_TOLD;
+		}
 	}
 	return 0;
+}
+
+/*
+ * A target that a link leads to: by its other name the row may be a source, which no path in the
+ * table told, so it has to stand in the disk view too: -ELOOP.
+ */
+static int check_target(const struct idmap_stage *stage, const struct idmap_row *row,
+			struct idmap_error *ret_error)
+{
+	idmap_closed int fd = open_inside(stage->seen_fd, row->target, O_PATH, RESOLVE_NO_SYMLINKS);
+	char buffer[PATH_MAX];
+	const char *path;
+	uint32_t i;
+
+	if (fd != -ELOOP)
+		return 0;
+	fd = idmap_open_in_root(stage->seen_fd, row->target, O_PATH);
+	path = path_of(stage->seen_fd, fd, buffer, sizeof(buffer));
+	for (i = 0; i < stage->plan->rows; i++) {
+		const struct idmap_row *other = stage->plan->row[i];
+
+		if (other != row && !in_disk(stage, other) &&
+		    !(other->flags & (IDMAP_NOAUTO | IDMAP_LAYER)) &&
+		    idmap_path_inside(path, other->target)) {
+			idmap_row_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+				       "%s leads to %s, where the row for %s stands; write"
+				       " that path as TARGET",
+				       row->target, path, other->target);
+			return IDMAP_TOLD;
+		}
+	}
+	return -ELOOP;
 }
 
 int idmap_stage_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
@@ -428,7 +489,7 @@ int idmap_stage_source(struct idmap_stage *stage, const struct idmap_row *row, b
 	fd = idmap_open_in_root(root_fd, row->inside, O_PATH);
 	if (fd >= 0 && check_source(stage, row, fd, ret_error)) {
 		idmap_close(&fd);
-		return -ESTALE;
+		return IDMAP_TOLD;
 	}
 	return fd;
 }
@@ -461,6 +522,7 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, 
 {
 	idmap_closed int source_fd = -1, folder_fd = -1;
 	int fd = row->subdir || !row->inside[1] ? -1 : clone_in_folder(stage, row, ret_folder);
+	struct statfs unused;
 
 	if (fd >= 0)
 		return fd;
@@ -469,12 +531,14 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, 
 		*ret_folder = false;
 		fd = folder_fd = idmap_open_in_root(source_fd, row->subdir, O_PATH);
 		if (fd >= 0 && check_source(stage, row, fd, ret_error))
-			return -ESTALE;
+			return IDMAP_TOLD;
 	}
-	if (fd == -ESTALE)
+	if (fd == IDMAP_TOLD)
 		return fd;
 	if (fd >= 0)
 		fd = idmap_tree_clone(fd, row->flags & IDMAP_RBIND);
+	if (fd >= 0) /* as idmap_tree_map(): maybe nobody has asked its server yet */
+		sys_fstatfs(fd, &unused);
 	if (fd < 0)
 		idmap_row_fail(
 			ret_error, row, source_fd < 0 ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -fd,
@@ -495,13 +559,6 @@ static int clone_booted(const struct idmap_row *row, struct idmap_error *ret_err
 			       "the root cannot be cloned (%s); boot with an initramfs",
 			       idmap_errno_text(-fd));
 	return fd;
-}
-
-/* Whether the row's unmapped tree stays for others to be cloned from. */
-static bool in_disk(const struct idmap_stage *stage, const struct idmap_row *row)
-{
-	return stage->with_disk && !(row->flags & IDMAP_LAYER) &&
-	       (is_root(row) || row->flags & IDMAP_SHOWN);
 }
 
 /* The row's tree, detached and unmapped; and whether it surely is a folder. */
@@ -549,15 +606,27 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		result = idmap_tree_map(tree_fd, row, ret_error);
 	if (result)
 		return result;
+	if (IS_ENABLED(CONFIG_ROWS) && !layer && !is_root(row) &&
+	    (!folder || place_in_folder(stage, tree_fd, row))) {
+		carry_now(stage);
+		close_holders(stage);
+		if (stage->with_disk && !in_disk(stage, row))
+			result = check_target(stage, row, ret_error);
+		if (result == -ELOOP) {
+			row->flags |= IDMAP_SHOWN;
+			idmap_close(&tree_fd);
+			return idmap_stage_add(stage, row, ret_error);
+		}
+		if (!result)
+			result = place(stage->seen_fd, tree_fd, row, ret_error);
+		if (result)
+			return result;
+	}
 	idmap_userns_put(row->map);
 	if (layer)
 		return idmap_layers_add(stage, tree_fd, row, ret_error);
 	if (is_root(row))
 		return place_root(stage, &tree_fd, row, ret_error);
-	if (!folder || place_in_folder(stage, tree_fd, row)) {
-		carry_now(stage);
-		result = place(stage->seen_fd, tree_fd, row, ret_error);
-	}
 	if (!result && !is_new(stage)) {
 		row->placed_before = stage->placed;
 		stage->placed = row;
@@ -585,8 +654,7 @@ static void drop_view(const struct idmap_stage *stage, enum idmap_view view, int
 
 void idmap_stage_done(struct idmap_stage *stage)
 {
-	idmap_close(&stage->target.fd);
-	idmap_close(&stage->source.fd);
+	close_holders(stage);
 	if (WITH_DISK)
 		drop_view(stage, IDMAP_DISK_VIEW, &stage->disk_fd);
 	if (IS_ENABLED(CONFIG_LAYERS) || IS_ENABLED(CONFIG_SUBDIR))

@@ -15,7 +15,6 @@
 
 #define NETLINK_KOBJECT_UEVENT 15 /* linux/netlink.h */
 #define POLL_MS 50		  /* without networking there are no events, only looking again */
-#define PATHS_SIZE 128		  /* of the devices that have one name */
 #define TELL_AFTER_US 1000000	  /* the first line about a device that does not come */
 
 /* struct sockaddr_nl of linux/netlink.h */
@@ -102,10 +101,10 @@ static int find(const struct boot *boot, struct idmap_row *row, const struct idm
 		return result;
 	}
 	/* The row keeps it, unless there is nothing to keep. */
-	paths = idmap_alloc(boot->arena, PATHS_SIZE);
+	paths = idmap_alloc(boot->arena, DEVICE_PATHS_SIZE);
 	if (!paths)
 		return -ENODEV;
-	idmap_text_init(&text, paths, PATHS_SIZE);
+	idmap_text_init(&text, paths, DEVICE_PATHS_SIZE);
 	found = disks_look(boot, source, &text, list);
 	if (found > 1)
 		return idmap_row_fail(ret_error, row, IDMAP_NO_SOURCE, ENOTUNIQ,

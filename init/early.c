@@ -33,12 +33,13 @@ static int mount_early(const struct early_mount *m)
 	return result == -EBUSY ? 0 : result;
 }
 
-/* The next word of a line of mountinfo (proc_pid_mountinfo(5)), terminated; "" at its end. */
+/* The next word of a line of mountinfo (proc_pid_mountinfo(5)), terminated; "" at the line's end.
+ */
 static char *next_word(char **line)
 {
 	char *word = *line, *end = word;
 
-	while (*end && *end != ' ' && *end != '\n')
+	while (*end && *end != ' ')
 		end++;
 	*line = end + (*end == ' ');
 	if (*end == ' ')
@@ -62,8 +63,11 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
 	boot->arena->at = text; /* no longer needed than here */
 	boot->root.booted = boot->pivots = true;
 	for (line = text; (end = strchr(line, '\n')); line = end + 1) {
-		const char *id = next_word(&line), *parent = next_word(&line), *target, *word;
+		const char *id, *parent, *target, *word;
 
+		*end = 0;
+		id = next_word(&line);
+		parent = next_word(&line);
 		next_word(&line); /* the device */
 		next_word(&line); /* which folder of it */
 		target = next_word(&line);

@@ -148,6 +148,8 @@ uint32_t disks_look(const struct boot *boot, const struct idmap_source *source,
 
 /* --- device.c --- */
 
+#define DEVICE_PATHS_SIZE 128 /* of boot->arena, for the devices that have one name */
+
 /*
  * Waits until the row's device can be opened, and finds it where the row has a name. -ENODEV: it
  * did not come in the row's time. -ENOTUNIQ: two devices have the name.

@@ -161,11 +161,23 @@ static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idm
 	return tell_table_errors(&table, ret_error);
 }
 
+/* For what rows' names lead to, the disks' names while they are looked at, and tell_rows(). */
+static int make_room_for_devices(const struct boot *boot, const struct idmap_plan *plan,
+				 struct idmap_error *ret_error)
+{
+	const size_t size = plan->rows * DEVICE_PATHS_SIZE + 256 * 1024;
+
+	return size <= (size_t)(boot->arena->end - boot->arena->at)
+		       ? 0
+		       : idmap_arena_map(boot->arena, size, ret_error);
+}
+
 static void skip(struct boot *boot, struct idmap_row *row)
 {
 	row->flags |= IDMAP_NOAUTO;
 	idmap_userns_put(row->map);
 	boot->skips = true;
+	boot->row_us = idmap_now_us();
 }
 
 /* Whether a row was skipped that this one stands on. */
@@ -269,7 +281,7 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 		sys_mkdirat(AT_FDCWD, RUN_TABLE_DIR, 0755);
 		fd = sys_open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	}
-	/* What the table's errors would have needed is free. */
+	/* There is room, make_room_for_devices() has seen to it. */
 	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
 	lines_begin(&lines, MSG_INFO, plan->rows);
 	for (i = 0; i < plan->rows; i++) {
@@ -342,6 +354,8 @@ int main(int argc, char **argv, char **envp)
 		fail(&boot, &error);
 	if (IS_ENABLED(CONFIG_MODULES))
 		modules_load(&boot, &arena[0]);
+	if (IS_ENABLED(CONFIG_ROWS) && make_room_for_devices(&boot, &plan, &error))
+		fail(&boot, &error);
 	if (boot.root_delay_s) /* even no time at all would take the timer's slack */
 		sys_nanosleep(&(struct timespec){.tv_sec = boot.root_delay_s});
 	boot.row_us = boot.start_us = idmap_now_us();

@@ -119,7 +119,8 @@ def test_targets_in_what_comes_along(kernel, root_tree, second, image, initramfs
     ("/proc/sys/kernel /srv bind", "/srv/ostype"),
     ("/etc/kernel/ostype /etc/hostname bind", "/etc/hostname"),
     ("/ /mnt rbind", "/mnt/proc/sys/kernel/ostype"),
-], ids=["link", "path", "file", "rbind"])
+    ("/ /srv bind X-mount.subdir=proc/sys", "/srv/kernel/ostype"),
+], ids=["link", "path", "file", "rbind", "subdir"])
 def test_sources_in_what_comes_along(row, file, kernel, root_tree, image, initramfs, boot):
     """What comes along can be shown once more, each time by the only row that asks for it."""
     tree = root_tree()
@@ -140,6 +141,30 @@ def test_tmpfs_on_a_link_to_run(kernel, root_tree, image, initramfs, boot):
         ours, = [m for m in guest.mounts() if "size=64k" in m.super_options]
         carried, = [m for m in guest.mounts() if m.target == "/run" and m != ours]
         assert (ours.target, ours.parent) == ("/run", carried.id)
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_run_is_a_link(kernel, root_tree, image, initramfs, boot):
+    """The other way round: a row stands on what came along where the image has /run elsewhere."""
+    tree = root_tree()
+    del tree["/run"]
+    tree["/run"] = Link("/var/run", *OWN)
+    tree["/var"] = Dir(*OWN)
+    tree["/var/run"] = Dir(*OWN)
+    conf = "/dev/vda / erofs idmap=100000:0:65536\nown /var/run tmpfs size=64k\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+        ours, = [m for m in guest.mounts() if "size=64k" in m.super_options]
+        carried, = [m for m in guest.mounts() if m.target == "/var/run" and m != ours]
+        assert (ours.target, ours.parent) == ("/var/run", carried.id)
+
+
+def test_skipping_is_not_the_next_ones_time(kernel, root_tree, image, initramfs, boot):
+    conf = ("/dev/vda / erofs idmap=100000:0:65536\n/dev/vdx /mnt erofs nofail,wait=2\n"
+            "/images/app /opt/app bind\n")
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        table = guest.ask("read /run/idmap/table")["content"].splitlines()
+        assert table[3].startswith("/images/app /opt/app ")
+        assert int(table[2].split()[1]) < 1000000
 
 
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "7.x"], indirect=True)

@@ -198,6 +198,38 @@ def test_link_to_another_row(row, path, kernel, root_tree, second, image, initra
             f" to {path}, where the row for /srv stands; write that path as SOURCE", "0x00000200")
 
 
+def test_target_by_a_link(kernel, root_tree, second, image, initramfs, boot):
+    """What stands where a link leads is a source by the path it leads to."""
+    from images import Link
+
+    tree = root_tree()
+    tree["/var"] = Dir(100000, 100000)
+    tree["/var/home"] = Dir(100000, 100000)
+    tree["/var/home/deep"] = Dir(100000, 100000)
+    tree["/etc/link"] = Link("/var/home", 100000, 100000)
+    conf = (ROOT + "/dev/vdb /etc/link/deep erofs idmap=5000:0:10\n"
+            "/var/home/deep /opt/app bind idmap=5000:7:1\n/var /srv rbind\n")
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert [seen(guest, path) for path in ("/var/home/deep", "/opt/app", "/srv/home/deep")] == [
+            (0, 0), (7, 7), (5000, 5000)]
+
+
+def test_target_into_another_row(kernel, root_tree, second, image, initramfs, boot_fails):
+    from images import Link
+
+    tree = root_tree()
+    tree["/etc/link"] = Link("/srv", 100000, 100000)
+    conf = ROOT + ("/dev/vdb /srv erofs idmap=5000:0:10\n/images/app /opt/app bind\n"
+                   "/images/app /xlink/deep bind\n")
+    tree["/xlink"] = Link("/srv", 100000, 100000)
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    console = boot_fails(kernel, initramfs(kernel, conf), "", disks)
+    assert last_words(console) == (
+        "idmap-init: /etc/idmap.conf:4: /images/app on /xlink/deep: /xlink/deep leads to /srv/deep, where"
+        " the row for /srv stands; write that path as TARGET", "0x00000200")
+
+
 def test_map_in_place(kernel, root_tree, image, initramfs, boot):
     """A folder bound onto itself: seen with another map than what holds it."""
     conf = ROOT + "/images/app /images/app bind idmap=100000:70:1,101000:71:1\n"
