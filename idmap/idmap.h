@@ -392,6 +392,7 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 struct idmap_stage {
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
 	int area_fd;	      /* where layers stand until they are merged, or -1 */
+	uint32_t slots;	      /* how many folders that has */
 	/* The folders that hold the last target and the last source: many rows share them. */
 	struct idmap_holder {
 		int fd;		  /* or -errno */
@@ -399,10 +400,6 @@ struct idmap_stage {
 		size_t length;	  /* so many, with the last / */
 	} target, source;
 	const struct idmap_plan *plan;
-	uint32_t slots; /* how many folders it has */
-	bool new_root;	/* there is a row for / */
-	bool booted;	/* the old root is no initramfs: nothing is made in it */
-	bool with_disk; /* there is a disk view */
 	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
 	bool carried;				 /* clones of them are there */
 	uint32_t left;		  /* bits: those that the new root has no folder for */

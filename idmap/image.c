@@ -92,14 +92,14 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 
 	if (*source != '/' && !row->inside)
 		return idmap_tree_mount(row, attr, ret_error);
-	if (row->inside)
+	if (row->inside) {
 		file_fd = idmap_stage_source(stage, row, &folder, ret_error);
-	if (file_fd == IDMAP_TOLD)
-		return file_fd;
-	if (row->inside)
+		if (file_fd == IDMAP_TOLD)
+			return file_fd;
 		result = file_fd < 0 ? file_fd : sys_fstat(file_fd, &st);
-	else
+	} else {
 		result = sys_fstatat(AT_FDCWD, source, &st, 0);
+	}
 	if (is_tag(row) || (!result && S_ISBLK(st.st_mode)))
 		return idmap_tree_mount(row, attr, ret_error);
 	if (result)

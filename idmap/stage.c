@@ -42,7 +42,12 @@ static int open_root(void)
 
 static bool is_new(const struct idmap_stage *stage)
 {
-	return !IS_ENABLED(CONFIG_IN_PLACE) || stage->new_root;
+	return !IS_ENABLED(CONFIG_IN_PLACE) || stage->plan->new_root;
+}
+
+static bool with_disk(const struct idmap_stage *stage)
+{
+	return WITH_DISK && stage->plan->disk_view;
 }
 
 static bool is_root(const struct idmap_row *row)
@@ -82,12 +87,22 @@ int idmap_stage_attach(const struct idmap_stage *stage, enum idmap_view view, in
 {
 	int result;
 
-	if (IS_ENABLED(CONFIG_IN_PLACE) && stage->new_root && stage->booted) {
+	if (IS_ENABLED(CONFIG_IN_PLACE) && stage->plan->new_root && stage->plan->booted) {
 		result = attach_at(tree_fd, places[view].spare[0]);
 		return result ? attach_at(tree_fd, places[view].spare[1]) : 0;
 	}
 	sys_mkdirat(AT_FDCWD, made_place(stage, view), 0700);
 	return attach_at(tree_fd, made_place(stage, view));
+}
+
+/* Attaches the tree inside the view, where links lead in it. */
+static int attach_inside(int root_fd, int tree_fd, const char *path)
+{
+	idmap_closed int target_fd = idmap_open_in_root(root_fd, path, O_PATH);
+
+	return target_fd < 0 ? target_fd
+			     : sys_move_mount(tree_fd, "", target_fd, "",
+					      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
 /* In place the disk view is a clone of all that stands. */
@@ -115,17 +130,14 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 				      .target.fd = -1,
 				      .source.fd = -1,
 				      .plan = plan,
-				      .carry = carry,
-				      .booted = plan->booted};
-	stage->new_root = !IS_ENABLED(CONFIG_IN_PLACE) || plan->new_root;
-	stage->with_disk = WITH_DISK && plan->disk_view;
+				      .carry = carry};
 	if (is_new(stage)) {
 		/* A shared parent would show our mounts elsewhere. */
 		result = plan->shared ? sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) : 0;
 	} else {
 		stage->seen_fd = open_root();
 		result = stage->seen_fd < 0 ? stage->seen_fd : 0;
-		if (!result && stage->with_disk)
+		if (!result && with_disk(stage))
 			result = clone_standing(stage);
 	}
 	if (!result)
@@ -142,15 +154,10 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
  */
 static int carry_clone(int root_fd, const char *path)
 {
-	idmap_closed int target_fd = idmap_open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
-	idmap_closed int clone_fd = -1;
+	idmap_closed int clone_fd = sys_open_tree(
+		AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_RECURSIVE);
 
-	if (target_fd < 0)
-		return target_fd;
-	clone_fd = sys_open_tree(AT_FDCWD, path,
-				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_RECURSIVE);
-	return sys_move_mount(clone_fd, "", target_fd, "",
-			      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	return attach_inside(root_fd, clone_fd, path);
 }
 
 /* From here on the new root shows them, as any process that is chroot'ed to it would expect. */
@@ -164,7 +171,7 @@ static void carry_now(struct idmap_stage *stage)
 	for (i = 0; *stage->carry[i]; i++) {
 		if (carry_clone(stage->seen_fd, stage->carry[i]))
 			stage->left |= 1u << i;
-		else if (stage->with_disk)
+		else if (with_disk(stage))
 			carry_clone(stage->disk_fd, stage->carry[i]);
 	}
 }
@@ -327,13 +334,9 @@ static int place_in_folder(struct idmap_stage *stage, int tree_fd, const struct 
 static int place(int root_fd, int tree_fd, const struct idmap_row *row,
 		 struct idmap_error *ret_error)
 {
-	idmap_closed int target_fd = idmap_open_in_root(root_fd, row->target, O_PATH);
-	int result = target_fd;
+	int result = attach_inside(root_fd, tree_fd, row->target);
 
-	if (result >= 0)
-		result = sys_move_mount(tree_fd, "", target_fd, "",
-					MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-	return result < 0 ? target_failed(row, -result, ret_error) : 0;
+	return result ? target_failed(row, -result, ret_error) : 0;
 }
 
 /* The new root itself: its descriptor becomes the stage's. */
@@ -359,7 +362,7 @@ static int place_root(struct idmap_stage *stage, int *tree_fd, const struct idma
 /* Whether the row's unmapped tree stays for others to be cloned from. */
 static bool in_disk(const struct idmap_stage *stage, const struct idmap_row *row)
 {
-	return stage->with_disk && !(row->flags & IDMAP_LAYER) &&
+	return with_disk(stage) && !(row->flags & IDMAP_LAYER) &&
 	       (is_root(row) || row->flags & IDMAP_SHOWN);
 }
 
@@ -411,6 +414,16 @@ static const char *path_of(int root_fd, int fd, char *buffer, size_t size)
 	return n > (long)above ? buffer + above : "/";
 }
 
+static int link_failed(const struct idmap_row *row, const char *link, const char *field,
+		       const char *path, const struct idmap_row *other,
+		       struct idmap_error *ret_error)
+{
+	idmap_row_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+		       "%s leads to %s, where the row for %s stands; write that path as %s", link,
+		       path, other->target, field);
+	return IDMAP_TOLD;
+}
+
 /*
  * The disk view holds the rows that the plan saw in a source's path. A link, or subdir, may lead to
  * yet another one, which is not there, and would have to be built first.
@@ -431,13 +444,8 @@ static int check_source(const struct idmap_stage *stage, const struct idmap_row 
 				   !idmap_path_inside(other->target, row->inside);
 
 		if (other != row && !(other->flags & (IDMAP_NOAUTO | IDMAP_LAYER)) &&
-		    (held || holds)) {
-			idmap_row_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-				       "%s leads to %s, where the row for %s stands; write"
-				       " that path as SOURCE",
-				       row->source, path, other->target);
-			return IDMAP_TOLD;
-		}
+		    (held || holds))
+			return link_failed(row, row->source, "SOURCE", path, other, ret_error);
 	}
 	return 0;
 }
@@ -463,13 +471,8 @@ static int check_target(const struct idmap_stage *stage, const struct idmap_row 
 
 		if (other != row && !in_disk(stage, other) &&
 		    !(other->flags & (IDMAP_NOAUTO | IDMAP_LAYER)) &&
-		    idmap_path_inside(path, other->target)) {
-			idmap_row_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-				       "%s leads to %s, where the row for %s stands; write"
-				       " that path as TARGET",
-				       row->target, path, other->target);
-			return IDMAP_TOLD;
-		}
+		    idmap_path_inside(path, other->target))
+			return link_failed(row, row->target, "TARGET", path, other, ret_error);
 	}
 	return -ELOOP;
 }
@@ -610,7 +613,7 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	    (!folder || place_in_folder(stage, tree_fd, row))) {
 		carry_now(stage);
 		close_holders(stage);
-		if (stage->with_disk && !in_disk(stage, row))
+		if (with_disk(stage) && !in_disk(stage, row))
 			result = check_target(stage, row, ret_error);
 		if (result == -ELOOP) {
 			row->flags |= IDMAP_SHOWN;
@@ -627,7 +630,7 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		return idmap_layers_add(stage, tree_fd, row, ret_error);
 	if (is_root(row))
 		return place_root(stage, &tree_fd, row, ret_error);
-	if (!result && !is_new(stage)) {
+	if (!is_new(stage)) {
 		row->placed_before = stage->placed;
 		stage->placed = row;
 	}

@@ -13,11 +13,11 @@ enum idmap_view { IDMAP_SEEN_VIEW, IDMAP_DISK_VIEW, IDMAP_AREA };
 
 /* Attaches a detached mount where this view hangs. -errno of move_mount(2). */
 int idmap_stage_attach(const struct idmap_stage *stage, enum idmap_view view, int tree_fd);
+#define IDMAP_TOLD (-4096) /* beyond what the kernel gives, whose last is -4095 */
 /*
  * Opens the row's source in the disk view; whether it surely is a folder. IDMAP_TOLD: it leads to
  * where another row stands, as *ret_error says. -errno of openat2(2) are not told yet.
  */
-#define IDMAP_TOLD (-4096) /* beyond what the kernel gives, whose last is -4095 */
 int idmap_stage_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		       struct idmap_error *ret_error);
 /* Unmounts what *fd leads to, with all that stands on it, and closes it. */

@@ -80,10 +80,8 @@ static int tell_table_errors(const struct idmap_table *table, struct idmap_error
 	return -EINVAL;
 }
 
-/* So that a text of so many bytes can be read into a table. */
 static int make_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error)
 {
-	size = idmap_arena_size(size);
 	return size <= (size_t)(arena->end - arena->at) ? 0
 							: idmap_arena_map(arena, size, ret_error);
 }
@@ -100,7 +98,7 @@ static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idm
 			ret_error, IDMAP_BAD_SYSTEM, -result,
 			"/proc/cmdline cannot be read (%s); build the kernel with CONFIG_PROC_FS",
 			idmap_errno_text(-result));
-	result = make_room(arena, size, ret_error);
+	result = make_room(arena, idmap_arena_size(size), ret_error);
 	if (result)
 		return result;
 	boot->cmdline = text;
@@ -165,11 +163,7 @@ static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idm
 static int make_room_for_devices(const struct boot *boot, const struct idmap_plan *plan,
 				 struct idmap_error *ret_error)
 {
-	const size_t size = plan->rows * DEVICE_PATHS_SIZE + 256 * 1024;
-
-	return size <= (size_t)(boot->arena->end - boot->arena->at)
-		       ? 0
-		       : idmap_arena_map(boot->arena, size, ret_error);
+	return make_room(boot->arena, plan->rows * DEVICE_PATHS_SIZE + 256 * 1024, ret_error);
 }
 
 static void skip(struct boot *boot, struct idmap_row *row)
