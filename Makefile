@@ -11,8 +11,6 @@ CC := $(if $(CROSS_COMPILE),$(CROSS_COMPILE)gcc,musl-gcc)
 endif
 AR := $(CROSS_COMPILE)ar
 STRIP := $(CROSS_COMPILE)strip
-READELF := $(CROSS_COMPILE)readelf
-OBJCOPY := $(CROSS_COMPILE)objcopy
 HOSTCC ?= gcc
 CLANG ?= clang
 PYTHON ?= /usr/bin/python3
@@ -78,61 +76,56 @@ endif
 
 warnings := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wconversion -Werror
 # The same source in two folders gives the same bytes: no path of the folder gets into them.
-# These make the program 5 % smaller with gcc 12: no loop here is worth a vector, and a value that is
-# made anew is often shorter than one that is kept; nor need a table begin with a line of the cache.
-# clang does not know them, and does not see that a packed message is a literal.
-gcc-flags := -fno-caller-saves -fno-tree-switch-conversion -fno-move-loop-invariants \
-	-fno-tree-dominator-opts -fno-thread-jumps -fno-tree-loop-im -fno-shrink-wrap -fno-tree-fre \
-	-fno-tree-dse -fno-tree-tail-merge -fno-tree-loop-ivcanon \
-	$(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),-malign-data=abi)
-cflags := -std=gnu11 -Oz -mgeneral-regs-only -fno-jump-tables $(warnings) \
-	$(if $(findstring clang,$(CC)),-Wno-format-security,$(gcc-flags)) \
-	-ffile-prefix-map=$(srctree)/= -ffunction-sections -fdata-sections \
-	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident -fno-strict-aliasing \
-	-I$(O)/include -Iidmap
-ldflags := -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code \
-	-Wl,--sort-section=alignment -Wl,-z,common-page-size=64 # the file is not padded to a page
+cflags := -std=gnu11 -Oz $(warnings) -ffile-prefix-map=$(srctree)/= -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables -I$(O)/include -Iidmap
+ldflags := -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code
 ifeq ($(CONFIG_HARDENING),y)
-# Debian's musl-gcc does not know -static-pie and would ask for a loader. None is needed, nor start-up
-# code: no table has an address to relocate, which the link checks, and so nothing is left for relro.
-# Functions with buffers guard their stack; the guard is a variable, since there is no thread-local storage.
-cflags += -fPIE -fstack-protector -mstack-protector-guard=global
-ldflags += -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro \
-	-Wl,-T,init/pie.lds
+# Debian's musl-gcc makes of -static-pie a program that asks for a loader, so the start-up that
+# relocates is named here.
+cflags += -fPIE -fstack-protector-strong
+ldflags += -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now -l:rcrt1.o
 else
 cflags += -fno-pie -fno-stack-protector
-ldflags += -static -no-pie -nostartfiles -Wl,-z,norelro
-endif
-ifeq ($(CONFIG_PACK),y)
-ldflags += -Wl,-T,idmap/messages.lds
+ldflags += -no-pie -Wl,-z,norelro
 endif
 override CFLAGS := $(cflags) $(CFLAGS)
 override LDFLAGS := $(ldflags) $(LDFLAGS)
 
 ### Programs ####################################################################################
 
-pure := text error map scan options table source plan
-lib-y := $(pure) sys file userns tree stage
-lib-$(if $(CONFIG_LAYERS)$(CONFIG_SUBDIR),y) += layers
-lib-$(CONFIG_IMAGES) += image
-lib-$(CONFIG_PACK) += unpack
-init-y := main msg early cmdline device realinit handoff start string
+# In this order no file needs one that stands after it, which `make check` sees to.
+table-y := text error scan map extents options table
+table-$(CONFIG_TABLE_FILE) += conf
+table-y += cmdline
+table-$(CONFIG_NAMES) += source
+table-$(CONFIG_ROWS) += order
+table-y += plan
+device-y := file
+device-$(CONFIG_NAMES) += names disks
+device-y += wait
+mount-y := userns idmapped view filesystem clone
+mount-$(CONFIG_IMAGES) += image
+mount-$(CONFIG_LAYERS) += layers
+mount-y += tree stage program
+init-y := msg early
+init-$(CONFIG_TABLE_FILE) += conf
 init-$(CONFIG_MODULES) += modules
-init-$(CONFIG_NAMES) += names disks
-lib-objects := $(lib-y:%=$(O)/idmap/%.o)
-init-objects := $(init-y:%=$(O)/init/%.o)
+init-y += realinit handoff main
+
+lib-objects := $(addprefix $(O)/obj/idmap/,$(table-y:%=table/%.o) $(device-y:%=device/%.o) \
+	$(mount-y:%=mount/%.o))
+init-objects := $(init-y:%=$(O)/obj/init/%.o)
 objects := $(lib-objects) $(init-objects)
+# These see memory and nothing else.
+pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf cmdline \
+	source order plan) device/names)
 
 all: $(O)/idmap-init $(O)/libidmap.a
 
-$(objects): $(O)/%.o: %.c $(autoconf) Makefile
+$(objects): $(O)/obj/%.o: %.c $(autoconf) Makefile
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
-
-# Else the compiler sees memset() in memset() and calls it.
-$(O)/init/string.o: override CFLAGS += -fno-builtin \
-	$(if $(findstring clang,$(CC)),,-fno-tree-loop-distribute-patterns)
 
 -include $(objects:.o=.d)
 
@@ -141,41 +134,13 @@ $(O)/libidmap.a: $(lib-objects)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcsD $@ $^
 
-# A section table is for linkers and debuggers, who have the .debug file. Its place in the ELF64 header
-# is byte 40, its length and that of its names bytes 60 to 63 (elf(5)); the segments end before it.
-drop-sections = $(READELF) -lW $@ | { while read -r type offset _ _ size _; do \
-		test "$$type" != LOAD || end=$$((offset + size)); done; truncate -s $$end $@; } && \
-	printf '\0\0\0\0\0\0\0\0' | dd of=$@ bs=1 seek=40 conv=notrunc status=none && \
-	printf '\0\0\0\0' | dd of=$@ bs=1 seek=60 conv=notrunc status=none
-
-link = $(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) -o $@
-
-# With packed messages the program is linked twice: to know them, and with what they are packed to.
-ifeq ($(CONFIG_PACK),y)
-$(O)/idmap-init.messages: $(init-objects) $(O)/libidmap.a idmap/messages.lds
-	$(Q)$(link).unpacked
-	$(Q)$(OBJCOPY) --dump-section .messages=$@ $@.unpacked
-$(O)/pack: idmap/pack.c idmap/model.h idmap/packed.h
-	$(call say,HOSTCC,$@)
-	$(Q)$(HOSTCC) -std=gnu11 -O1 $(warnings) -o $@ $<
-$(O)/packed.c: $(O)/idmap-init.messages $(O)/pack
-	$(call say,PACK,$@)
-	$(Q)$(O)/pack $< >$@
-$(O)/packed.o: $(O)/packed.c
-	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
-packed := $(O)/packed.o
-endif
-
-$(O)/idmap-init.debug: $(init-objects) $(packed) $(O)/libidmap.a
+$(O)/idmap-init.debug: $(init-objects) $(O)/libidmap.a
 	$(call say,LD,$@)
-	$(Q)$(link)
-	$(Q)test -z "$$($(READELF) -rW $@ | grep R_)" || \
-		{ echo "a table of $@ holds an address, and nobody relocates it" >&2; exit 1; }
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -o $@
 
 $(O)/idmap-init: $(O)/idmap-init.debug
 	$(call say,STRIP,$@)
-	$(Q)$(STRIP) -s -R .comment -R .note.gnu.property -R .messages -o $@ $<
-	$(Q)$(drop-sections)
+	$(Q)$(STRIP) -s -R .comment -o $@ $<
 
 .PHONY: install size
 install: all
@@ -189,7 +154,8 @@ defconfigs := tiny default full
 size:
 	$(Q)for c in $(defconfigs); do \
 		$(MAKE) -s O=$(O)/size/$$c $${c}_defconfig && $(MAKE) -s O=$(O)/size/$$c all && \
-		printf '%-8s %6d bytes\n' $$c $$(stat -c %s $(O)/size/$$c/idmap-init) || exit 1; \
+		printf '%-8s %6d bytes, %6d after gzip -9\n' $$c $$(stat -c %s $(O)/size/$$c/idmap-init) \
+			$$(gzip -9n <$(O)/size/$$c/idmap-init | wc -c) || exit 1; \
 	done
 
 ### Tests #######################################################################################
@@ -205,11 +171,11 @@ $(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
 
 # The pure part on the host, with its own C library and the sanitizers. It sees the full table.
 hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \
-	-I$(O)/test/include -Iidmap -Iinit -DIDMAP_PLAIN_MESSAGES
-headers := $(wildcard idmap/*.h idmap/test/*.h init/*.h init/test/*.h)
-pure-sources := $(pure:%=idmap/%.c) init/cmdline.c init/names.c
-unit-tests := $(basename $(wildcard idmap/test/test_*.c init/test/test_*.c))
-fuzzers := $(basename $(wildcard idmap/test/fuzz_*.c init/test/fuzz_*.c))
+	-I$(O)/test/include -Iidmap
+headers := $(wildcard idmap/*.h idmap/*/*.h)
+pure-sources := $(pure:%=%.c)
+unit-tests := $(basename $(wildcard idmap/test/test_*.c))
+fuzzers := $(basename $(wildcard idmap/test/fuzz_*.c))
 FUZZ_RUNS ?= 100000
 
 $(O)/test/include/generated/autoconf.h: configs/default_defconfig $(kconfigs)
@@ -288,7 +254,7 @@ packages:
 	./install-packages all
 
 format:
-	clang-format -i idmap/*.[ch] idmap/test/*.[ch] init/*.[ch] init/test/*.[ch] qemu-test/*.c qemu-test/bench/*.[ch]
+	clang-format -i idmap/*.h idmap/*/*.[ch] init/*.[ch] qemu-test/*.c qemu-test/bench/*.[ch]
 
 help:
 	@echo 'Run and test (both install what is missing, as root on Debian):'

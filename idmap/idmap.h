@@ -10,18 +10,21 @@
  *   table     all rows, from the kernel command line or from a file
  *   plan      the table after checking: ordered, with equal maps shared
  *   tree      a mount made from a row: built, idmapped, not yet in place
+ *   view      a root as it is put together: the seen view, and the disk view without maps
  *   stage     a private place where the whole new root is put together, seen by nobody else
  *
- * Data flows one way, a file a step:
+ * Data flows one way, and a folder knows only those before it:
  *
- *   text --table.c--> table --plan.c--> plan --userns.c, tree.c--> trees --stage.c--> a root
+ *   table/    text -> table -> plan     memory and nothing else: unit tests and fuzzers run it
+ *   device/   a SOURCE -> a device that opens
+ *   mount/    plan -> trees -> a root
  *
- * The first half is pure: text.c, error.c, map.c, scan.c, options.c, table.c, source.c and plan.c
- * see memory and nothing else, so that the unit tests and fuzzers run the very code that boots.
- * Nothing in the library prints or exits. A function returns 0 or a file descriptor, or -errno and
- * then fills its struct idmap_error with one line for a person: place, cause and remedy.
+ * This header is what a user of the library calls, in the order of a boot; each folder has one more
+ * for its own files. Nothing in the library prints or exits. A function returns 0 or a file
+ * descriptor, or -errno and then fills its struct idmap_error with one line for a person: place,
+ * cause and remedy. What it only warns of becomes a note on a list that the caller hands in.
  *
- * Memory comes from one arena that the caller hands in; nothing is freed one by one.
+ * Memory comes from arenas that the caller hands in; nothing is freed one by one.
  */
 #ifndef IDMAP_H
 #define IDMAP_H
@@ -41,12 +44,14 @@
 #define IDMAP_MAP_TEXT_SIZE 4096
 /* fsconfig(2) copies keys and values of at most this many bytes (fs/fsopen.c). */
 #define IDMAP_OPTION_MAX 255
+/* So many layers the kernel merges below a top (OVL_MAX_STACK in fs/overlayfs/params.h). */
+#define IDMAP_LAYERS_MAX 500
 /* A line of an error or of the log; /dev/kmsg refuses more than 1,024 bytes with its prefix. */
 #define IDMAP_LINE_SIZE 900
 
 #define IDMAP_PRINTF(string, first) __attribute__((format(printf, string, first)))
 
-/* --- text.c: text without stdio ------------------------------------------------------------- */
+/* --- text and memory ------------------------------------------------------------------------ */
 
 /* A buffer being filled. What does not fit is dropped and `cut` set; always NUL-terminated. */
 struct idmap_text {
@@ -59,15 +64,13 @@ struct idmap_text {
 void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
 /* Knows %s %.*s %u %lu %o %% and nothing else. */
 void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
+/* The same into a buffer alone, which it gives back; what does not fit is dropped. */
+const char *idmap_print(char *buffer, size_t size, const char *format, ...) IDMAP_PRINTF(3, 4);
 /*
  * Writes a field as the table takes it: blanks, backslashes, quotes and control characters become
  * octal escapes, and so does `more` unless it is 0.
  */
 void idmap_text_field(struct idmap_text *text, const char *field, char more);
-
-/* Where a word stands in a list of words, each with a NUL and an empty one last; or NO_WORD. */
-#define IDMAP_NO_WORD UINT32_MAX
-uint32_t idmap_word_index(const char *list, const char *word, size_t length);
 
 /* Memory between `at` and `end`; what is kept grows up from `at`, scratch down from `end`. */
 struct idmap_arena {
@@ -81,7 +84,7 @@ void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
 /* How much an arena must hold so that a table of `text_size` bytes never fills it. */
 size_t idmap_arena_size(size_t text_size);
 
-/* --- error.c: one line for a person --------------------------------------------------------- */
+/* --- errors and notes ----------------------------------------------------------------------- */
 
 /* Where in a table something stands; columns are bytes, from 1. */
 struct idmap_place {
@@ -110,31 +113,38 @@ struct idmap_error {
 };
 
 /*
- * Fills `ret_error` and returns -`error`, an errno. The line begins with the row, where there is
- * one: its place, source and target.
+ * Fills `ret_error` and returns -`error`, an errno. The line begins with the row, unless that is
+ * NULL: its place, source and target.
  */
-int idmap_row_fail(struct idmap_error *ret_error, const struct idmap_row *row,
-		   enum idmap_class class, int error, const char *format, ...) IDMAP_PRINTF(5, 6);
-#define idmap_fail(ret_error, class, error, ...) \
-	idmap_row_fail(ret_error, NULL, class, error, __VA_ARGS__)
+int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum idmap_class class,
+	       int error, const char *format, ...) IDMAP_PRINTF(5, 6);
 /* What an errno means, in words; static memory. */
 const char *idmap_errno_text(int error);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
 void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column);
 
-/* --- map.c: extents -> checked map -> uid_map text ------------------------------------------ */
+/* What does not stop anything and should be known. */
+struct idmap_note {
+	struct idmap_note *next;
+	char text[IDMAP_LINE_SIZE];
+};
+
+/* Who tells them takes them off: `first`, then `tail` anew by idmap_notes_init(). */
+struct idmap_notes {
+	struct idmap_arena *arena;
+	struct idmap_note *first, **tail;
+	uint32_t lost; /* there was no memory for so many */
+};
+
+void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena);
+void idmap_note(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
+
+/* --- maps ----------------------------------------------------------------------------------- */
 
 enum idmap_kind { IDMAP_UID, IDMAP_GID, IDMAP_KINDS };
 
 struct idmap_extent {
 	uint32_t disk, seen, count;
-};
-
-/* An extent as written, before checking. */
-struct idmap_spec {
-	struct idmap_extent extent;
-	uint32_t column;
-	uint32_t kinds; /* bits 1 << IDMAP_UID, 1 << IDMAP_GID */
 };
 
 /* Sorted by disk id, merged, free of overlaps and within the kernel's limits. */
@@ -147,16 +157,6 @@ struct idmap_map {
 	int userns_fd;	 /* -1, or the user namespace; closed when the last user is built */
 };
 
-struct idmap_table;
-
-/*
- * Checks what a row says and makes its map, equal maps once only. `identity` has a bit a kind
- * where the word was said; a kind of which nothing was said is identity as well. Every error
- * goes to the table's list; then NULL is returned. Works in scratch memory; `specs` is sorted.
- */
-struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_place *place,
-				 struct idmap_spec *specs, uint32_t count, uint32_t identity,
-				 uint32_t column);
 /* What to write to uid_map or gid_map. Never cut when `size` is IDMAP_MAP_TEXT_SIZE. */
 size_t idmap_map_text(const struct idmap_map *map, enum idmap_kind kind, char *buffer, size_t size);
 /* The map as options of a table: idmap=…, or uidmap=…,gidmap=… where they differ. */
@@ -165,10 +165,9 @@ void idmap_map_options(const struct idmap_map *map, struct idmap_text *text);
 bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t seen,
 		    uint32_t *ret_disk);
 
-/* --- table.c: text -> rows, with positions -------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------ */
 
-/* Attributes of a mount; but for the last with the kernel's numbers (MOUNT_ATTR_*, linux/mount.h).
- */
+/* Attributes of a mount, with the kernel's numbers (MOUNT_ATTR_*, linux/mount.h). */
 enum idmap_attr {
 	IDMAP_RDONLY = 0x1,
 	IDMAP_NOSUID = 0x2,
@@ -178,7 +177,7 @@ enum idmap_attr {
 	IDMAP_STRICTATIME = 0x20,
 	IDMAP_ATIME_MASK = 0x70,
 	IDMAP_NODIRATIME = 0x80,
-	IDMAP_NOSYMFOLLOW = 0x100,
+	IDMAP_NOSYMFOLLOW = 0x200000, /* 5.14 */
 };
 
 enum idmap_row_flag {
@@ -190,17 +189,16 @@ enum idmap_row_flag {
 	IDMAP_BIND = 1 << 5,
 	IDMAP_RBIND = 1 << 6,
 	IDMAP_OVERLAY = 1 << 7,
-	IDMAP_WAIT = 1 << 8,   /* wait= was said */
-	IDMAP_BOOTED = 1 << 9, /* the root that the kernel booted, cloned instead of mounted */
-	IDMAP_IMAGE = 1 << 10, /* a file of the new root holds the filesystem */
-	IDMAP_SHOWN = 1 << 11, /* another row's source is in this one: it stands in the disk view */
+	IDMAP_WAIT = 1 << 8,	      /* wait= was said */
+	IDMAP_OWN_ROOT = 1 << 9,      /* the root that we are in, cloned instead of mounted */
+	IDMAP_IMAGE = 1 << 10,	      /* a file of the new root holds the filesystem */
+	IDMAP_IN_DISK_VIEW = 1 << 11, /* another row's source is in this one */
+	IDMAP_SKIPPED = 1 << 12,      /* its source is absent, and it says nofail */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
 };
 
-/* So many layers the kernel merges below a top (OVL_MAX_STACK in fs/overlayfs/params.h). */
-#define IDMAP_LAYERS_MAX 500
 #define IDMAP_WAIT_S 10
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
@@ -247,18 +245,6 @@ void idmap_table_init(struct idmap_table *table, struct idmap_arena *arena);
 void idmap_table_file(struct idmap_table *table, const char *name, const char *text, size_t size);
 /* Adds what the `number`th idmap= of the command line says; NULL: it has no value. */
 void idmap_table_word(struct idmap_table *table, const char *value, uint32_t number);
-/*
- * Gives `row` the options of a rootflags= text: words of the VFS and options of the filesystem.
- * What the row says itself wins.
- */
-void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags);
-/* The same for rootfstype=, a comma list. */
-void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, const char *types);
-/*
- * Adds a row for the root that the kernel's own parameters name. Only the plan adds one that nobody
- * wrote; NULL when memory is short.
- */
-struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
 /* Puts an error on the list; the first IDMAP_ERRORS_MAX are kept, all are counted. */
 void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 		       const char *format, ...) IDMAP_PRINTF(4, 5);
@@ -269,37 +255,7 @@ bool idmap_type_has(const char *type, const char *name);
 
 #define IDMAP_ERRORS_MAX 32
 
-/* --- source.c: what a SOURCE means ----------------------------------------------------------- */
-
-enum idmap_source_kind {
-	IDMAP_SOURCE_PARTUUID,
-	IDMAP_SOURCE_PARTLABEL,
-	IDMAP_SOURCE_UUID,
-	IDMAP_SOURCE_LABEL,
-	IDMAP_SOURCE_SERIAL, /* of a virtio disk */
-	IDMAP_SOURCE_NUMBER, /* MAJOR:MINOR, or hex as in root= */
-	IDMAP_SOURCE_DEVICE, /* a path below /dev */
-	IDMAP_SOURCE_OTHER,  /* a tag, a file, what a bind clones, no source at all */
-};
-
-/* The filesystems whose UUID= and LABEL= are found. */
-#define IDMAP_SOURCE_KNOWN "erofs, ext4, xfs or btrfs"
-
-struct idmap_source {
-	enum idmap_source_kind kind;
-	int32_t offset;			  /* /PARTNROFF=: so many partitions from the one named */
-	char value[IDMAP_OPTION_MAX + 1]; /* what stands behind the =; a number as MAJOR:MINOR */
-};
-
-/* "PARTUUID=" and so on, by kind; "" for a number. */
-extern const char idmap_source_word[][11];
-/*
- * Reads the row's source. NULL, or what is wrong with it and what to write instead, for a line that
- * begins with the source.
- */
-const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret);
-
-/* --- plan.c: rows -> ordered plan, equal maps shared ---------------------------------------- */
+/* --- the kernel command line and the plan ---------------------------------------------------- */
 
 /* What the kernel's own parameters say of the root (kernel-parameters.txt); NULL: not there. */
 struct idmap_root {
@@ -312,14 +268,39 @@ struct idmap_root {
 	uint32_t wait_s;    /* rootwait; 0: not said */
 };
 
+/* What follows when nothing more can be done. */
+enum idmap_onfail {
+	IDMAP_ONFAIL_PANIC,
+	IDMAP_ONFAIL_REBOOT,
+	IDMAP_ONFAIL_POWEROFF,
+	IDMAP_ONFAIL_SHELL,
+};
+
+/* What a kernel command line says, but for its rows. Strings live as long as the table. */
+struct idmap_cmdline {
+	const char *text;	  /* as the kernel shows it, NUL-terminated; the caller's */
+	struct idmap_root root;	  /* root= and its kin */
+	const char *init;	  /* init=, or NULL */
+	const char *own_init;	  /* idmap.init=, or NULL */
+	const char *conf;	  /* idmap.conf=, or NULL */
+	enum idmap_onfail onfail; /* idmap.onfail= */
+	uint32_t words;		  /* how many idmap= there were */
+	uint32_t root_delay_s;	  /* rootdelay= */
+};
+
+/* Reads cmdline->text: the kernel's and our parameters into *cmdline, idmap= into the table. */
+void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table);
+/* The options of module `name` (as in its file name): `a=1 b="x y"` from name.a=1 name.b=… */
+void idmap_cmdline_module_options(const char *cmdline, const char *name, size_t name_length,
+				  struct idmap_text *ret_options);
+
 struct idmap_plan {
 	struct idmap_row **row; /* the root first, everything after what it stands on */
 	uint32_t rows;
 	uint32_t maps;
-	bool new_root;	/* there is a row for / */
-	bool booted;	/* we are not in an initramfs, but in a root that must be left as it is */
-	bool disk_view; /* a row clones from another: the stage must keep the unmapped trees */
-	bool shared;	/* mounts here may show elsewhere */
+	const struct idmap_root *root; /* the caller's */
+	bool new_root;		       /* there is a row for / */
+	bool disk_view;		       /* a row clones from another: unmapped trees must be kept */
 };
 
 /*
@@ -328,11 +309,10 @@ struct idmap_plan {
  */
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan);
-
 /* Whether `path` is `folder` or inside it, both as the table keeps them. */
 bool idmap_path_inside(const char *path, const char *folder);
 
-/* --- file.c: files and memory --------------------------------------------------------------- */
+/* --- files ---------------------------------------------------------------------------------- */
 
 /* Closes at the end of a scope: `idmap_closed int fd = …`. */
 #define idmap_closed __attribute__((cleanup(idmap_close)))
@@ -351,58 +331,71 @@ int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text
 /* Microseconds since boot. */
 uint64_t idmap_now_us(void);
 
-/* --- userns.c: map -> user namespace -------------------------------------------------------- */
+/* --- devices -------------------------------------------------------------------------------- */
+
+/* Of an arena, for the path that a row's device is found at. */
+#define IDMAP_DEVICE_SIZE 128
+
+/* Zero but for what is said; uevent_fd is closed by the caller. */
+struct idmap_devices {
+	struct idmap_arena
+		*arena;	   /* what is found lives there, and all disks while one is sought */
+	uint64_t start_us; /* since when rows wait */
+	uint64_t came_us;  /* when the device came that was waited for; 0: it was there */
+	int uevent_fd;	   /* -1 at first: the kernel's events */
+	/* of the row that waits */
+	const struct idmap_row *row;
+	uint64_t began_us;
+	bool told;
+};
 
 /*
- * Makes the map's user namespace once and keeps it in map->userns_fd. Needs /proc, CAP_SYS_ADMIN
- * and that nobody chroot'ed us (user_namespaces(7)). The helper process is gone on return.
+ * Waits until the row's device can be opened, and finds it where the row has a name. -EAGAIN: a
+ * note says what it waits for; tell it and call again. -ENODEV: it did not come in the row's time.
+ * -ENOTUNIQ: two devices have the name.
  */
-int idmap_userns(struct idmap_map *map, struct idmap_error *ret_error);
-/* One row less waits for the map: closes the namespace after the last. */
-void idmap_userns_put(struct idmap_map *map);
+int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
+		      struct idmap_notes *notes, struct idmap_error *ret_error);
 
-/* --- tree.c: row -> tree -------------------------------------------------------------------- */
-
-/*
- * Mounts the row's source: a new, detached, unmapped mount with the attributes `attr`. Errors are
- * those of fsopen(2), fsconfig(2), fsmount(2); the kernel's own words are in the message.
- */
-int idmap_tree_mount(const struct idmap_row *row, uint32_t attr, struct idmap_error *ret_error);
-/* A detached clone of what `dir_fd` shows; with submounts for rbind. open_tree(2). */
-int idmap_tree_clone(int dir_fd, bool recursive);
-/*
- * Gives a detached mount the row's map and attributes in one call (mount_setattr(2)). On failure
- * it finds out whether the kernel, the filesystem or the map is to blame.
- */
-int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
-
-/* --- stage.c: trees -> a whole root, or nothing --------------------------------------------- */
+/* --- the stage ------------------------------------------------------------------------------ */
 
 /*
- * Two views of the root in the making. `seen` is what the real init gets. `disk` holds
+ * Two views of the root in the making. The seen view is what the real init gets. The disk view has
  * trees unmapped, because a mapped mount cannot be mapped again (EPERM): the root and those rows
  * that others are cloned from. It exists only where the plan asks for it.
  *
- * With a row for /, the new root is put together on a folder of the root that is left behind.
- * Without such a row the root that we are in is the root, trees go into place one by one, and each
- * can be taken back.
+ *   image --mount--> tree --------------------------map--> seen view, /
+ *                      \--> disk view, /                     |
+ *                             | /images/app                   | /opt/app
+ *                             +--clone--> tree -------map-----+
+ *
+ * With a row for /, both hang in a workshop of the root that is left behind, with the area where
+ * layers stand until they are merged. Without such a row the root that we are in is the seen view,
+ * trees go into place one by one, and each can be taken back.
  */
 #define IDMAP_CARRIED_SIZE 6 /* "/proc" */
 
-struct idmap_stage {
+/* view.c's own. */
+struct idmap_views {
+	const struct idmap_plan *plan;
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
-	int area_fd;	      /* where layers stand until they are merged, or -1 */
+	int area_fd;	      /* of a tmpfs for layers, or -1 */
 	uint32_t slots;	      /* how many folders that has */
-	/* The folders that hold the last target and the last source: many rows share them. */
-	struct idmap_holder {
+	const char *workshop; /* where all of it hangs, or NULL */
+	int workshop_fd;      /* of the folder that the workshop is made in, if it must go; or -1 */
+	/* The folders of the last target and of the last source: many rows share them. */
+	struct idmap_parent {
 		int fd;		  /* or -errno */
-		const char *path; /* what it holds, of which the folder is the first bytes */
+		const char *path; /* what stands in it, of which the folder is the first bytes */
 		size_t length;	  /* so many, with the last / */
 	} target, source;
-	const struct idmap_plan *plan;
 	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
 	bool carried;				 /* clones of them are there */
-	uint32_t left;		  /* bits: those that the new root has no folder for */
+	uint32_t left; /* bits: those that the new root has no folder for */
+};
+
+struct idmap_stage {
+	struct idmap_views views;
 	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
 };
 
@@ -416,13 +409,17 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 /* Builds the row's tree and puts it in place on the stage. */
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
+/* One row less waits for its map, which is given up after the last. */
+void idmap_stage_skip(struct idmap_row *row);
+/* The root is whole: drops all but the seen view. views.seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
 /*
  * The new root is / by now, and `old_fd` leads to the one before: moves the mounts that come along,
  * unless their clones have come already.
  */
 void idmap_stage_carry(struct idmap_stage *stage, int old_fd);
+/* The old root is gone: takes down what it had of ours and has come along. */
+void idmap_stage_close(struct idmap_stage *stage);
 /* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);
 /*
@@ -430,5 +427,19 @@ void idmap_stage_drop(struct idmap_stage *stage);
  * `flags` of open(2) and O_CLOEXEC.
  */
 int idmap_open_in_root(int root_fd, const char *path, int flags);
+
+/* --- programs ------------------------------------------------------------------------------- */
+
+/* What is wrong with a program, for the line that a person reads. */
+struct idmap_program {
+	int64_t size;	       /* bytes of the file */
+	char interpreter[128]; /* whose trouble it is, or "" for the program's own */
+};
+
+/*
+ * Whether the program can be run in that root: its mode, its format, that its interpreter or
+ * loader is there and can be run too. 0, or the -errno that execve(2) would give, or a clearer one.
+ */
+int idmap_program_check(int root_fd, const char *path, struct idmap_program *ret);
 
 #endif

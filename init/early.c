@@ -3,18 +3,20 @@
  * The surroundings that everything else needs: /dev, /proc, /sys, /run and three open descriptors.
  * Whoever ran before us may have mounted some of them, which is fine.
  */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "explain.h"
+#include "device/device.h"
 #include "init.h"
-#include "sys.h"
 
 static const struct early_mount {
-	char target[IDMAP_CARRIED_SIZE], type[9], data[10];
-	unsigned char flags; /* of mount(2); these fit */
+	const char *target, *type, *data;
+	unsigned long flags; /* of mount(2) */
 } mounts[EARLY_MOUNTS] = {
 	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID},
 	{"/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
@@ -26,10 +28,10 @@ static const struct early_mount {
 
 static int mount_early(const struct early_mount *m)
 {
-	int result = sys_mount(m->type, m->target, m->type, m->flags, m->data);
+	int result = or_errno(mount(m->type, m->target, m->type, m->flags, m->data));
 
-	if (result == -ENOENT && !sys_mkdirat(AT_FDCWD, m->target, 0755))
-		result = sys_mount(m->type, m->target, m->type, m->flags, m->data);
+	if (result == -ENOENT && !mkdir(m->target, 0755))
+		result = or_errno(mount(m->type, m->target, m->type, m->flags, m->data));
 	return result == -EBUSY ? 0 : result;
 }
 
@@ -61,7 +63,7 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
 	if (result)
 		return result;
 	boot->arena->at = text; /* no longer needed than here */
-	boot->root.booted = boot->pivots = true;
+	boot->cmdline.root.booted = boot->pivots = true;
 	for (line = text; (end = strchr(line, '\n')); line = end + 1) {
 		const char *id, *parent, *target, *word;
 
@@ -76,9 +78,9 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
 				standing[i] = true;
 		next_word(&line); /* options */
 		while (*(word = next_word(&line)) && strcmp(word, "-"))
-			boot->root.shared |= !strncmp(word, "shared:", 7);
+			boot->cmdline.root.shared |= !strncmp(word, "shared:", 7);
 		if (id == text && !strcmp(next_word(&line), "rootfs")) {
-			boot->root.booted = false;
+			boot->cmdline.root.booted = false;
 			boot->pivots = strcmp(id, parent);
 		}
 	}
@@ -91,15 +93,15 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
  */
 static void open_console(void)
 {
-	int target, fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
+	int target, fd = open("/dev/console", O_RDWR | O_NOCTTY);
 
 	if (fd < 0)
-		fd = sys_open("/dev/null", O_RDWR, 0);
+		fd = open("/dev/null", O_RDWR);
 	for (target = 0; fd >= 0 && target <= STDERR_FILENO; target++)
 		if (target != fd)
-			sys_dup3(fd, target);
+			dup2(fd, target);
 	if (fd > STDERR_FILENO)
-		sys_close(fd);
+		close(fd);
 }
 
 int early_mounts(struct boot *boot, struct idmap_error *ret_error)
@@ -117,7 +119,7 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 
 		result = i == PROC ? proc : standing[i] ? 0 : mount_early(m);
 		if (!result)
-			memcpy(boot->carry[carried++], m->target, sizeof(m->target));
+			idmap_print(boot->carry[carried++], IDMAP_CARRIED_SIZE, "%s", m->target);
 		else if (i != PROC)
 			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", m->target,
 			    idmap_errno_text(-result));
@@ -125,7 +127,7 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 	open_console();
 	if (!proc)
 		return 0;
-	return idmap_fail(ret_error, IDMAP_BAD_SYSTEM, -proc,
+	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -proc,
 			  "/proc cannot be mounted (%s); build the kernel with proc",
 			  idmap_errno_text(-proc));
 }

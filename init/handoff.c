@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/mount.h>
 
-#include "explain.h"
+#include "device/device.h"
 #include "init.h"
-#include "sys.h"
+#include "mount/sys.h"
 
 /* --- the switch ------------------------------------------------------------------------------ */
 
@@ -21,14 +21,14 @@
  */
 static void delete_contents(int dir_fd)
 {
-	char buffer[2048];
+	char buffer[2048] __attribute__((aligned(__alignof__(struct dirent))));
 	struct dirent *entry;
 	long n;
 
 	do {
 		long at;
 
-		n = sys_getdents64(dir_fd, buffer, sizeof(buffer));
+		n = getdents(dir_fd, (struct dirent *)buffer, sizeof(buffer));
 		for (at = 0; at < n; at += entry->d_reclen) {
 			struct sys_open_how how = {
 				.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
@@ -40,15 +40,15 @@ static void delete_contents(int dir_fd)
 			if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 				continue;
 			/* Half of an initramfs' folders are empty: mounts stood on them. */
-			if (!sys_unlinkat(dir_fd, entry->d_name,
-					  entry->d_type == DT_DIR ? AT_REMOVEDIR : 0) ||
+			if (!unlinkat(dir_fd, entry->d_name,
+				      entry->d_type == DT_DIR ? AT_REMOVEDIR : 0) ||
 			    entry->d_type != DT_DIR)
 				continue;
 			fd = sys_openat2(dir_fd, entry->d_name, &how);
 			if (fd < 0)
 				continue;
 			delete_contents(fd);
-			sys_unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
+			unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
 		}
 		/* Where another entry had found room, this was the last. */
 	} while (n + (long)sizeof(*entry) > (long)sizeof(buffer));
@@ -57,7 +57,7 @@ static void delete_contents(int dir_fd)
 static int switch_failed(const char *step, int result, struct idmap_error *ret_error)
 {
 	return idmap_fail(
-		ret_error, IDMAP_BAD_SYSTEM, -result,
+		ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
 		"the root cannot be switched, %s failed (%s); start idmap-init as /init of"
 		" an initramfs",
 		step, idmap_errno_text(-result));
@@ -72,42 +72,44 @@ static int move_over(const struct idmap_stage *stage, struct idmap_error *ret_er
 	int result;
 	size_t i;
 
-	for (i = 0; stage->carried && *stage->carry[i]; i++)
-		sys_umount2(stage->carry[i], MNT_DETACH);
-	result = sys_mount(".", "/", NULL, MS_MOVE, NULL);
+	for (i = 0; stage->views.carried && *stage->views.carry[i]; i++)
+		umount2(stage->views.carry[i], MNT_DETACH);
+	result = or_errno(mount(".", "/", NULL, MS_MOVE, NULL));
 	if (result)
 		return switch_failed("mount", result, ret_error);
-	result = sys_chroot(".");
+	result = or_errno(chroot("."));
 	return result ? switch_failed("chroot", result, ret_error) : 0;
 }
 
 int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 		   struct idmap_error *ret_error)
 {
-	idmap_closed int old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	int result = old_fd < 0 ? old_fd : sys_fchdir(stage->seen_fd);
+	const bool booted = boot->cmdline.root.booted;
+	idmap_closed int old_fd = or_errno(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->views.seen_fd));
 	bool pivoted = false;
 
-	idmap_close(&stage->seen_fd);
+	idmap_close(&stage->views.seen_fd);
 	if (result)
 		return switch_failed("chdir", result, ret_error);
 	if (boot->pivots) {
-		result = sys_pivot_root(".", ".");
+		result = or_errno(sys_pivot_root(".", "."));
 		pivoted = !result;
 	}
 	if (!pivoted)
-		result = boot->root.booted ? switch_failed("pivot_root", result, ret_error)
-					   : move_over(stage, ret_error);
+		result = booted ? switch_failed("pivot_root", result, ret_error)
+				: move_over(stage, ret_error);
 	if (result)
 		return result;
 	idmap_stage_carry(stage, old_fd);
 	/* After a pivot too: on 7.2 unmounting the initramfs alone gives no memory back. */
-	if (!boot->root.booted)
+	if (!booted)
 		delete_contents(old_fd);
 	if (pivoted)
-		result = sys_umount2(".", MNT_DETACH);
+		result = or_errno(umount2(".", MNT_DETACH));
+	idmap_stage_close(stage);
 	if (!result)
-		result = sys_chdir("/");
+		result = or_errno(chdir("/"));
 	return result ? switch_failed("umount", result, ret_error) : 0;
 }
 
@@ -124,9 +126,9 @@ int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *
 			*to++ = *from;
 	*to = NULL;
 	boot->argv[0] = (char *)(uintptr_t)init;
-	result = sys_execve(init, boot->argv, boot->envp);
+	result = or_errno(execve(init, boot->argv, boot->envp));
 	return idmap_fail(
-		ret_error, IDMAP_NO_INIT, -result,
+		ret_error, NULL, IDMAP_NO_INIT, -result,
 		"%s does not start (%s); check its format and that its interpreter is in the new root",
 		init, idmap_errno_text(-result));
 }

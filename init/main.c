@@ -4,16 +4,19 @@
  * wrote is read and checked before anything is mounted; the new root is whole before anything is
  * switched; and what fails is told in one line, the last before the kernel's own.
  */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
-#include <unistd.h> /* STDERR_FILENO */
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "config.h"
+#include "device/device.h"
 #include "init.h"
-#include "sys.h"
 
-#define DEFAULT_CONF "/etc/idmap.conf"
 #define RUN_TABLE_DIR "/run/idmap"
 #define RUN_TABLE RUN_TABLE_DIR "/table"
 #define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
@@ -23,15 +26,6 @@
 /* For a usual command line; beside the program's data no page table has to be made for it. */
 static char memory[512 * 1024] __attribute__((aligned(sizeof(void *))));
 
-/* Kconfig's choice: exactly one of them is set. */
-static enum onfail default_onfail(void)
-{
-	return (enum onfail)(IS_ENABLED(CONFIG_ONFAIL_PANIC) * ONFAIL_PANIC +
-			     IS_ENABLED(CONFIG_ONFAIL_REBOOT) * ONFAIL_REBOOT +
-			     IS_ENABLED(CONFIG_ONFAIL_POWEROFF) * ONFAIL_POWEROFF +
-			     IS_ENABLED(CONFIG_ONFAIL_SHELL) * ONFAIL_SHELL);
-}
-
 static void fail(const struct boot *boot, const struct idmap_error *error)
 	__attribute__((noreturn));
 
@@ -40,25 +34,25 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 	char shell[] = "/bin/sh", *shell_argv[] = {shell, NULL};
 
 	msg(MSG_ERROR, "%s", error->text);
-	switch (IS_ENABLED(CONFIG_ONFAIL_PARAMETER) ? boot->onfail : default_onfail()) {
-	case ONFAIL_REBOOT:
-		sys_sync();
-		sys_reboot(RB_AUTOBOOT);
+	switch (boot->cmdline.onfail) {
+	case IDMAP_ONFAIL_REBOOT:
+		sync();
+		reboot(RB_AUTOBOOT);
 		break;
-	case ONFAIL_POWEROFF:
-		sys_sync();
-		sys_reboot(RB_POWER_OFF);
+	case IDMAP_ONFAIL_POWEROFF:
+		sync();
+		reboot(RB_POWER_OFF);
 		break;
-	case ONFAIL_SHELL:
+	case IDMAP_ONFAIL_SHELL:
 		/* The initramfs' own only: a half-made root is nobody's. */
-		if (!boot->no_way_back && !boot->root.booted)
-			sys_execve(shell, shell_argv, boot->envp);
+		if (!boot->no_way_back && !boot->cmdline.root.booted)
+			execve(shell, shell_argv, boot->envp);
 		break;
-	case ONFAIL_PANIC:
+	case IDMAP_ONFAIL_PANIC:
 		break;
 	}
 	/* The exit of PID 1 is the kernel's panic, so that its panic= decides what comes next. */
-	sys_exit((int)error->class);
+	_exit((int)error->class);
 }
 
 /* Every error of the table but the last, which the caller fails with. */
@@ -70,11 +64,11 @@ static int tell_table_errors(const struct idmap_table *table, struct idmap_error
 		return 0;
 	for (; error && error->next; error = error->next)
 		msg(MSG_ERROR, "%s", error->text);
-	if (IS_ENABLED(CONFIG_EXPLAIN) && table->error_count > IDMAP_ERRORS_MAX)
+	if (table->error_count > IDMAP_ERRORS_MAX)
 		msg(MSG_ERROR, "%u more errors are not shown",
 		    table->error_count - IDMAP_ERRORS_MAX);
 	if (!error)
-		return idmap_fail(ret_error, IDMAP_BAD_TABLE, EINVAL,
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
 				  "no memory to read the table; make it shorter");
 	*ret_error = *error;
 	return -EINVAL;
@@ -95,51 +89,15 @@ static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idm
 
 	if (result)
 		return idmap_fail(
-			ret_error, IDMAP_BAD_SYSTEM, -result,
+			ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
 			"/proc/cmdline cannot be read (%s); build the kernel with CONFIG_PROC_FS",
 			idmap_errno_text(-result));
 	result = make_room(arena, idmap_arena_size(size), ret_error);
 	if (result)
 		return result;
-	boot->cmdline = text;
+	boot->cmdline.text = text;
 	idmap_table_init(table, arena);
-	cmdline_read(boot, table);
-	return 0;
-}
-
-/* The file, unless the command line has a table of its own. */
-static int read_conf(struct boot *boot, struct idmap_table *table, struct idmap_arena *arena,
-		     struct idmap_error *ret_error)
-{
-	const char *path = boot->conf ? boot->conf : DEFAULT_CONF;
-	int64_t size;
-	size_t read_size;
-	char *text;
-	int result;
-
-	if (!IS_ENABLED(CONFIG_TABLE_FILE) || boot->words)
-		return 0;
-	size = idmap_file_size(path);
-	if (size == -ENOENT && !boot->conf)
-		return 0;
-	if (size < 0)
-		return idmap_fail(
-			ret_error, IDMAP_BAD_TABLE, (int)-size,
-			"%s cannot be read (%s); put it into the initramfs (mkinitramfs -c) or correct"
-			" idmap.conf=",
-			path, idmap_errno_text((int)-size));
-	result = idmap_arena_map(arena, (size_t)size + idmap_arena_size((size_t)size + 4096),
-				 ret_error);
-	if (result)
-		return result;
-	result = idmap_file_read(path, arena, &text, &read_size);
-	if (result)
-		return idmap_fail(ret_error, IDMAP_BAD_TABLE, -result,
-				  "%s cannot be read (%s); look at it in the"
-				  " initramfs",
-				  path, idmap_errno_text(-result));
-	table->arena = arena;
-	idmap_table_file(table, path, text, read_size);
+	idmap_cmdline_read(&boot->cmdline, table);
 	return 0;
 }
 
@@ -150,12 +108,12 @@ static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idm
 	int result = read_cmdline(boot, &table, &arena[0], ret_error);
 
 	if (!result && !table.off)
-		result = read_conf(boot, &table, &arena[1], ret_error);
+		result = conf_read(&boot->cmdline, &table, &arena[1], ret_error);
 	if (result)
 		return result;
 	if (table.off) /* root= alone is left */
 		idmap_table_init(&table, &arena[0]);
-	idmap_plan_make(&table, &boot->root, plan);
+	idmap_plan_make(&table, &boot->cmdline.root, plan);
 	return tell_table_errors(&table, ret_error);
 }
 
@@ -163,13 +121,12 @@ static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idm
 static int make_room_for_devices(const struct boot *boot, const struct idmap_plan *plan,
 				 struct idmap_error *ret_error)
 {
-	return make_room(boot->arena, plan->rows * DEVICE_PATHS_SIZE + 256 * 1024, ret_error);
+	return make_room(boot->arena, plan->rows * IDMAP_DEVICE_SIZE + 256 * 1024, ret_error);
 }
 
 static void skip(struct boot *boot, struct idmap_row *row)
 {
-	row->flags |= IDMAP_NOAUTO;
-	idmap_userns_put(row->map);
+	idmap_stage_skip(row);
 	boot->skips = true;
 	boot->row_us = idmap_now_us();
 }
@@ -181,25 +138,39 @@ static bool stands_on_none(const struct boot *boot, const struct idmap_plan *pla
 	uint32_t i;
 
 	for (i = 0; boot->skips && plan->row[i] != row; i++)
-		if (plan->row[i]->flags & IDMAP_NOAUTO &&
+		if (plan->row[i]->flags & IDMAP_SKIPPED &&
 		    idmap_path_inside(row->target, plan->row[i]->target))
 			return true;
 	return false;
 }
 
-static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
-			      struct idmap_stage *stage, struct idmap_row *row,
-			      struct idmap_error *ret_error)
+static int wait_for_device(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
+{
+	struct idmap_notes notes;
+	int result;
+
+	if (row->flags & IDMAP_OWN_ROOT)
+		return 0;
+	idmap_notes_init(&notes, boot->arena);
+	while ((result = idmap_device_wait(&boot->devices, row, &notes, ret_error)) == -EAGAIN)
+		msg_notes(&notes);
+	if (boot->devices.came_us)
+		boot->row_us = boot->devices.came_us;
+	return result;
+}
+
+static int build_row(struct boot *boot, const struct idmap_plan *plan, struct idmap_stage *stage,
+		     struct idmap_row *row, struct idmap_error *ret_error)
 {
 	uint64_t end_us;
 	int result;
 
-	if (IS_ENABLED(CONFIG_ROWS) && stands_on_none(boot, plan, row)) {
+	if (stands_on_none(boot, plan, row)) {
 		skip(boot, row);
 		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
 		return 0;
 	}
-	result = row->flags & IDMAP_BOOTED ? 0 : device_wait(boot, row, ret_error);
+	result = wait_for_device(boot, row, ret_error);
 	if (!result)
 		result = idmap_stage_add(stage, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
@@ -209,8 +180,8 @@ static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
 		row->attr |= IDMAP_RDONLY;
 		result = idmap_stage_add(stage, row, ret_error);
 	}
-	if (IS_ENABLED(CONFIG_ROWS) && result && result != -ENOTUNIQ &&
-	    ret_error->class == IDMAP_NO_SOURCE && row->flags & IDMAP_NOFAIL) {
+	if (result && result != -ENOTUNIQ && ret_error->class == IDMAP_NO_SOURCE &&
+	    row->flags & IDMAP_NOFAIL) {
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
 		skip(boot, row);
@@ -222,14 +193,14 @@ static noinline int build_row(struct boot *boot, const struct idmap_plan *plan,
 	return result;
 }
 
-static void tell_left(const struct idmap_stage *stage)
+static void tell_left(const struct idmap_views *views)
 {
 	uint32_t i;
 
-	for (i = 0; *stage->carry[i]; i++)
-		if (stage->left & 1u << i)
+	for (i = 0; *views->carry[i]; i++)
+		if (views->left & 1u << i)
 			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
-			    stage->carry[i]);
+			    views->carry[i]);
 }
 
 /* All trees in place on the stage, or nothing left of any. */
@@ -252,8 +223,9 @@ static int build_root(struct boot *boot, struct idmap_plan *plan, struct idmap_s
 static void write_table(int fd, struct idmap_text *text, long *result)
 {
 	if (*result >= 0)
-		*result =
-			fd < 0 ? fd : sys_write(fd, text->start, (size_t)(text->at - text->start));
+		*result = fd < 0 ? fd
+				 : size_or_errno(write(fd, text->start,
+						       (size_t)(text->at - text->start)));
 	text->at = text->start;
 }
 
@@ -269,12 +241,8 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 	long result = 0;
 	uint32_t i;
 
-	if (!IS_ENABLED(CONFIG_LOG_ROWS) && !IS_ENABLED(CONFIG_RUN_TABLE))
-		return;
-	if (IS_ENABLED(CONFIG_RUN_TABLE)) {
-		sys_mkdirat(AT_FDCWD, RUN_TABLE_DIR, 0755);
-		fd = sys_open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	}
+	mkdir(RUN_TABLE_DIR, 0755);
+	fd = or_errno(open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
 	/* There is room, make_room_for_devices() has seen to it. */
 	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
 	lines_begin(&lines, MSG_INFO, plan->rows);
@@ -283,24 +251,22 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 		const char *line;
 		long length;
 
-		if (row->flags & IDMAP_NOAUTO)
+		if (row->flags & IDMAP_SKIPPED)
 			continue;
 		idmap_text_add(&text, "# %u us\n", row->took_us);
 		line = text.at;
 		idmap_row_text(row, &text);
 		length = text.at - line;
-		if (IS_ENABLED(CONFIG_LOG_ROWS))
-			lines_add(&lines, "%.*s%s in %u us",
-				  (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
-				  length > LOGGED_MOST ? "..." : "", row->took_us);
+		lines_add(&lines, "%.*s%s in %u us",
+			  (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
+			  length > LOGGED_MOST ? "..." : "", row->took_us);
 		idmap_text_add(&text, "\n");
 		if (text.at - text.start > TABLE_PIECE)
 			write_table(fd, &text, &result);
 	}
-	if (IS_ENABLED(CONFIG_LOG_ROWS))
-		lines_end(&lines);
+	lines_end(&lines);
 	write_table(fd, &text, &result);
-	if (IS_ENABLED(CONFIG_RUN_TABLE) && result < 0)
+	if (result < 0)
 		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
 		    idmap_errno_text((int)-result));
 }
@@ -311,10 +277,10 @@ static void refuse_to_be_a_command(void)
 	static const char line[] = "idmap-init: it is no command; the kernel starts it as PID 1, as"
 				   " /init of an initramfs or by init=\n";
 
-	if (sys_getpid() == 1)
+	if (getpid() == 1)
 		return;
-	sys_write(STDERR_FILENO, line, sizeof(line) - 1);
-	sys_exit(IDMAP_BAD_SYSTEM);
+	write(STDERR_FILENO, line, sizeof(line) - 1);
+	_exit(IDMAP_BAD_SYSTEM);
 }
 
 int main(int argc, char **argv, char **envp)
@@ -325,46 +291,38 @@ int main(int argc, char **argv, char **envp)
 	static struct idmap_stage stage;
 	static struct idmap_error error;
 	static struct idmap_plan plan;
-	const char *init;
+	const char *init = NULL;
 
 	(void)argc;
 	refuse_to_be_a_command();
 	boot.argv = argv;
 	boot.envp = envp;
-	boot.uevent_fd = -1;
-	boot.onfail = default_onfail();
-	boot.arena = &arena[0];
+	boot.cmdline.onfail = CONFIG_ONFAIL;
+	boot.arena = boot.devices.arena = &arena[0];
+	boot.devices.uevent_fd = -1;
 	arena[0].at = memory;
 	arena[0].end = memory + sizeof(memory);
 	if (early_mounts(&boot, &error))
 		fail(&boot, &error);
-	if (!IS_ENABLED(CONFIG_IN_PLACE) && boot.root.booted) {
-		idmap_fail(&error, IDMAP_BAD_SYSTEM, EINVAL,
-			   "this idmap-init works in an initramfs only; start it as /init there, or"
-			   " build it with CONFIG_IN_PLACE");
-		fail(&boot, &error);
-	}
 	if (read_table(&boot, arena, &plan, &error))
 		fail(&boot, &error);
-	if (IS_ENABLED(CONFIG_MODULES))
-		modules_load(&boot, &arena[0]);
-	if (IS_ENABLED(CONFIG_ROWS) && make_room_for_devices(&boot, &plan, &error))
+	modules_load(&boot, &arena[0]);
+	if (make_room_for_devices(&boot, &plan, &error))
 		fail(&boot, &error);
-	if (boot.root_delay_s) /* even no time at all would take the timer's slack */
-		sys_nanosleep(&(struct timespec){.tv_sec = boot.root_delay_s});
-	boot.row_us = boot.start_us = idmap_now_us();
+	if (boot.cmdline.root_delay_s) /* even no time at all would take the timer's slack */
+		sleep(boot.cmdline.root_delay_s);
+	boot.row_us = boot.devices.start_us = idmap_now_us();
 	if (build_root(&boot, &plan, &stage, &error))
 		fail(&boot, &error);
-	if (realinit_find(&boot, stage.seen_fd, &init, &error)) {
+	if (realinit_find(&boot.cmdline, stage.views.seen_fd, &init, &error)) {
 		idmap_stage_drop(&stage);
 		fail(&boot, &error);
 	}
 	tell_rows(&boot, &plan);
 	boot.no_way_back = true;
-	if ((!IS_ENABLED(CONFIG_IN_PLACE) || plan.new_root) &&
-	    handoff_switch(&boot, &stage, &error))
+	if (plan.new_root && handoff_switch(&boot, &stage, &error))
 		fail(&boot, &error);
-	tell_left(&stage);
+	tell_left(&stage.views);
 	handoff_exec(&boot, init, &error);
 	fail(&boot, &error);
 }

@@ -4,28 +4,30 @@
  * with the options that the kernel command line has for it. A module that does not load is not
  * yet a failure; the device that is then missing is, and says so.
  */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <string.h>
 
+#include "device/device.h"
 #include "init.h"
-#include "sys.h"
+#include "mount/sys.h"
+
+#define MODULES_LIST "/etc/idmap.modules"
 
 static void load(const char *path, const char *cmdline)
 {
-	const char *name = path, *p;
-	size_t length = 0;
-	idmap_closed int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	idmap_closed int fd = or_errno(open(path, O_RDONLY | O_CLOEXEC));
 	struct idmap_text text;
+	size_t length = 0;
 	char options[1024];
 	int result;
 
 	idmap_text_init(&text, options, sizeof(options));
-	for (p = path; *p; p++)
-		if (*p == '/')
-			name = p + 1;
 	while (name[length] && name[length] != '.')
 		length++;
-	cmdline_module_options(cmdline, name, length, &text);
-	result = fd < 0 ? fd : sys_finit_module(fd, options);
+	idmap_cmdline_module_options(cmdline, name, length, &text);
+	result = fd < 0 ? fd : or_errno(sys_finit_module(fd, options));
 	/* ENODEV is a driver's word for hardware that is not here, such as a crc by another CPU. */
 	if (result && result != -EEXIST && result != -ENODEV)
 		msg(MSG_WARNING, "module %s does not load (%s), going on without", path,
@@ -44,11 +46,12 @@ void modules_load(const struct boot *boot, struct idmap_arena *arena)
 		msg(MSG_WARNING, "%s cannot be read (%s), going on without modules", MODULES_LIST,
 		    idmap_errno_text(-result));
 	for (; !result && *line; line = end) {
-		for (end = line; *end && *end != '\n';)
-			end++;
-		if (*end)
+		end = strchr(line, '\n');
+		if (end)
 			*end++ = 0;
+		else
+			end = line + strlen(line);
 		if (*line)
-			load(line, boot->cmdline);
+			load(line, boot->cmdline.text);
 	}
 }

@@ -4,13 +4,14 @@
  * by open file (kernel/printk/printk.c, devkmsg_write()), so it is opened anew now and then. A
  * write may hold several lines, which the kernel shows as such, and costs it little more than one.
  */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
-#include <unistd.h> /* STDERR_FILENO */
+#include <unistd.h>
 
 #include "init.h"
-#include "sys.h"
-#include "vadd.h"
+#include "table/table.h"
 
 #define WRITES_PER_OPEN 9
 /*
@@ -56,13 +57,13 @@ void lines_end(struct lines *lines)
 	if (!lines->prefixes)
 		return;
 	if (kmsg.writes++ % WRITES_PER_OPEN == 0)
-		fd = sys_open("/dev/kmsg", O_WRONLY | O_CLOEXEC, 0);
+		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && fd != kmsg.fd) {
 		idmap_close(&kmsg.fd);
 		kmsg.fd = fd;
 	}
-	if (kmsg.fd < 0 || sys_write(kmsg.fd, lines->record, size) < 0)
-		sys_write(STDERR_FILENO, lines->record + level, size - level);
+	if (kmsg.fd < 0 || write(kmsg.fd, lines->record, size) < 0)
+		write(STDERR_FILENO, lines->record + level, size - level);
 }
 
 void lines_add(struct lines *lines, const char *format, ...)
@@ -78,7 +79,7 @@ void lines_add(struct lines *lines, const char *format, ...)
 	}
 }
 
-void(msg)(int level, const char *format, ...)
+void msg(int level, const char *format, ...)
 {
 	struct lines lines;
 	va_list list;
@@ -88,4 +89,13 @@ void(msg)(int level, const char *format, ...)
 	add_line(&lines, format, list);
 	va_end(list);
 	lines_end(&lines);
+}
+
+void msg_notes(struct idmap_notes *notes)
+{
+	const struct idmap_note *note;
+
+	for (note = notes->first; note; note = note->next)
+		msg(MSG_WARNING, "%s", note->text);
+	idmap_notes_init(notes, notes->arena);
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "init.h"
+#include "device/device.h"
 
 static char *read_all(const char *path, size_t *ret_size)
 {
@@ -32,7 +32,7 @@ int main(int argc, char **argv)
 {
 	const char *cmdline = argc > 2 ? argv[2] : "";
 	static char line[1 << 16];
-	struct boot boot = {.cmdline = cmdline};
+	struct idmap_cmdline cmdline = {.text = cmdline};
 	const struct idmap_error *error;
 	struct idmap_table table;
 	struct idmap_arena arena;
@@ -49,10 +49,10 @@ int main(int argc, char **argv)
 	memory = malloc(idmap_arena_size(size));
 	arena = (struct idmap_arena){.at = memory, .end = memory + idmap_arena_size(size)};
 	idmap_table_init(&table, &arena);
-	cmdline_read(&boot, &table);
-	if (file && !boot.words)
+	idmap_cmdline_read(&cmdline, &table);
+	if (file && !cmdline.words)
 		idmap_table_file(&table, argv[1], file, size - strlen(cmdline));
-	idmap_plan_make(&table, &boot.root, &plan);
+	idmap_plan_make(&table, &cmdline.root, &plan);
 	for (error = table.errors; error; error = error->next)
 		fprintf(stderr, "%s\n", error->text);
 	for (i = 0; !table.error_count && i < plan.rows; i++) {

@@ -13,6 +13,7 @@
 
 #define CHECK_END() fail()
 #include "check.h"
+#include "table/table.h"
 
 #define UID (1u << IDMAP_UID)
 #define GID (1u << IDMAP_GID)

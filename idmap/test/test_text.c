@@ -183,16 +183,18 @@ static void test_fail(void **state)
 	char path[1000];
 
 	(void)state;
-	assert_int_equal(idmap_fail(&error, IDMAP_NO_INIT, ENOENT, "%s: %u", "x", 5u), -ENOENT);
+	assert_int_equal(idmap_fail(&error, NULL, IDMAP_NO_INIT, ENOENT, "%s: %u", "x", 5u),
+			 -ENOENT);
 	assert_int_equal(error.class, IDMAP_NO_INIT);
 	assert_string_equal(error.text, "x: 5");
-	assert_int_equal(idmap_row_fail(&error, &row, IDMAP_NO_MOUNT, EIO, "no %u", 1u), -EIO);
+	assert_int_equal(idmap_fail(&error, &row, IDMAP_NO_MOUNT, EIO, "no %u", 1u), -EIO);
 	assert_int_equal(error.class, IDMAP_NO_MOUNT);
 	assert_string_equal(error.text, "f:7: /dev/vda on /mnt: no 1");
 	/* Long names never push the remedy out. */
 	memset(path, 'p', sizeof(path) - 1);
 	path[sizeof(path) - 1] = 0;
-	idmap_fail(&error, IDMAP_NO_MOUNT, EIO, "%s %s %s %s; do that", path, path, path, path);
+	idmap_fail(&error, NULL, IDMAP_NO_MOUNT, EIO, "%s %s %s %s; do that", path, path, path,
+		   path);
 	assert_non_null(strstr(error.text, "; do that"));
 	/* Words for an errno, whether known or not. */
 	assert_true(strlen(idmap_errno_text(EINVAL)) > 0);

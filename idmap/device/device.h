@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between the files of device/, which find the device that a SOURCE means: file, names, disks,
+ * wait, each in need of those before it. Of the rest of the library they know table/.
+ */
+#ifndef DEVICE_H
+#define DEVICE_H
+
+#include <errno.h>
+
+#include "table/table.h"
+
+/* --- file.c ---------------------------------------------------------------------------------- */
+
+/* What a call gave, or -errno where that is -1. */
+int or_errno(int result);
+long size_or_errno(long result);
+
+/* --- names.c: pure --------------------------------------------------------------------------- */
+
+/* A line of /proc/partitions: a disk or a partition. Partitions stand behind their disk. */
+struct idmap_disk {
+	const char *name;
+	uint32_t major, minor;
+	uint32_t part;			/* its number, 0 for a whole disk */
+	const struct idmap_disk *whole; /* the disk it is a part of; a whole disk's is itself */
+};
+
+#define NAMES_LINE_LEAST 8
+/*
+ * Cuts the text of /proc/partitions into disks, whose names point into it; one without a name ends
+ * them. There must be room for a disk each NAMES_LINE_LEAST bytes, and for the end.
+ */
+void idmap_names_disks(char *text, struct idmap_disk *ret_disks);
+
+/* The functions below give a name of the kind, and false where there is none. */
+#define NAMES_SIZE 257 /* the longest is the label of a btrfs */
+
+/* What a filesystem is known by: a device's bytes from 0 on, and behind them those from BTRFS on.
+ */
+#define NAMES_FRONT_SIZE 2048
+#define NAMES_BTRFS 65536
+#define NAMES_BTRFS_SIZE 1024
+/* The UUID or the LABEL in such blocks. */
+bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, char ret[NAMES_SIZE]);
+
+#define NAMES_SECTOR_MOST 4096
+#define NAMES_GPT_ENTRY_SIZE 128
+/*
+ * Where a GPT has the entry of a partition (from 1), by a disk's first two sectors; 0: it is no
+ * GPT, or that entry is not in it.
+ */
+uint64_t idmap_names_gpt_offset(const char *sectors, uint32_t sector_size, uint32_t part);
+/* The PARTUUID or the PARTLABEL in such an entry. */
+bool idmap_names_gpt(const char *entry, enum idmap_source_kind kind, char ret[NAMES_SIZE]);
+/* The PARTUUID of a partition in an MBR. */
+bool idmap_names_mbr(const char *sector, uint32_t part, char ret[NAMES_SIZE]);
+/* Whether a name as written is the one found: UUIDs in either case, all else to the byte. */
+bool idmap_names_equal(enum idmap_source_kind kind, const char *a, const char *b);
+
+/* --- disks.c --------------------------------------------------------------------------------- */
+
+#ifdef CONFIG_NAMES
+/*
+ * Looks at all disks for what `source` names, in scratch memory. Gives how many there are, their
+ * paths below /dev with " and " between, and a list of all disks, each with its name of that kind.
+ */
+uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_source *source,
+			  struct idmap_text *ret_paths, struct idmap_text *ret_list);
+#else
+static inline uint32_t idmap_disks_look(const struct idmap_arena *arena,
+					const struct idmap_source *source,
+					struct idmap_text *ret_paths, struct idmap_text *ret_list)
+{
+	(void)arena;
+	(void)source;
+	(void)ret_paths;
+	idmap_text_add(ret_list, "not looked at");
+	return 0;
+}
+#endif
+
+#endif

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Finds the disk that has a name, by looking at those that are there: the partition table for a
+ * partition's names, the superblock for a filesystem's, sysfs for a serial. Nothing is remembered
+ * from one look to the next, because the next look is there since something has changed.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h> /* BLKSSZGET */
+#include <unistd.h>
+
+#include "device/device.h"
+
+/* linux/major.h: RAM disks and loops have no name of their own, and a floppy drive takes its time.
+ */
+enum { RAMDISK_MAJOR = 1, FLOPPY_MAJOR = 2, LOOP_MAJOR = 7 };
+
+static int open_of(const char *format, const char *name)
+{
+	char path[96];
+
+	return open(idmap_print(path, sizeof(path), format, name),
+		    O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+static bool read_serial(const struct idmap_disk *disk, char ret[NAMES_SIZE])
+{
+	idmap_closed int fd = open_of("/sys/block/%s/serial", disk->name);
+	long n = read(fd, ret, NAMES_SIZE - 1);
+
+	if (n <= 0)
+		return false;
+	ret[n - (ret[n - 1] == '\n')] = 0;
+	return true;
+}
+
+/* The partition's entry in the table of its disk. */
+static bool read_partition(const struct idmap_disk *disk, enum idmap_source_kind kind,
+			   char ret[NAMES_SIZE])
+{
+	idmap_closed int fd = open_of("/dev/%s", disk->whole->name);
+	char sectors[2 * NAMES_SECTOR_MOST];
+	uint32_t sector_size = 512;
+	uint64_t at;
+
+	ioctl(fd, BLKSSZGET, &sector_size);
+	if (sector_size > NAMES_SECTOR_MOST ||
+	    pread(fd, sectors, 2 * sector_size, 0) != (long)(2 * sector_size))
+		return false;
+	at = idmap_names_gpt_offset(sectors, sector_size, disk->part);
+	if (!at)
+		return kind == IDMAP_SOURCE_PARTUUID && idmap_names_mbr(sectors, disk->part, ret);
+	return pread(fd, sectors, NAMES_GPT_ENTRY_SIZE, (int64_t)at) == NAMES_GPT_ENTRY_SIZE &&
+	       idmap_names_gpt(sectors, kind, ret);
+}
+
+static bool read_filesystem(const struct idmap_disk *disk, enum idmap_source_kind kind,
+			    char ret[NAMES_SIZE])
+{
+	idmap_closed int fd = open_of("/dev/%s", disk->name);
+	char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE];
+
+	/* What cannot be read stays zero and has no name. */
+	memset(blocks, 0, sizeof(blocks));
+	pread(fd, blocks, NAMES_FRONT_SIZE, 0);
+	pread(fd, blocks + NAMES_FRONT_SIZE, NAMES_BTRFS_SIZE, NAMES_BTRFS);
+	return idmap_names_filesystem(blocks, kind, ret);
+}
+
+/* The disk's name of that kind; false where it has none. */
+static bool name_of(const struct idmap_disk *disk, enum idmap_source_kind kind,
+		    char ret[NAMES_SIZE])
+{
+	if (kind == IDMAP_SOURCE_NUMBER) {
+		idmap_print(ret, NAMES_SIZE, "%u:%u", disk->major, disk->minor);
+		return true;
+	}
+	if (disk->major == RAMDISK_MAJOR || disk->major == FLOPPY_MAJOR ||
+	    disk->major == LOOP_MAJOR || kind == IDMAP_SOURCE_DEVICE)
+		return false;
+	if (kind == IDMAP_SOURCE_SERIAL)
+		return !disk->part && read_serial(disk, ret);
+	if (kind == IDMAP_SOURCE_PARTUUID || kind == IDMAP_SOURCE_PARTLABEL)
+		return disk->part && read_partition(disk, kind, ret);
+	/*
+	 * Where a disk has partitions, what looks like a filesystem on the whole of it is what was
+	 * there before, or begins where a partition does.
+	 */
+	return (disk->part || !disk[1].part) && read_filesystem(disk, kind, ret);
+}
+
+uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_source *source,
+			  struct idmap_text *ret_paths, struct idmap_text *ret_list)
+{
+	struct idmap_arena scratch = *arena;
+	const struct idmap_disk *disk, *other;
+	uint32_t found = 0;
+	char name[NAMES_SIZE];
+	struct idmap_disk *disks;
+	size_t size;
+	char *text;
+
+	if (idmap_file_read("/proc/partitions", &scratch, &text, &size))
+		return 0;
+	disks = idmap_alloc(&scratch, (size / NAMES_LINE_LEAST + 1) * sizeof(*disks));
+	if (!disks)
+		return 0;
+	idmap_names_disks(text, disks);
+	for (disk = disks; disk->name; disk++) {
+		idmap_text_add(ret_list, disk > disks ? ", %s" : "%s", disk->name);
+		if (!name_of(disk, source->kind, name))
+			continue;
+		idmap_text_add(ret_list, " %s%s", idmap_source_word[source->kind], name);
+		if (!idmap_names_equal(source->kind, name, source->value))
+			continue;
+		for (other = disks; other->name; other++)
+			if (other->whole == disk->whole &&
+			    other->part == disk->part + (uint32_t)source->offset)
+				idmap_text_add(ret_paths, found++ ? " and /dev/%s" : "/dev/%s",
+					       other->name);
+	}
+	return found;
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The little that everything else needs of files, memory and time.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device/device.h"
+
+int or_errno(int result)
+{
+	return result < 0 ? -errno : result;
+}
+
+long size_or_errno(long result)
+{
+	return result < 0 ? -errno : result;
+}
+
+void idmap_close(int *fd)
+{
+	const int error = errno;
+
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+	errno = error;
+}
+
+int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_error *ret_error)
+{
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+				  "no %lu KiB of memory to read the table (%s); make it shorter or"
+				  " give the machine more",
+				  (unsigned long)(size / 1024), idmap_errno_text(errno));
+	ret_arena->at = p;
+	ret_arena->end = p + size;
+	return 0;
+}
+
+int64_t idmap_file_size(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return -errno;
+	return S_ISREG(st.st_mode) ? st.st_size : -EINVAL;
+}
+
+int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size)
+{
+	idmap_closed int fd = or_errno(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+	char *start = arena->at;
+	long n;
+
+	if (fd < 0)
+		return fd;
+	do {
+		size_t room = (size_t)(arena->end - arena->at);
+
+		/* Something is kept for the NUL and for aligning the end. */
+		n = room > sizeof(void *)
+			    ? size_or_errno(read(fd, arena->at, room - sizeof(void *)))
+			    : -EFBIG;
+		if (n < 0) {
+			arena->at = start;
+			return (int)n;
+		}
+		arena->at += n;
+	} while (n);
+	*ret_text = start;
+	*ret_size = (size_t)(arena->at - start);
+	*arena->at++ = 0;
+	while ((uintptr_t)arena->at % sizeof(void *))
+		arena->at++;
+	return 0;
+}
+
+uint64_t idmap_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}

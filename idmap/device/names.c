@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What disks say of themselves, from bytes that were read off them: superblocks, GPT and MBR. A
+ * disk may be junk or worse, so nothing here goes by a number of the disk's without its bound. The
+ * kernel's own words in sysfs are left alone: only late ones tell a PARTUUID. Pure.
+ */
+#include <string.h>
+
+#include "device/device.h"
+
+/* --- /proc/partitions ------------------------------------------------------------------------ */
+
+/* Blanks, then digits; *text stands behind them. */
+static uint32_t number(char **text)
+{
+	uint32_t value = 0;
+
+	while (**text == ' ')
+		++*text;
+	while (idmap_is_digit(**text))
+		value = value * 10 + (uint32_t)(*(*text)++ - '0');
+	return value;
+}
+
+/* vda1 is vda's, nvme0n1p1 is nvme0n1's: a p stands behind a digit (the kernel's bdevname()). */
+static uint32_t part_of(char *name, const char *whole)
+{
+	size_t length = strlen(whole);
+	uint32_t part;
+
+	if (strncmp(name, whole, length))
+		return 0;
+	name += length;
+	if (idmap_is_digit(whole[length - 1]) && *name++ != 'p')
+		return 0;
+	part = number(&name);
+	return *name ? 0 : part;
+}
+
+void idmap_names_disks(char *text, struct idmap_disk *ret_disks)
+{
+	const struct idmap_disk *whole = NULL;
+	struct idmap_disk *disk = ret_disks;
+	char *end;
+
+	for (; (end = strchr(text, '\n')); text = end + 1) {
+		*end = 0;
+		disk->major = number(&text);
+		disk->minor = number(&text);
+		number(&text);
+		/* The heading has no numbers. */
+		if (*text++ != ' ' || !*text)
+			continue;
+		disk->name = text;
+		disk->part = whole ? part_of(text, whole->name) : 0;
+		if (!disk->part)
+			whole = disk;
+		disk->whole = whole;
+		disk++;
+	}
+	*disk = (struct idmap_disk){.part = 0};
+}
+
+/* --- names ----------------------------------------------------------------------------------- */
+
+static uint64_t little(const char *p, size_t size)
+{
+	uint64_t value = 0;
+
+	while (size--)
+		value = value << 8 | (unsigned char)p[size];
+	return value;
+}
+
+/* Hex digits of the bytes that `order` names by letters, from a on; a dash stays a dash. */
+static bool put_hex(char *out, const char *bytes, const char *order)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (; *order; order++) {
+		uint32_t byte;
+
+		if (*order == '-') {
+			*out++ = '-';
+			continue;
+		}
+		byte = (unsigned char)bytes[*order - 'a'];
+		*out++ = digits[byte >> 4];
+		*out++ = digits[byte & 15];
+	}
+	*out = 0;
+	return true;
+}
+
+bool idmap_names_equal(enum idmap_source_kind kind, const char *a, const char *b)
+{
+	/* Of digits and dashes this bit is set anyway. */
+	const char fold = kind == IDMAP_SOURCE_UUID || kind == IDMAP_SOURCE_PARTUUID ? ' ' : 0;
+
+	while (*a && (*a | fold) == (*b | fold)) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+/* --- filesystems ----------------------------------------------------------------------------- */
+
+bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, char ret[NAMES_SIZE])
+{
+	/* Offsets in the blocks. mkfs.ext4 may leave an old btrfs behind, so that comes last. */
+	static const struct {
+		uint16_t magic_at, uuid_at, label_at, label_size;
+		char magic[9];
+	} known[] = {
+		/* struct xfs_dsb of fs/xfs/libxfs/xfs_format.h */
+		{0, 32, 108, 12, "XFSB"},
+		/* struct ext4_super_block of fs/ext4/ext4.h */
+		{1024 + 56, 1024 + 104, 1024 + 120, 16, "\x53\xef"},
+		/* struct erofs_super_block of fs/erofs/erofs_fs.h */
+		{1024, 1024 + 48, 1024 + 64, 16, "\xe2\xe1\xf5\xe0"},
+		/* struct btrfs_super_block of linux/btrfs_tree.h */
+		{NAMES_FRONT_SIZE + 64, NAMES_FRONT_SIZE + 32, NAMES_FRONT_SIZE + 299, 256,
+		 "_BHRfS_M"},
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(known) / sizeof(*known); i++) {
+		if (memcmp(blocks + known[i].magic_at, known[i].magic, strlen(known[i].magic)))
+			continue;
+		if (kind == IDMAP_SOURCE_UUID)
+			return put_hex(ret, blocks + known[i].uuid_at, "abcd-ef-gh-ij-klmnop");
+		memcpy(ret, blocks + known[i].label_at, known[i].label_size);
+		ret[known[i].label_size] = 0;
+		return *ret;
+	}
+	return false;
+}
+
+/* --- partitions ------------------------------------------------------------------------------ */
+
+static bool is_mbr(const char *sector)
+{
+	return sector[510] == '\x55' && sector[511] == '\xaa';
+}
+
+uint64_t idmap_names_gpt_offset(const char *sectors, uint32_t sector_size, uint32_t part)
+{
+	const char *header = sectors + sector_size;
+	const uint64_t entries_at = little(header + 72, 8);
+	bool protective = false;
+	size_t i;
+
+	for (i = 446 + 4; i < 510; i += 16)
+		protective |= sectors[i] == '\xee';
+	/*
+	 * Without a protective MBR the kernel takes no GPT (block/partitions/efi.c). Its sums have
+	 * been checked, or there would be no partition to ask for.
+	 */
+	if (!protective || !is_mbr(sectors) || memcmp(header, "EFI PART", 8) ||
+	    little(header + 84, 4) != NAMES_GPT_ENTRY_SIZE || part > little(header + 80, 4) ||
+	    entries_at > UINT32_MAX)
+		return 0;
+	return entries_at * sector_size + (uint64_t)(part - 1) * NAMES_GPT_ENTRY_SIZE;
+}
+
+bool idmap_names_gpt(const char *entry, enum idmap_source_kind kind, char ret[NAMES_SIZE])
+{
+	char *out = ret;
+	size_t i;
+
+	if (kind == IDMAP_SOURCE_PARTUUID)
+		/* A GUID's first three numbers are little-endian (UEFI, appendix A). */
+		return put_hex(ret, entry + 16, "dcba-fe-hg-ij-klmnop");
+	/* UTF-16 becomes UTF-8, as blkid has it. */
+	for (i = 56; i < NAMES_GPT_ENTRY_SIZE; i += 2) {
+		uint32_t c = (uint32_t)little(entry + i, 2);
+
+		if (!c)
+			break;
+		if ((c & 0xfc00) == 0xd800 && i + 2 < NAMES_GPT_ENTRY_SIZE) {
+			/* The first half of a pair: two bits more than fit, and 0x10000 to add. */
+			i += 2;
+			c = (c << 10) + (uint32_t)little(entry + i, 2) - 0x35fdc00;
+		}
+		if (c >= 0x10000) {
+			*out++ = (char)(0xf0 | c >> 18);
+			*out++ = (char)(0x80 | (c >> 12 & 0x3f));
+		} else if (c >= 0x800) {
+			*out++ = (char)(0xe0 | c >> 12);
+		}
+		if (c >= 0x800)
+			*out++ = (char)(0x80 | (c >> 6 & 0x3f));
+		else if (c >= 0x80)
+			*out++ = (char)(0xc0 | c >> 6);
+		*out++ = (char)(c < 0x80 ? c : 0x80 | (c & 0x3f));
+	}
+	*out = 0;
+	return *ret;
+}
+
+bool idmap_names_mbr(const char *sector, uint32_t part, char ret[NAMES_SIZE])
+{
+	char id[5];
+
+	memcpy(id, sector + 440, 4);
+	id[4] = (char)part;
+	put_hex(ret, id, "dcba-e");
+	return is_mbr(sector);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Image files. Where the kernel mounts a filesystem from a file by itself (erofs since 6.12) that
+ * is asked for first; ENOTBLK, and not a version, tells that a loop device must stand between.
+ * Files in the new root are looked up as a chrooted process would.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "mount/mount.h"
+
+#define LOOP_TRIES 16 /* others may take the free device first */
+
+/* Types whose source is a name, even one that begins like a path. */
+static bool is_tag(const struct idmap_row *row)
+{
+	return idmap_type_has(row->type, "virtiofs") || idmap_type_has(row->type, "9p");
+}
+
+/* A free loop device that shows the file and is gone with its last user; its path to `path`. */
+static int attach_loop(const char *file, const char *name, char path[24])
+{
+	idmap_closed int control_fd = or_errno(open("/dev/loop-control", O_RDWR | O_CLOEXEC));
+	idmap_closed int file_fd = or_errno(open(file, O_RDONLY | O_CLOEXEC));
+	struct loop_config config = {
+		.fd = (uint32_t)file_fd,
+		.flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+	};
+	int number, loop_fd, result = -EBUSY, tries;
+
+	if (control_fd < 0)
+		return control_fd;
+	if (file_fd < 0)
+		return file_fd;
+	idmap_print(config.file_name, sizeof(config.file_name), "%s", name);
+	for (tries = 0; result == -EBUSY && tries < LOOP_TRIES; tries++) {
+		number = or_errno(ioctl(control_fd, LOOP_CTL_GET_FREE));
+		if (number < 0)
+			return number;
+		loop_fd = or_errno(
+			open(idmap_print(path, 24, "/dev/loop%u", number), O_RDONLY | O_CLOEXEC));
+		if (loop_fd < 0)
+			return loop_fd;
+		result = or_errno(ioctl(loop_fd, LOOP_CONFIGURE, &config));
+		if (!result)
+			return loop_fd;
+		idmap_close(&loop_fd);
+	}
+	return result;
+}
+
+static int mount_by_loop(struct idmap_row *row, uint32_t attr, struct idmap_error *ret_error)
+{
+	char path[24];
+	const char *file = row->device;
+	idmap_closed int loop_fd = -1;
+	int fd;
+
+	loop_fd = attach_loop(file, row->inside ? row->inside : file, path);
+	if (loop_fd < 0)
+		return idmap_fail(
+			ret_error, row, IDMAP_NO_MOUNT, -loop_fd,
+			"the image file gets no loop device (%s); load the module loop (mkinitramfs -m"
+			" loop)",
+			idmap_errno_text(-loop_fd));
+	row->device = path;
+	fd = idmap_filesystem_mount(row, attr, ret_error);
+	row->device = file;
+	return fd;
+}
+
+int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t attr,
+		      struct idmap_error *ret_error)
+{
+	const char *source = row->device;
+	idmap_closed int file_fd = -1;
+	char path[32];
+	struct stat st;
+	bool folder;
+	int fd, result;
+
+	if (*source != '/' && !row->inside)
+		return idmap_filesystem_mount(row, attr, ret_error);
+	if (row->inside) {
+		file_fd = idmap_open_source(views, row, &folder, ret_error);
+		if (file_fd == IDMAP_TOLD)
+			return file_fd;
+		result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));
+	} else {
+		result = or_errno(stat(source, &st));
+	}
+	if (is_tag(row) || (!result && S_ISBLK(st.st_mode)))
+		return idmap_filesystem_mount(row, attr, ret_error);
+	if (result)
+		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
+				  "the image file cannot be opened (%s); a path is one of the %s",
+				  idmap_errno_text(-result),
+				  row->inside ? "new root's"
+					      : "initramfs, root:/PATH one of the new root");
+	if (!S_ISREG(st.st_mode))
+		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOTBLK,
+				  "it is neither a block device nor an image file; correct SOURCE,"
+				  " or write the type bind for a folder of the new root");
+	if (!(row->attr & IDMAP_RDONLY))
+		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EROFS,
+				  "an image file is mounted read-only; write ro, or put a layer of"
+				  " tmpfs on it");
+	if (row->inside)
+		row->device = idmap_print(path, sizeof(path), "/proc/self/fd/%u", file_fd);
+	fd = idmap_filesystem_mount(row, attr, ret_error);
+	if (fd == -ENOTBLK)
+		fd = mount_by_loop(row, attr, ret_error);
+	row->device = source;
+	return fd;
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Layers -> one tree. Each layer is mapped by itself and waits in a folder of the area, named by a
+ * number so that five hundred names fit the page that mount(2) takes; overlayfs clones them for
+ * itself, so the area can go as soon as the root is whole.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "mount/mount.h"
+
+#define OPTIONS_SIZE 4096 /* what mount(2) copies, on the smallest of pages */
+#define MERGED "merged"	  /* where an overlay is mounted until it is cloned */
+#define EMPTY "empty"
+
+/* "7" or, with a folder in it, "7/upper". */
+struct name {
+	char text[24];
+};
+
+static struct name slot_name(uint32_t slot, const char *folder)
+{
+	struct name name;
+
+	idmap_print(name.text, sizeof(name.text), *folder ? "%u/%s" : "%u", slot, folder);
+	return name;
+}
+
+int idmap_layers_add(struct idmap_views *views, int tree_fd, struct idmap_row *row,
+		     struct idmap_error *ret_error)
+{
+	int result = idmap_area_put(views, tree_fd, &row->slot);
+
+	if (!result)
+		return 0;
+	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
+			  "there is no place to keep the layer (%s); build the kernel with"
+			  " CONFIG_TMPFS, a layer is a folder",
+			  idmap_errno_text(-result));
+}
+
+/* --- the top --------------------------------------------------------------------------------- */
+
+/* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
+static int copy_looks(int from_fd, int to_fd, int mode_fd)
+{
+	char names[1024], value[1024], *name;
+	struct stat st, mode;
+	long size, left;
+
+	if (fstat(from_fd, &st) || fstat(mode_fd, &mode) || fchown(to_fd, st.st_uid, st.st_gid) ||
+	    fchmod(to_fd, mode.st_mode & 07777))
+		return -errno;
+	left = flistxattr(from_fd, names, sizeof(names));
+	for (name = names; left > 0; name += strlen(name) + 1) {
+		left -= (long)strlen(name) + 1;
+		/* overlayfs keeps its own notes there. */
+		if (!strncmp(name, "trusted.overlay.", 16))
+			continue;
+		size = fgetxattr(from_fd, name, value, sizeof(value));
+		if (size >= 0)
+			fsetxattr(to_fd, name, value, (size_t)size, 0);
+	}
+	return 0;
+}
+
+/* A folder of the upper filesystem; a link there would lead elsewhere and is refused. */
+static int open_folder(int top_fd, const char *name, bool *ret_made)
+{
+	*ret_made = !mkdirat(top_fd, name, 0700);
+	if (!*ret_made && errno != EEXIST)
+		return -errno;
+	return or_errno(openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+/* Makes the folders upper and work of the top in `slot`, where they are missing. */
+static int make_top(const struct idmap_views *views, const struct idmap_row *row, uint32_t slot,
+		    bool own_mode)
+{
+	const struct name top = slot_name(slot, ""), below = slot_name(row->below->slot, "");
+	idmap_closed int top_fd = or_errno(openat(views->area_fd, top.text, O_RDONLY | O_CLOEXEC));
+	idmap_closed int below_fd =
+		or_errno(openat(views->area_fd, below.text, O_RDONLY | O_CLOEXEC));
+	idmap_closed int upper_fd = -1, work_fd = -1;
+	bool made;
+
+	if (top_fd < 0 || below_fd < 0)
+		return top_fd < 0 ? top_fd : below_fd;
+	work_fd = open_folder(top_fd, "work", &made);
+	if (work_fd < 0)
+		return work_fd;
+	upper_fd = open_folder(top_fd, "upper", &made);
+	if (upper_fd < 0)
+		return upper_fd;
+	return !made ? 0 : copy_looks(below_fd, upper_fd, own_mode ? top_fd : below_fd);
+}
+
+static int top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+{
+	static const struct idmap_words remedies[] = {
+		{EROFS, "it takes a filesystem that can be written"},
+		{EOVERFLOW, "its map must know the ids of seen 0 and of the layers' root"},
+		{EINVAL, "its map must know the ids of seen 0 and of the layers' root"},
+		{ENOTDIR, "they are to be folders, not files or links"},
+		{ELOOP, "they are to be folders, not files or links"},
+		{0, "look at it"},
+	};
+
+	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
+			  "the folders upper and work cannot be made in the top (%s); %s",
+			  idmap_errno_text(error), idmap_words_for(remedies, (uint32_t)error));
+}
+
+/* --- the overlay ----------------------------------------------------------------------------- */
+
+static int merge_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+{
+	static const struct idmap_words remedies[] = {
+		{ENODEV, "load the module overlay (mkinitramfs -m overlay)"},
+		{E2BIG, "write fewer options"},
+		{0, "the kernel says why in its lines above, by the name overlayfs"},
+	};
+	const struct idmap_row *layer = row->below;
+
+	while (layer && !layer->map)
+		layer = layer->below;
+	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
+			  "the layers do not merge (%s); %s%s", idmap_errno_text(error),
+			  idmap_words_for(remedies, (uint32_t)error),
+			  error == EINVAL && layer ? "; mapped layers need Linux 5.19" : "");
+}
+
+/* Options that an overlay's row has for its tmpfs; everything else is for overlayfs. */
+static bool is_tmpfs_option(const char *item)
+{
+	static const char *const names[] = {"size", "mode", "nr_inodes", "nr_blocks", "huge"};
+	const char *equals = strchr(item, '=');
+	size_t i;
+
+	for (i = 0; equals && i < COUNT_OF(names); i++)
+		if (idmap_same(names[i], item, (size_t)(equals - item)))
+			return true;
+	return false;
+}
+
+/* Puts a tmpfs, of the row's options for it, into the area. */
+static int add_volatile(struct idmap_views *views, const struct idmap_row *row, uint32_t *ret_slot,
+			bool *ret_own_mode, struct idmap_error *ret_error)
+{
+	char data[512] = {0}, *end = data;
+	struct idmap_row top = *row;
+	idmap_closed int fd = -1;
+	const char *item;
+	int result;
+
+	*ret_own_mode = false;
+	for (item = row->data; *item; item += strlen(item) + 1) {
+		size_t size = strlen(item) + 1;
+
+		if (!is_tmpfs_option(item))
+			continue;
+		/* One byte stays 0, the empty string that ends them. */
+		if (size >= (size_t)(data + sizeof(data) - end))
+			return merge_failed(row, E2BIG, ret_error);
+		memcpy(end, item, size);
+		end += size;
+		*ret_own_mode |= *item == 'm';
+	}
+	top.type = "tmpfs";
+	top.data = data;
+	top.map = NULL;
+	fd = idmap_filesystem_mount(&top, 0, ret_error);
+	if (fd < 0)
+		return fd;
+	result = idmap_layers_add(views, fd, &top, ret_error);
+	*ret_slot = top.slot;
+	return result;
+}
+
+/* The numbers of mount(2) for what enum idmap_attr has from fsmount(2). */
+static unsigned long mount_flags(uint32_t attr)
+{
+	return (attr & IDMAP_RDONLY ? MS_RDONLY : 0ul) | (attr & IDMAP_NOSUID ? MS_NOSUID : 0ul) |
+	       (attr & IDMAP_NODEV ? MS_NODEV : 0ul) | (attr & IDMAP_NOEXEC ? MS_NOEXEC : 0ul) |
+	       (attr & IDMAP_NOATIME ? MS_NOATIME : 0ul) |
+	       (attr & IDMAP_STRICTATIME ? MS_STRICTATIME : 0ul) |
+	       (attr & IDMAP_NODIRATIME ? MS_NODIRATIME : 0ul) |
+	       (attr & IDMAP_NOSYMFOLLOW ? MS_NOSYMFOLLOW : 0ul);
+}
+
+/* Mounts the overlay in the area, and gives a clone of it. */
+static int mount_overlay(const struct idmap_views *views, const struct idmap_row *row,
+			 const char *options)
+{
+	int fd;
+
+	mkdirat(views->area_fd, MERGED, 0700);
+	if (fchdir(views->area_fd))
+		return -errno;
+	fd = or_errno(mount("overlay", MERGED, "overlay", mount_flags(row->attr), options));
+	if (!fd) {
+		fd = or_errno(sys_open_tree(AT_FDCWD, MERGED, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+		umount2(MERGED, MNT_DETACH);
+	}
+	chdir("/");
+	return fd;
+}
+
+int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
+		       struct idmap_error *ret_error)
+{
+	char buffer[OPTIONS_SIZE];
+	const bool none = !strcmp(row->source, "none"), upper = row->upper;
+	bool own_mode = false;
+	const struct idmap_row *layer;
+	struct idmap_text options;
+	const char *item;
+	uint32_t slot = upper ? row->upper->slot : 0;
+	int fd, result;
+
+	if (!none && !upper) {
+		result = add_volatile(views, row, &slot, &own_mode, ret_error);
+		if (result)
+			return result;
+	}
+	if (!none) {
+		result = make_top(views, row, slot, own_mode);
+		if (result)
+			return top_failed(upper ? row->upper : row, -result, ret_error);
+	}
+	idmap_text_init(&options, buffer, sizeof(buffer));
+	for (layer = row->below; layer; layer = layer->below)
+		idmap_text_add(&options, "%s%u", layer == row->below ? "lowerdir=" : ":",
+			       layer->slot);
+	/* Without a top the kernel wants two layers. */
+	if (none && !row->below->below) {
+		mkdirat(views->area_fd, EMPTY, 0755);
+		idmap_text_add(&options, ":" EMPTY);
+	}
+	if (!none)
+		idmap_text_add(&options, ",upperdir=%s,workdir=%s", slot_name(slot, "upper").text,
+			       slot_name(slot, "work").text);
+	/* What one layer may say of another stays what every overlayfs can read. */
+	idmap_text_add(&options, ",redirect_dir=off,metacopy=off,index=off");
+	for (item = row->data; *item; item += strlen(item) + 1)
+		if (none || upper || !is_tmpfs_option(item))
+			idmap_text_add(&options, ",%s", item);
+	fd = options.cut ? -E2BIG : mount_overlay(views, row, buffer);
+	return fd < 0 ? merge_failed(row, -fd, ret_error) : fd;
+}

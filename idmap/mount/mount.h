@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between the files of mount/, which carry out a plan: userns, idmapped, view, filesystem, clone,
+ * image, layers, tree, stage, program, each in need of those before it. Of the rest of the library
+ * they know table/ and device/. What Kconfig takes out leaves an inline stub here.
+ *
+ * A tree is a descriptor of a detached mount; who has it closes it.
+ */
+#ifndef MOUNT_H
+#define MOUNT_H
+
+#include "device/device.h"
+#include "mount/sys.h"
+
+/* --- userns.c: a map becomes a user namespace ------------------------------------------------ */
+
+/*
+ * Makes the map's user namespace once and keeps it in map->userns_fd. Needs /proc, CAP_SYS_ADMIN
+ * and that nobody chroot'ed us (user_namespaces(7)). The helper process is gone on return.
+ */
+int idmap_userns(struct idmap_map *map, struct idmap_error *ret_error);
+/* One row less waits for the map: closes the namespace after the last. */
+void idmap_userns_put(struct idmap_map *map);
+
+/* --- idmapped.c: mount_setattr with a map, and why it was refused ---------------------------- */
+
+/*
+ * Gives a detached mount the row's map and attributes in one call (mount_setattr(2)). On failure
+ * it finds out whether the kernel, the filesystem or the map is to blame.
+ */
+int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
+
+/* --- view.c: what stands where while the root is put together -------------------------------- */
+
+/* The spots of the workshop. */
+enum idmap_spot { IDMAP_SEEN, IDMAP_DISK, IDMAP_AREA };
+
+/*
+ * openat2(2) below a root, as a chrooted process would see it, with more RESOLVE_… flags. -errno.
+ */
+int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
+/* The root that we are in, O_PATH. -errno. */
+int idmap_open_own_root(void);
+/* Whether a new root is put together, or trees go into the one that is there. */
+static inline bool idmap_is_new(const struct idmap_views *views)
+{
+	return views->plan->new_root;
+}
+/* Whether the row's unmapped tree stays for others to be cloned from. */
+bool idmap_in_disk_view(const struct idmap_views *views, const struct idmap_row *row);
+
+int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
+		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error);
+/* Takes down the disk view and the area; the seen view stays. */
+void idmap_views_done(struct idmap_views *views);
+/* Takes down a seen view of a new root as well, and the workshop. */
+void idmap_views_drop(struct idmap_views *views);
+/* Takes down the workshop where it does not go with the root that is left behind. */
+void idmap_workshop_close(struct idmap_views *views);
+
+/* Attaches a detached mount at a spot of the workshop. -errno of move_mount(2). */
+int idmap_attach_at(struct idmap_views *views, enum idmap_spot spot, int tree_fd);
+/* Unmounts what hangs at a spot, with all that stands on it, and closes *fd, which leads to it. */
+void idmap_detach_from(const struct idmap_views *views, enum idmap_spot spot, int *fd);
+/*
+ * Attaches a folder's tree at the row's target by the folder that holds it, without a link on the
+ * way.
+ */
+int idmap_attach_in_folder(struct idmap_views *views, int tree_fd, const struct idmap_row *row);
+/* Attaches the tree at the row's target below the root of a view, where links lead in it. */
+int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
+			struct idmap_error *ret_error);
+/* What a failed target is told as. */
+int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
+/*
+ * Makes the row's target where that is asked for. Through the seen view, so that what is made
+ * belongs to what root is seen as.
+ */
+int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
+		      struct idmap_error *ret_error);
+/*
+ * The folder that holds `path`, which stays open for paths that follow, and its name there. Links
+ * are not followed: -ELOOP.
+ */
+int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
+		    const char **ret_name);
+/* A mount by way of a link may have covered them. */
+void idmap_parents_close(struct idmap_views *views);
+
+/* From here on the new root shows what comes along, as a chrooted process would expect. */
+void idmap_carry_now(struct idmap_views *views);
+
+/*
+ * Attaches a tree in a new folder of the area, a small tmpfs: before 7.x an overlay takes no layer
+ * that is not attached somewhere, and a folder of a mount cannot be cloned before the mount is.
+ */
+int idmap_area_put(struct idmap_views *views, int tree_fd, uint32_t *ret_slot);
+/* Takes it out again. */
+void idmap_area_take(const struct idmap_views *views, uint32_t slot);
+
+/* Beyond what the kernel gives, whose last is -4095: *ret_error is filled; a link led there. */
+#define IDMAP_TOLD (-4096)
+#define IDMAP_BY_LINK (-4097)
+/*
+ * Whether a link led the row's source or target, which `fd` is, to where a row stands that had to
+ * be built first, or unmapped: IDMAP_TOLD. Targets: IDMAP_BY_LINK, a link without harm.
+ */
+int idmap_check_source_link(const struct idmap_views *views, const struct idmap_row *row, int fd,
+			    struct idmap_error *ret_error);
+int idmap_check_target_link(const struct idmap_views *views, const struct idmap_row *row,
+			    struct idmap_error *ret_error);
+
+/* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
+
+/*
+ * Mounts the row's source: a new, detached, unmapped mount with the attributes `attr`. Errors are
+ * those of fsopen(2), fsconfig(2), fsmount(2); the kernel's own words are in the message.
+ */
+int idmap_filesystem_mount(const struct idmap_row *row, uint32_t attr,
+			   struct idmap_error *ret_error);
+
+/* --- clone.c: what stands somewhere becomes a tree ------------------------------------------- */
+
+/* A detached clone of what `dir_fd` shows; with submounts for rbind. open_tree(2). */
+int idmap_clone(int dir_fd, bool recursive);
+/* A clone of the root that we are in. */
+int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error);
+/*
+ * Opens the row's source in the disk view; whether it surely is a folder. IDMAP_TOLD: it leads to
+ * where another row stands, as *ret_error says. -errno of openat2(2) are not told yet.
+ */
+int idmap_open_source(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder,
+		      struct idmap_error *ret_error);
+/* A clone of the row's source, unmapped: from the disk view. */
+int idmap_clone_source(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder,
+		       struct idmap_error *ret_error);
+/* The folder row->subdir of a tree, as a tree. Takes tree_fd, also on failure. */
+int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
+		       struct idmap_error *ret_error);
+
+/* --- image.c: a file becomes a tree ---------------------------------------------------------- */
+
+#ifdef CONFIG_IMAGES
+/*
+ * As idmap_filesystem_mount(), but the source may be an image file: of the old root, or where the
+ * row says so of the new one. IDMAP_NO_SOURCE: there is no such file.
+ */
+int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t attr,
+		      struct idmap_error *ret_error);
+#else
+static inline int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t attr,
+				    struct idmap_error *ret_error)
+{
+	(void)views;
+	return row->inside ? idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+					"image files are not built into this idmap-init; write"
+					" a device, as in /dev/vda")
+			   : idmap_filesystem_mount(row, attr, ret_error);
+}
+#endif
+
+/* --- layers.c: trees become one tree --------------------------------------------------------- */
+
+#ifdef CONFIG_LAYERS
+/* Keeps a layer's tree, mapped already, until its overlay is merged. */
+int idmap_layers_add(struct idmap_views *views, int tree_fd, struct idmap_row *row,
+		     struct idmap_error *ret_error);
+/* The overlay of the row's layers as a detached tree. */
+int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
+		       struct idmap_error *ret_error);
+#else
+static inline int idmap_layers_add(struct idmap_views *views, int tree_fd, struct idmap_row *row,
+				   struct idmap_error *ret_error)
+{
+	(void)views;
+	(void)tree_fd;
+	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+			  "layers are not built into this idmap-init; write a row without"
+			  " lower and upper");
+}
+
+static inline int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
+				     struct idmap_error *ret_error)
+{
+	(void)views;
+	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+			  "overlays are not built into this idmap-init; write one row for it");
+}
+#endif
+
+/* --- tree.c: a row becomes a tree, by one of them -------------------------------------------- */
+
+/* The row's tree, detached and unmapped; and whether it surely is a folder. */
+int idmap_tree_build(struct idmap_views *views, struct idmap_row *row, bool *ret_folder,
+		     struct idmap_error *ret_error);
+
+#endif

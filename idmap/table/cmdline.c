@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The kernel command line, cut exactly as the kernel cuts it (lib/cmdline.c, kernel/params.c), so
+ * that idmap= and the kernel's own parameters never mean two things. Pure.
+ */
+#include <string.h>
+
+#include "table/table.h"
+
+/* The kernel's isspace(): ASCII's six, and 0xA0 of Latin-1 (lib/ctype.c). */
+static bool is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r') || (unsigned char)c == 0xa0;
+}
+
+bool idmap_cmdline_next(const char **text, struct idmap_parameter *ret)
+{
+	const char *p = *text, *start, *equals = NULL, *end;
+	bool quoted, inside;
+
+	while (is_space(*p))
+		p++;
+	if (!*p)
+		return false;
+	quoted = inside = *p == '"';
+	start = p += quoted;
+	for (; *p && (inside || !is_space(*p)); p++) {
+		/* A `=` in the first place is a part of the name. */
+		if (*p == '=' && !equals && p > start)
+			equals = p;
+		if (*p == '"')
+			inside = !inside;
+	}
+	*text = p;
+	*ret = (struct idmap_parameter){.name = start, .quoted = quoted};
+	/*
+	 * Of quotes only one at the start of the word or of the value goes, with one at the very
+	 * end; a word that has both loses one at the end still.
+	 */
+	end = p;
+	if (equals) {
+		ret->value = equals + 1;
+		if (*ret->value == '"') {
+			ret->value++;
+			quoted = true;
+		}
+	}
+	if (quoted && end > start && end[-1] == '"')
+		end--;
+	ret->name_length = (size_t)((equals ? equals : end) - start);
+	if (equals)
+		ret->value_length = end > ret->value ? (size_t)(end - ret->value) : 0;
+	return equals || ret->name_length != 2 || memcmp(start, "--", 2);
+}
+
+/* `-` and `_` are the same to the kernel. */
+static bool same_name(const char *a, const char *b, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++)
+		if ((a[i] == '-' ? '_' : a[i]) != (b[i] == '-' ? '_' : b[i]))
+			return false;
+	return true;
+}
+
+/* Digits only; everything else counts as not said, as the kernel takes a bad rootdelay= for 0. */
+static uint32_t seconds(const struct idmap_parameter *parameter)
+{
+	uint32_t value = 0;
+	size_t i;
+
+	for (i = 0; i < parameter->value_length; i++) {
+		char c = parameter->value[i];
+
+		if (c < '0' || c > '9' || value > 86400)
+			return 0;
+		value = value * 10 + (uint32_t)(c - '0');
+	}
+	return value;
+}
+
+static void read_onfail(struct idmap_cmdline *cmdline, struct idmap_table *table, const char *value)
+{
+	static const char *const policies[] = {
+		[IDMAP_ONFAIL_PANIC] = "panic",
+		[IDMAP_ONFAIL_REBOOT] = "reboot",
+		[IDMAP_ONFAIL_POWEROFF] = "poweroff",
+		[IDMAP_ONFAIL_SHELL] = "shell",
+	};
+	const struct idmap_place place = {.name = "idmap.onfail=", .parameter = true};
+	uint32_t i;
+
+	for (i = 0; value && i < COUNT_OF(policies); i++) {
+		if (!strcmp(value, policies[i])) {
+			cmdline->onfail = (enum idmap_onfail)i;
+			return;
+		}
+	}
+	idmap_table_error(table, &place, 0,
+			  "it is none of panic, reboot, poweroff, shell; write one of"
+			  " them");
+}
+
+/* A parameter that takes an absolute path. */
+static void read_path(struct idmap_table *table, const char *name, const char *value,
+		      const char **ret_path)
+{
+	const struct idmap_place place = {.name = name, .parameter = true};
+
+	if (value && *value == '/')
+		*ret_path = value;
+	else
+		idmap_table_error(table, &place, 0, "it needs an absolute path; write %s/PATH",
+				  name);
+}
+
+/* The parameters that are read. None has a `-` or `_`, which are the same to the kernel. */
+static const char *const names[] = {
+	"root", "rootfstype", "rootflags", "rootwait",	 "rootdelay",  "ro",
+	"rw",	"init",	      "idmap",	   "idmap.conf", "idmap.init", "idmap.onfail",
+};
+
+enum name {
+	ROOT,
+	ROOTFSTYPE,
+	ROOTFLAGS,
+	ROOTWAIT,
+	ROOTDELAY,
+	RO,
+	RW,
+	INIT,
+	OWN,
+	OWN_CONF,
+	OWN_INIT,
+	OWN_ONFAIL,
+	NAMES,
+};
+
+static enum name name_of(const struct idmap_parameter *parameter)
+{
+	uint32_t i;
+
+	for (i = 0; i < NAMES; i++)
+		if (idmap_same(names[i], parameter->name, parameter->name_length))
+			break;
+	return (enum name)i;
+}
+
+/* The kernel's: ro and rw have no value, and all others but rootwait have one. */
+static void read_kernels(struct idmap_cmdline *cmdline, enum name name,
+			 const struct idmap_parameter *parameter, const char *value)
+{
+	struct idmap_root *root = &cmdline->root;
+
+	if (name == ROOTWAIT) {
+		root->wait_s = seconds(parameter);
+		if (!root->wait_s)
+			root->wait_s = IDMAP_WAIT_FOREVER;
+	} else if (name == RO || name == RW) {
+		if (!value)
+			root->writable = name == RW;
+	} else if (!value) {
+		return;
+	} else if (name == ROOT) {
+		root->source = value;
+	} else if (name == ROOTFSTYPE) {
+		root->type = value;
+	} else if (name == ROOTFLAGS) {
+		root->flags = value;
+	} else if (name == ROOTDELAY) {
+		cmdline->root_delay_s = seconds(parameter);
+	} else {
+		cmdline->init = value;
+	}
+}
+
+static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *table,
+			   const struct idmap_parameter *parameter, const char *value)
+{
+	const struct idmap_place place = {.name = "idmap.", .parameter = true};
+	const enum name name = name_of(parameter);
+
+	switch (name) {
+	case OWN:
+		idmap_table_word(table, value, ++cmdline->words);
+		break;
+	case OWN_CONF:
+		read_path(table, "idmap.conf=", value, &cmdline->conf);
+		break;
+	case OWN_INIT:
+		read_path(table, "idmap.init=", value, &cmdline->own_init);
+		break;
+	case OWN_ONFAIL:
+		read_onfail(cmdline, table, value);
+		break;
+	case NAMES:
+		if (parameter->name_length > 5 && !memcmp(parameter->name, "idmap.", 6))
+			idmap_table_error(table, &place, 0,
+					  "'%.*s' is no parameter of idmap-init; write idmap=,"
+					  " idmap.conf=, idmap.init= or idmap.onfail=",
+					  (int)parameter->name_length, parameter->name);
+		break;
+	default:
+		read_kernels(cmdline, name, parameter, value);
+	}
+}
+
+void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table)
+{
+	const char *text = cmdline->text;
+	struct idmap_parameter parameter;
+
+	while (idmap_cmdline_next(&text, &parameter)) {
+		char *value = NULL;
+
+		if (parameter.value) {
+			value = idmap_alloc(table->arena, parameter.value_length + 1);
+			if (!value) {
+				const struct idmap_place place = {.name = "idmap=",
+								  .parameter = true};
+
+				idmap_table_full(table, &place, 0);
+				return;
+			}
+			memcpy(value, parameter.value, parameter.value_length);
+		}
+		read_parameter(cmdline, table, &parameter, value);
+	}
+}
+
+void idmap_cmdline_module_options(const char *cmdline, const char *name, size_t name_length,
+				  struct idmap_text *ret_options)
+{
+	struct idmap_parameter parameter;
+
+	while (idmap_cmdline_next(&cmdline, &parameter)) {
+		const char *option = parameter.name + name_length + 1;
+		size_t length = parameter.name_length - name_length - 1;
+
+		if (parameter.name_length < name_length + 2 || parameter.name[name_length] != '.' ||
+		    !same_name(parameter.name, name, name_length) ||
+		    memchr(parameter.name, '"', parameter.name_length) ||
+		    (length == 2 && !parameter.value && !memcmp(option, "--", 2)))
+			continue;
+		/* As it stands there, quotes and all, so that it is cut once more the same way. */
+		idmap_text_add(ret_options, "%s%s%.*s",
+			       ret_options->at > ret_options->start ? " " : "",
+			       parameter.quoted ? "\"" : "", (int)(cmdline - option), option);
+	}
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A failure becomes one line that an admin reads on a serial console at night: place, cause,
+ * remedy. Here is how places and errnos are worded, and where errors and notes are kept. Pure.
+ */
+#include <errno.h>
+
+#include "table/table.h"
+
+/* So much of a path or of a kernel's message tells it from others, and leaves room for the remedy.
+ */
+#define STRING_MOST 200
+
+static void begin(struct idmap_text *text, struct idmap_error *error, enum idmap_class class)
+{
+	error->class = class;
+	idmap_text_init(text, error->text, sizeof(error->text));
+}
+
+int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum idmap_class class,
+	       int error, const char *format, ...)
+{
+	struct idmap_text text;
+	va_list list;
+
+	begin(&text, ret_error, class);
+	text.most = STRING_MOST;
+	if (row) {
+		idmap_place_text(&text, &row->place, 0);
+		idmap_text_add(&text, ": %s on %s: ", row->source, row->target);
+	}
+	va_start(list, format);
+	idmap_text_vadd(&text, format, list);
+	va_end(list);
+	return -error;
+}
+
+void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column)
+{
+	if (!place->parameter) {
+		idmap_text_add(text, "%s:%u", place->name, place->line);
+		if (column)
+			idmap_text_add(text, ":%u", column);
+		return;
+	}
+	idmap_text_add(text, "cmdline: %s", place->name);
+	if (place->line)
+		idmap_text_add(text, " #%u", place->line);
+	if (column)
+		idmap_text_add(text, ", column %u", column);
+}
+
+/* --- a table's ------------------------------------------------------------------------------- */
+
+void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+			const char *format, va_list list)
+{
+	struct idmap_error *error;
+	struct idmap_text text;
+
+	if (table->error_count++ >= IDMAP_ERRORS_MAX)
+		return;
+	error = idmap_alloc(table->arena, sizeof(*error));
+	if (!error)
+		return;
+	*table->errors_tail = error;
+	table->errors_tail = &error->next;
+	begin(&text, error, IDMAP_BAD_TABLE);
+	idmap_place_text(&text, place, column);
+	idmap_text_add(&text, ": ");
+	text.most = STRING_MOST;
+	idmap_text_vadd(&text, format, list);
+}
+
+void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+		       const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	idmap_table_verror(table, place, column, format, list);
+	va_end(list);
+}
+
+void idmap_table_full(struct idmap_table *table, const struct idmap_place *place, uint32_t column)
+{
+	idmap_table_error(table, place, column, "no memory; make the table shorter");
+}
+
+/* --- notes ----------------------------------------------------------------------------------- */
+
+void idmap_note(struct idmap_notes *notes, const char *format, ...)
+{
+	struct idmap_note *note = idmap_alloc(notes->arena, sizeof(*note));
+	struct idmap_text text;
+	va_list list;
+
+	if (!note) {
+		notes->lost++;
+		return;
+	}
+	*notes->tail = note;
+	notes->tail = &note->next;
+	idmap_text_init(&text, note->text, sizeof(note->text));
+	text.most = STRING_MOST;
+	va_start(list, format);
+	idmap_text_vadd(&text, format, list);
+	va_end(list);
+}
+
+void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena)
+{
+	*notes = (struct idmap_notes){.arena = arena};
+	notes->tail = &notes->first;
+}
+
+/* --- words ----------------------------------------------------------------------------------- */
+
+const char *idmap_words_for(const struct idmap_words *words, uint32_t number)
+{
+	while (words->number && words->number != number)
+		words++;
+	return words->text;
+}
+
+const char *idmap_errno_text(int error)
+{
+	/* Of the C library's words those that mounts can bring, for people who are no programmers.
+	 */
+	static const struct idmap_words words[] = {
+		{EPERM, "operation not permitted"},
+		{ENOENT, "not there"},
+		{EIO, "input/output error"},
+		{ENXIO, "no such device or address"},
+		{E2BIG, "too long a list"},
+		{ENOEXEC, "not a format that can be run"},
+		{EAGAIN, "try again"},
+		{ENOMEM, "no memory"},
+		{EACCES, "permission denied"},
+		{EFAULT, "bad address"},
+		{ENOTBLK, "not a block device"},
+		{EBUSY, "busy"},
+		{EEXIST, "already there"},
+		{ENODEV, "no such device"},
+		{ENOTDIR, "not a folder"},
+		{EISDIR, "a folder"},
+		{EINVAL, "invalid argument"},
+		{EFBIG, "too large"},
+		{ENOSPC, "no room left"},
+		{EROFS, "read-only"},
+		{ENAMETOOLONG, "too long a name"},
+		{ENOSYS, "not in this kernel"},
+		{ELOOP, "too many symbolic links"},
+		{EOVERFLOW, "an id that cannot be stored"},
+		{EUSERS, "too many users"},
+		{EOPNOTSUPP, "not supported"},
+		{EUCLEAN, "the filesystem needs repair"},
+		{0, NULL},
+	};
+	static char buffer[32];
+	const char *found = idmap_words_for(words, (uint32_t)error);
+
+	return found ? found : idmap_print(buffer, sizeof(buffer), "errno %u", error);
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The OPTIONS of a row: words of mount(8) and fstab(5), the lists of extents, and what is left for
+ * the filesystem. Keys match whole; nothing is guessed. Pure.
+ */
+#include <string.h>
+
+#include "table/table.h"
+
+/* What one row's options have said so far. */
+struct reader {
+	struct idmap_item item; /* the option that is read */
+	struct idmap_row *row;
+	struct idmap_extents extents;
+	uint32_t kinds; /* of the list that the key at hand opens */
+	char *data;	/* end of the options for the filesystem */
+	bool vfs_only;	/* rootflags=: only words of the VFS are ours */
+};
+
+/* --- words without a value ------------------------------------------------------------------- */
+
+/* Words of the VFS: `mask` of the attributes becomes `value`. */
+static const struct {
+	const char *word;
+	uint32_t mask, value;
+} attributes[] = {
+	{"ro", IDMAP_RDONLY, IDMAP_RDONLY},
+	{"rw", IDMAP_RDONLY, 0},
+	{"nosuid", IDMAP_NOSUID, IDMAP_NOSUID},
+	{"suid", IDMAP_NOSUID, 0},
+	{"nodev", IDMAP_NODEV, IDMAP_NODEV},
+	{"dev", IDMAP_NODEV, 0},
+	{"noexec", IDMAP_NOEXEC, IDMAP_NOEXEC},
+	{"exec", IDMAP_NOEXEC, 0},
+	{"noatime", IDMAP_ATIME_MASK, IDMAP_NOATIME},
+	{"atime", IDMAP_ATIME_MASK, 0},
+	{"relatime", IDMAP_ATIME_MASK, 0},
+	{"strictatime", IDMAP_ATIME_MASK, IDMAP_STRICTATIME},
+	{"nodiratime", IDMAP_NODIRATIME, IDMAP_NODIRATIME},
+	{"diratime", IDMAP_NODIRATIME, 0},
+	{"nosymfollow", IDMAP_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW},
+	{"symfollow", IDMAP_NOSYMFOLLOW, 0},
+};
+
+/* Words for the row, by its flag; those without effect have none. */
+static const struct {
+	const char *word;
+	uint32_t flag;
+} flags[] = {
+	{"nofail", IDMAP_NOFAIL},
+	{"noauto", IDMAP_NOAUTO},
+	{"lower", IDMAP_LOWER},
+	{"upper", IDMAP_UPPER},
+	{"X-mount.mkdir", IDMAP_MKDIR},
+	{"bind", IDMAP_BIND},
+	{"rbind", IDMAP_RBIND},
+	{"defaults", 0},
+	{"auto", 0},
+	{"nouser", 0},
+	{"_netdev", 0},
+};
+
+static bool read_attribute(struct idmap_row *row, const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(attributes); i++) {
+		if (strcmp(word, attributes[i].word))
+			continue;
+		row->attr_said |= attributes[i].mask;
+		row->attr = (row->attr & ~attributes[i].mask) | attributes[i].value;
+		return true;
+	}
+	return false;
+}
+
+static bool read_flag(struct reader *r, const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(flags); i++) {
+		if (strcmp(word, flags[i].word))
+			continue;
+		r->row->flags |= flags[i].flag;
+		if (flags[i].flag == IDMAP_NOFAIL)
+			r->row->nofail_column = r->item.piece->column;
+		return true;
+	}
+	return false;
+}
+
+/* --- words with a value ---------------------------------------------------------------------- */
+
+static void read_idmap(struct reader *r, const char *value)
+{
+	idmap_read_extents(&r->item, &r->extents, value, r->kinds);
+	if (!*value)
+		idmap_item_error(&r->item, value,
+				 "%s has no extent; " IDMAP_WRITE_EXTENT ", or identity",
+				 r->item.text);
+}
+
+static void read_wait(struct reader *r, const char *value)
+{
+	/* A day is more than anyone waits for, and its milliseconds fit an int. */
+	const uint32_t most = 86400;
+	uint32_t seconds;
+
+	if (idmap_read_u32(value, strlen(value), &seconds) != NUMBER_OK || seconds > most) {
+		idmap_item_error(&r->item, value,
+				 "'%s' is no time to wait; write whole seconds, at most 86400",
+				 r->item.text);
+		return;
+	}
+	r->row->wait_s = seconds;
+	r->row->flags |= IDMAP_WAIT;
+}
+
+static void read_mkdir(struct reader *r, const char *value)
+{
+	const char *digit = value;
+	uint32_t mode = 0;
+
+	for (; *digit >= '0' && *digit <= '7' && mode <= 0777; digit++)
+		mode = mode << 3 | (uint32_t)(*digit - '0');
+	if (digit == value || *digit) {
+		idmap_item_error(&r->item, value,
+				 "'%s' is no mode; write octal digits, as in X-mount.mkdir=0755",
+				 r->item.text);
+		return;
+	}
+	r->row->mkdir_mode = mode;
+	r->row->flags |= IDMAP_MKDIR;
+}
+
+static void read_subdir(struct reader *r, const char *value)
+{
+	size_t size = strlen(value) + 2;
+	char *path = idmap_alloc(r->item.table->arena, size);
+
+	if (!path || !*value) {
+		idmap_item_error(&r->item, value, "'%s' names no folder; write X-mount.subdir=DIR",
+				 r->item.text);
+		return;
+	}
+	path[0] = '/';
+	memcpy(path + 1, value, size - 1);
+	r->row->subdir = idmap_normal_path(r->item.table, r->item.place, r->item.piece, path,
+					   "X-mount.subdir");
+}
+
+static void refuse_layers(struct reader *r, const char *value)
+{
+	(void)value;
+	idmap_item_error(
+		&r->item, r->item.text,
+		"'%s' is not taken; write each layer as a row with the option lower or upper",
+		r->item.text);
+}
+
+static const struct {
+	const char *key;
+	void (*read)(struct reader *r, const char *value); /* NULL: without effect */
+	uint32_t kinds;					   /* of the list that it opens */
+} keys[] = {
+	{"idmap", read_idmap, BOTH_KINDS},
+	{"uidmap", read_idmap, 1u << IDMAP_UID},
+	{"gidmap", read_idmap, 1u << IDMAP_GID},
+	{"X-mount.idmap", read_idmap, BOTH_KINDS},
+	{"wait", read_wait, 0},
+	{"X-mount.mkdir", read_mkdir, 0},
+	{"X-mount.subdir", read_subdir, 0},
+	{"comment", NULL, 0},
+	{"lowerdir", refuse_layers, 0},
+	{"upperdir", refuse_layers, 0},
+	{"workdir", refuse_layers, 0},
+};
+
+/* The index in keys[], or COUNT_OF(keys). */
+static size_t find_key(const char *item, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(keys); i++)
+		if (idmap_same(keys[i].key, item, length))
+			break;
+	return i;
+}
+
+/* --- all options ----------------------------------------------------------------------------- */
+
+static void keep_for_filesystem(struct reader *r, size_t key_length)
+{
+	const char *item = r->item.text;
+	size_t length = strlen(item), value = length > key_length ? length - key_length - 1 : 0;
+
+	if (!key_length) {
+		idmap_item_error(&r->item, item, "'%s' has no name before its =; write NAME=VALUE",
+				 item);
+		return;
+	}
+	if (key_length > IDMAP_OPTION_MAX || value > IDMAP_OPTION_MAX) {
+		idmap_item_error(
+			&r->item, item,
+			"'%s' is too long for a filesystem's option; the kernel takes 255 bytes",
+			item);
+		return;
+	}
+	memcpy(r->data, item, length + 1);
+	r->data += length + 1;
+}
+
+/* What is neither a word of ours nor a filesystem's. true: it was told. */
+static bool refuse(struct reader *r, bool known_key)
+{
+	const char *item = r->item.text;
+
+	if (!strncmp(item, "X-mount.", 8))
+		idmap_item_error(
+			&r->item, item,
+			"'%s' is not known; X-mount. takes idmap=, mkdir[=MODE] and subdir=DIR",
+			item);
+	else if (*item == '/')
+		idmap_item_error(
+			&r->item, item,
+			"'%s' is a path, not an option; a row is SOURCE,TARGET,TYPE[,OPTIONS]",
+			item);
+	else if (known_key)
+		idmap_item_error(&r->item, item, "'%s' needs a value; write it after a =", item);
+	else
+		return false;
+	return true;
+}
+
+static void read_item(struct reader *r)
+{
+	const char *item = r->item.text, *equals = strchr(item, '=');
+	size_t key_length = equals ? (size_t)(equals - item) : strlen(item), key;
+
+	if (!equals && read_attribute(r->row, item))
+		return;
+	if (r->vfs_only) {
+		keep_for_filesystem(r, key_length);
+		return;
+	}
+	if (!equals && read_flag(r, item))
+		return;
+	key = find_key(item, key_length);
+	if (equals && key < COUNT_OF(keys)) {
+		r->kinds = keys[key].kinds;
+		if (keys[key].read)
+			keys[key].read(r, equals + 1);
+		return;
+	}
+	if (!strcmp(item, "identity") || idmap_looks_like_extent(item)) {
+		idmap_read_extents(&r->item, &r->extents, item,
+				   r->extents.list_kinds ? r->extents.list_kinds : BOTH_KINDS);
+		return;
+	}
+	/* Comments, as in fstab(5): x-… and X-…, but for X-mount.… */
+	if ((*item == 'x' || *item == 'X') && item[1] == '-' && strncmp(item, "X-mount.", 8))
+		return;
+	if (!refuse(r, key < COUNT_OF(keys)))
+		keep_for_filesystem(r, key_length);
+}
+
+void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
+			const struct idmap_piece *options, bool vfs_only)
+{
+	struct reader r = {.row = row, .vfs_only = vfs_only};
+	char *scratch_end = table->arena->end, *data;
+	size_t i, start, most = 1;
+
+	/* Separators are commas, blanks and escapes that decode to blanks. */
+	for (i = 0; i < options->length; i++) {
+		const char c = options->at[i];
+
+		most += c == ',' || c == '\\' || idmap_is_blank(c);
+	}
+	data = r.data = idmap_alloc(table->arena, options->length + 2);
+	r.item = (struct idmap_item){.table = table, .place = &row->place};
+	r.item.text = idmap_alloc_scratch(table->arena, options->length + 1);
+	r.extents.spec = idmap_alloc_scratch(table->arena, most * sizeof(*r.extents.spec));
+	if (!data || !r.item.text || !r.extents.spec) {
+		idmap_table_full(table, &row->place, options->column);
+		table->arena->end = scratch_end;
+		return;
+	}
+	for (start = 0; start <= options->length; start = i + 1) {
+		struct idmap_piece piece = {.at = options->at + start,
+					    .column = options->column + (uint32_t)start};
+
+		for (i = start; i < options->length && options->at[i] != ',';)
+			i++;
+		piece.length = i - start;
+		if (!piece.length)
+			continue;
+		r.item.piece = &piece;
+		if (idmap_decode(table, &row->place, &piece, r.item.text))
+			read_item(&r);
+	}
+	/* Checked even if something else of the row is wrong: every error is to be told. */
+	if (r.extents.specs || r.extents.identity)
+		row->map = idmap_map_make(table, &row->place, r.extents.spec, r.extents.specs,
+					  r.extents.identity, r.extents.column);
+	row->data = data;
+	table->arena->end = scratch_end;
+}

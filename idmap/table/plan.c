@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Rows -> a plan that can be carried out from the first row to the last: what the kernel's own
+ * parameters say of the root is filled in, defaults are settled, what contradicts itself is
+ * refused, and every row comes after the rows that it stands on or clones from. Pure.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "table/table.h"
+
+static bool clones(const struct idmap_row *row)
+{
+	return row->flags & IDMAP_CLONE;
+}
+
+static bool is_layer(const struct idmap_row *row)
+{
+	return row->flags & IDMAP_LAYER;
+}
+
+static bool said_ro(const struct idmap_row *row)
+{
+	return row->attr_said & row->attr & IDMAP_RDONLY;
+}
+
+static bool said_rw(const struct idmap_row *row)
+{
+	return row->attr_said & ~row->attr & IDMAP_RDONLY;
+}
+
+/* --- what a row means ------------------------------------------------------------------------ */
+
+/*
+ * The kernel's ro and rw, where neither the row nor rootflags= has said one; a layer has its own.
+ */
+static void apply_writable(struct idmap_row *row, const struct idmap_root *root)
+{
+	if (root->writable && !(row->attr_said & IDMAP_RDONLY) && !is_layer(row))
+		row->attr_said |= IDMAP_RDONLY;
+}
+
+static void apply_root(struct idmap_table *table, struct idmap_row *row,
+		       const struct idmap_root *root)
+{
+	if (idmap_row_is_root(row) && root->wait_s && !(row->flags & IDMAP_WAIT))
+		row->wait_s = root->wait_s;
+	if (row->inside || strcmp(row->source, "/dev/root"))
+		return;
+	if (root->booted && idmap_row_is_root(row)) {
+		row->flags |= IDMAP_OWN_ROOT;
+		apply_writable(row, root);
+		return;
+	}
+	if (!root->source || !*root->source) {
+		idmap_table_error(
+			table, &row->place, row->source_column,
+			"the row is for what root= names, and the kernel command line has no root=;"
+			" add root=DEVICE");
+		return;
+	}
+	row->source = root->source;
+	if (!strncmp(row->source, "root:", 5))
+		idmap_table_error(table, &row->place, 0,
+				  "/ cannot be in a file inside itself; name a device");
+	if (strlen(row->source) > IDMAP_OPTION_MAX)
+		idmap_table_error(
+			table, &row->place, 0,
+			"root= is longer than the 255 bytes that the kernel takes; name the"
+			" device by a shorter path");
+	if (root->type && !strcmp(row->type, "auto"))
+		idmap_table_rootfstype(table, row, root->type);
+	if (root->flags)
+		idmap_table_rootflags(table, row, root->flags);
+	apply_writable(row, root);
+}
+
+/* Whether the row is written to unless it says otherwise. */
+static bool is_written(const struct idmap_row *row)
+{
+	if (row->flags & IDMAP_LOWER)
+		return false;
+	if (row->flags & IDMAP_OVERLAY)
+		return strcmp(row->source, "none");
+	return row->flags & IDMAP_UPPER || !strcmp(row->type, "tmpfs");
+}
+
+static void apply_defaults(struct idmap_row *row)
+{
+	uint32_t attr = is_written(row) ? 0 : IDMAP_RDONLY;
+
+	/* A map can make a stranger's setuid file root's, so only the root itself may have any. */
+	if (!idmap_row_is_root(row))
+		attr |= IDMAP_NOSUID | IDMAP_NODEV;
+	row->attr |= attr & ~row->attr_said;
+}
+
+static void check_row(struct idmap_table *table, const struct idmap_row *row)
+{
+	const struct idmap_place *place = &row->place;
+	const bool root = idmap_row_is_root(row);
+	struct idmap_source source;
+	const char *wrong;
+
+	if (root && clones(row))
+		idmap_table_error(
+			table, place, row->type_column,
+			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
+			row->type);
+	else if (root && row->inside)
+		idmap_table_error(table, place, row->source_column,
+				  "/ cannot be in a file inside itself; name a device");
+	if ((root || is_layer(row)) && row->flags & IDMAP_NOFAIL)
+		idmap_table_error(table, place, row->nofail_column,
+				  "nofail is not for %s, nothing runs without it; take it out",
+				  root ? "/" : "a layer");
+	wrong = idmap_source_read(row, &source);
+	if (wrong)
+		idmap_table_error(table, place, row->source_column, "%s %s", row->source, wrong);
+	if (!is_layer(row))
+		return;
+	if ((row->flags & IDMAP_LAYER) == IDMAP_LAYER || row->flags & IDMAP_OVERLAY)
+		idmap_table_error(table, place, row->type_column,
+				  "a row is one of lower, upper and overlay; write a row for each");
+	if (row->flags & IDMAP_LOWER && said_rw(row))
+		idmap_table_error(table, place, row->type_column,
+				  "a lower layer is never written to; take out rw, what is written"
+				  " goes to upper or tmpfs");
+	if (row->flags & IDMAP_UPPER && said_ro(row))
+		idmap_table_error(
+			table, place, row->type_column,
+			"the upper layer takes what is written; take out ro, or write none"
+			" as the overlay's SOURCE");
+}
+
+/* --- the plan -------------------------------------------------------------------------------- */
+
+/*
+ * Without a row for /, root= alone names the root, as it would for the kernel. Where there is
+ * nothing to name it, or the kernel has mounted it, the root that we are in is meant.
+ */
+static void imply_root(struct idmap_table *table, const struct idmap_root *root)
+{
+	const struct idmap_place place = {.name = "root=", .parameter = true};
+	struct idmap_row *row;
+
+	for (row = table->first; row; row = row->next)
+		if (!(row->flags & IDMAP_NOAUTO) && row->target && idmap_row_is_root(row))
+			return;
+	if (table->unread || root->booted || !root->source || !*root->source)
+		return;
+	idmap_table_add_root(table, &place);
+}
+
+int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
+		    struct idmap_plan *ret_plan)
+{
+	struct idmap_plan plan = {.root = root};
+	char *scratch_end = table->arena->end;
+	struct idmap_row *row;
+	uint32_t i;
+
+	imply_root(table, root);
+	for (row = table->first; row; row = row->next) {
+		/* A row that could not be read has been reported; the others are still checked. */
+		if (!idmap_row_counts(row))
+			continue;
+		apply_root(table, row, root);
+		row->device = row->source;
+		apply_defaults(row);
+		check_row(table, row);
+	}
+	if (!table->row_count) {
+		*ret_plan = plan;
+		return table->error_count ? -EINVAL : 0;
+	}
+	if (idmap_order_make(table, &plan))
+		idmap_table_full(table, &table->first->place, 0);
+	table->arena->end = scratch_end;
+	if (table->error_count)
+		return -EINVAL;
+	for (i = 0; i < plan.rows; i++) {
+		row = plan.row[i];
+		if (row->inside)
+			plan.disk_view = true;
+		if (idmap_row_is_root(row))
+			plan.new_root = true;
+		if (row->map && !row->map->users++)
+			plan.maps++;
+	}
+	*ret_plan = plan;
+	return 0;
+}

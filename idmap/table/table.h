@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between the files of table/, which turn text into a table and a table into a plan. All of them
+ * are pure: they see memory and nothing else. In the order in which each needs the ones before it:
+ * text, error, scan, map, extents, options, table, conf, cmdline, source, order, plan. What Kconfig
+ * takes out leaves an inline stub here.
+ */
+#ifndef TABLE_H
+#define TABLE_H
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "generated/autoconf.h"
+#include "idmap.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof(*(array)))
+
+/* --- text.c ---------------------------------------------------------------------------------- */
+
+static inline bool idmap_is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static inline bool idmap_is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list);
+/* Whether the `length` bytes at `text`, which need not end there, are the whole of `word`. */
+bool idmap_same(const char *word, const char *text, size_t length);
+
+enum idmap_number { NUMBER_OK, NUMBER_EMPTY, NUMBER_NOT_DECIMAL, NUMBER_TOO_LARGE };
+
+/* Digit by digit into 32 bits: no sign, no blank, no prefix, no wrapping. */
+enum idmap_number idmap_read_u32(const char *text, size_t length, uint32_t *ret);
+/* The value of a hex digit, or 16. */
+uint32_t idmap_hex(char c);
+/* Digits of that base, and what they are worth or more than 32 bits hold; gives their end. */
+const char *idmap_read_digits(const char *text, uint32_t base, uint64_t *ret);
+
+/* --- error.c --------------------------------------------------------------------------------- */
+
+void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+			const char *format, va_list list);
+/* The error of an arena that has no room left. */
+void idmap_table_full(struct idmap_table *table, const struct idmap_place *place, uint32_t column);
+
+/* What to say for a number, such as an errno. The last of a list has the number 0: for all others.
+ */
+struct idmap_words {
+	uint32_t number;
+	const char *text;
+};
+
+const char *idmap_words_for(const struct idmap_words *words, uint32_t number);
+
+/* --- scan.c ---------------------------------------------------------------------------------- */
+
+/* A piece of the text as written; `column` is where it begins, from 1. */
+struct idmap_piece {
+	const char *at;
+	size_t length;
+	uint32_t column;
+};
+
+/* An option that is being read: as written, and decoded. */
+struct idmap_item {
+	struct idmap_table *table;
+	const struct idmap_place *place;
+	const struct idmap_piece *piece;
+	char *text;
+};
+
+/* The column of a byte of the item's text. */
+uint32_t idmap_item_column(const struct idmap_item *item, const char *at);
+/* An error at a byte of the item's text. */
+void idmap_item_error(const struct idmap_item *item, const char *at, const char *format, ...)
+	IDMAP_PRINTF(3, 4);
+/*
+ * Decodes into `out`, which has room for the piece and a NUL. false, with an error on the table's
+ * list: an escape stands for no byte.
+ */
+bool idmap_decode(struct idmap_table *table, const struct idmap_place *place,
+		  const struct idmap_piece *piece, char *out);
+/* The same into the table's arena; NULL on an error. */
+char *idmap_decode_kept(struct idmap_table *table, const struct idmap_place *place,
+			const struct idmap_piece *piece);
+/*
+ * Takes // . and a final / out of `path`, in place; NULL, with an error that calls it `what`, where
+ * it is relative or has a `..`.
+ */
+const char *idmap_normal_path(struct idmap_table *table, const struct idmap_place *place,
+			      const struct idmap_piece *piece, char *path, const char *what);
+
+/* --- map.c ----------------------------------------------------------------------------------- */
+
+#define BOTH_KINDS (1u << IDMAP_UID | 1u << IDMAP_GID)
+
+/* An extent as written, before checking. */
+struct idmap_spec {
+	struct idmap_extent extent;
+	uint32_t column;
+	uint32_t kinds; /* bits 1 << IDMAP_UID, 1 << IDMAP_GID */
+};
+
+/*
+ * Checks what a row says and makes its map, equal maps once only. `identity` has a bit a kind
+ * where the word was said; a kind of which nothing was said is identity as well. Every error
+ * goes to the table's list; then NULL is returned. Works in scratch memory; `specs` is sorted.
+ */
+struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_place *place,
+				 struct idmap_spec *specs, uint32_t count, uint32_t identity,
+				 uint32_t column);
+
+/* --- extents.c ------------------------------------------------------------------------------- */
+
+/* What one row's options have said of its map so far. */
+struct idmap_extents {
+	struct idmap_spec *spec; /* with room for all that the options can hold */
+	uint32_t specs;
+	uint32_t identity;   /* a bit a kind */
+	uint32_t column;     /* where the first list was opened; 0: no map was said */
+	uint32_t list_kinds; /* of the list opened last; 0: none is open */
+};
+
+#define IDMAP_WRITE_EXTENT "write DISK:SEEN:COUNT"
+
+/* A value that can only be meant as an extent, right or wrong; never a filesystem's option. */
+bool idmap_looks_like_extent(const char *text);
+/*
+ * Extents and `identity` from `from`, a byte of the item, to its end, separated by blanks
+ * (mount(8)'s form) or commas.
+ */
+void idmap_read_extents(const struct idmap_item *item, struct idmap_extents *extents,
+			const char *from, uint32_t kinds);
+
+/* --- options.c ------------------------------------------------------------------------------- */
+
+/*
+ * Reads all options of a row into it. With `vfs_only`, for rootflags=, only words of the VFS are
+ * ours and everything else is the filesystem's.
+ */
+void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
+			const struct idmap_piece *options, bool vfs_only);
+
+/* --- table.c --------------------------------------------------------------------------------- */
+
+enum idmap_field { FIELD_SOURCE, FIELD_TARGET, FIELD_TYPE, FIELD_OPTIONS, FIELDS };
+
+/* Adds the row of four fields. All of them are read even when one is wrong, to report every error.
+ */
+void idmap_read_row(struct idmap_table *table, const struct idmap_place *place,
+		    const struct idmap_piece field[FIELDS]);
+/*
+ * Gives `row` the options of a rootflags= text: words of the VFS and options of the filesystem.
+ * What the row says itself wins.
+ */
+void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags);
+/* The same for rootfstype=, a comma list. */
+void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, const char *types);
+/*
+ * Adds a row for the root that the kernel's own parameters name. Only the plan adds one that nobody
+ * wrote; NULL when memory is short.
+ */
+struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
+
+static inline bool idmap_row_is_root(const struct idmap_row *row)
+{
+	return !row->target[1]; /* it begins with a / */
+}
+
+/* --- cmdline.c ------------------------------------------------------------------------------- */
+
+/* A parameter as the kernel cuts it; `value` is NULL where there is no `=`. Not terminated. */
+struct idmap_parameter {
+	const char *name, *value;
+	size_t name_length, value_length;
+	bool quoted; /* the word began with a quote, which is not in `name` */
+};
+
+/*
+ * Cuts the next parameter off *text, by the rules of next_arg() in lib/cmdline.c. false: the end,
+ * or a bare `--`, after which everything is for the real init.
+ */
+bool idmap_cmdline_next(const char **text, struct idmap_parameter *ret);
+
+/* --- source.c -------------------------------------------------------------------------------- */
+
+enum idmap_source_kind {
+	IDMAP_SOURCE_PARTUUID,
+	IDMAP_SOURCE_PARTLABEL,
+	IDMAP_SOURCE_UUID,
+	IDMAP_SOURCE_LABEL,
+	IDMAP_SOURCE_SERIAL, /* of a virtio disk */
+	IDMAP_SOURCE_NUMBER, /* MAJOR:MINOR, or hex as in root= */
+	IDMAP_SOURCE_DEVICE, /* a path below /dev */
+	IDMAP_SOURCE_OTHER,  /* a tag, a file, what a bind clones, no source at all */
+};
+
+/* The filesystems whose UUID= and LABEL= are found. */
+#define IDMAP_SOURCE_KNOWN "erofs, ext4, xfs or btrfs"
+
+struct idmap_source {
+	enum idmap_source_kind kind;
+	int32_t offset;			  /* /PARTNROFF=: so many partitions from the one named */
+	char value[IDMAP_OPTION_MAX + 1]; /* what stands behind the =; a number as MAJOR:MINOR */
+};
+
+#ifdef CONFIG_NAMES
+/* What stands before a name, by kind: "PARTUUID=" and so on; "" for a number. */
+extern const char idmap_source_word[][11];
+/*
+ * Reads the row's source. NULL, or what is wrong with it and what to write instead, for a line that
+ * begins with the source.
+ */
+const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret);
+#else
+static inline const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret)
+{
+	ret->kind = strncmp(row->source, "/dev/", 5) || row->flags & IDMAP_CLONE
+			    ? IDMAP_SOURCE_OTHER
+			    : IDMAP_SOURCE_DEVICE;
+	return strchr(row->source, '=') && *row->source != '/'
+		       ? "is a name, and names are not built into this idmap-init; write the"
+			 " device, as in /dev/vda"
+		       : NULL;
+}
+#endif
+
+/* --- order.c --------------------------------------------------------------------------------- */
+
+/* Whether the row could be read and is not to be passed over. */
+static inline bool idmap_row_counts(const struct idmap_row *row)
+{
+	return !(row->flags & IDMAP_NOAUTO) && row->target && row->type && row->source;
+}
+
+#ifdef CONFIG_ROWS
+/*
+ * Puts the rows that count into the plan, each after what it stands on or is cloned from, and
+ * chains layers. Errors go to the table's list. -ENOMEM: the arena is full.
+ */
+int idmap_order_make(struct idmap_table *table, struct idmap_plan *plan);
+#else
+static inline int idmap_order_make(struct idmap_table *table, struct idmap_plan *plan)
+{
+	struct idmap_row *row;
+
+	plan->row = idmap_alloc(table->arena, sizeof(*plan->row));
+	if (!plan->row)
+		return -ENOMEM;
+	for (row = table->first; row; row = row->next) {
+		if (!idmap_row_counts(row))
+			continue;
+		if (plan->rows || !idmap_row_is_root(row) || row->flags & IDMAP_OVERLAY)
+			idmap_table_error(table, &row->place, row->target_column,
+					  "this idmap-init is built for one row, the one for /;"
+					  " take this one out");
+		else
+			plan->row[plan->rows++] = row;
+	}
+	return 0;
+}
+#endif
+
+#endif

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Text, numbers and memory without stdio and malloc: a line is put together in a buffer that cannot
+ * overflow, numbers are read digit by digit with their bounds, and memory comes from an arena that
+ * lives as long as the table. Pure.
+ */
+#include <string.h>
+
+#include "table/table.h"
+
+/* --- text ------------------------------------------------------------------------------------ */
+
+void idmap_text_init(struct idmap_text *text, char *buffer, size_t size)
+{
+	text->start = text->at = buffer;
+	text->end = buffer + size - 1;
+	text->most = 0;
+	text->cut = false;
+	*buffer = 0;
+}
+
+static void add(struct idmap_text *text, const char *s, size_t length)
+{
+	size_t room = (size_t)(text->end - text->at);
+
+	if (length > room) {
+		length = room;
+		text->cut = true;
+	}
+	memcpy(text->at, s, length);
+	text->at += length;
+	*text->at = 0;
+}
+
+/* A byte as fstab(5) writes it: \040 is a blank. */
+static void add_octal(struct idmap_text *text, unsigned char c)
+{
+	idmap_text_add(text, "\\%o%o%o", c >> 6, c >> 3 & 7u, c & 7u);
+}
+
+/*
+ * In a message a string from outside is shortened, so that it does not push the rest of the line
+ * out, and loses its control characters, so that it neither breaks the line nor drives a terminal.
+ */
+static void add_string(struct idmap_text *text, const char *s, size_t length)
+{
+	bool shorten = text->most && length > text->most;
+	size_t i;
+
+	if (!text->most) {
+		add(text, s, length);
+		return;
+	}
+	if (shorten)
+		length = text->most;
+	for (i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)s[i];
+
+		if (c < ' ' || c == 0x7f)
+			add_octal(text, c);
+		else
+			add(text, s + i, 1);
+	}
+	if (shorten)
+		add(text, "...", 3);
+}
+
+static void add_number(struct idmap_text *text, uint64_t value, unsigned int base)
+{
+	char digits[24], *p = digits + sizeof(digits);
+
+	do
+		*--p = (char)('0' + value % base);
+	while (value /= base);
+	add(text, p, (size_t)(digits + sizeof(digits) - p));
+}
+
+void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
+{
+	for (; *format; format++) {
+		const char *s = format;
+		size_t most = SIZE_MAX;
+		uint64_t number = 0;
+		char kind;
+
+		if (*s != '%') {
+			while (format[1] && format[1] != '%')
+				format++;
+			add(text, s, (size_t)(format + 1 - s));
+			continue;
+		}
+		kind = *++format;
+		if (kind == '.' || kind == 'u' || kind == 'o')
+			number = va_arg(list, unsigned int);
+		if (kind == 'l') { /* only %lu */
+			format++;
+			number = va_arg(list, unsigned long);
+		}
+		if (kind == '.') { /* only %.*s */
+			format += 2;
+			most = number;
+		}
+		if (kind == 's' || kind == '.') {
+			s = va_arg(list, const char *);
+			add_string(text, s, strnlen(s, most));
+		} else if (kind == '%') {
+			add(text, format, 1);
+		} else {
+			add_number(text, number, kind == 'o' ? 8 : 10);
+		}
+	}
+}
+
+void idmap_text_add(struct idmap_text *text, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	idmap_text_vadd(text, format, list);
+	va_end(list);
+}
+
+const char *idmap_print(char *buffer, size_t size, const char *format, ...)
+{
+	struct idmap_text text;
+	va_list list;
+
+	idmap_text_init(&text, buffer, size);
+	va_start(list, format);
+	idmap_text_vadd(&text, format, list);
+	va_end(list);
+	return buffer;
+}
+
+void idmap_text_field(struct idmap_text *text, const char *field, char more)
+{
+	while (*field) {
+		const char *plain = field;
+		unsigned char c;
+
+		for (; (c = (unsigned char)*field); field++)
+			if (c <= ' ' || c == 0x7f || c == '\\' || c == '"' ||
+			    c == (unsigned char)more)
+				break;
+		add(text, plain, (size_t)(field - plain));
+		if (c) {
+			add_octal(text, c);
+			field++;
+		}
+	}
+}
+
+bool idmap_same(const char *word, const char *text, size_t length)
+{
+	return !strncmp(word, text, length) && !word[length];
+}
+
+/* --- numbers --------------------------------------------------------------------------------- */
+
+enum idmap_number idmap_read_u32(const char *text, size_t length, uint32_t *ret)
+{
+	uint64_t value = 0;
+	size_t i;
+
+	if (!length)
+		return NUMBER_EMPTY;
+	for (i = 0; i < length; i++)
+		if (!idmap_is_digit(text[i]))
+			return NUMBER_NOT_DECIMAL;
+	for (i = 0; i < length; i++) {
+		value = value * 10 + (uint32_t)(text[i] - '0');
+		if (value > UINT32_MAX)
+			return NUMBER_TOO_LARGE;
+	}
+	*ret = (uint32_t)value;
+	return NUMBER_OK;
+}
+
+uint32_t idmap_hex(char c)
+{
+	if (idmap_is_digit(c))
+		return (uint32_t)(c - '0');
+	c |= 'a' - 'A';
+	return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
+}
+
+const char *idmap_read_digits(const char *text, uint32_t base, uint64_t *ret)
+{
+	for (*ret = 0; idmap_hex(*text) < base; text++)
+		if (*ret <= UINT32_MAX)
+			*ret = *ret * base + idmap_hex(*text);
+	return text;
+}
+
+/* --- memory ---------------------------------------------------------------------------------- */
+
+#define ALIGNMENT sizeof(void *)
+
+static size_t aligned(size_t size)
+{
+	return (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
+}
+
+void *idmap_alloc(struct idmap_arena *arena, size_t size)
+{
+	char *p = arena->at;
+
+	size = aligned(size);
+	if (size > (size_t)(arena->end - p))
+		return NULL;
+	arena->at += size;
+	return memset(p, 0, size);
+}
+
+void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size)
+{
+	size = aligned(size) + (uintptr_t)arena->end % ALIGNMENT;
+	if (size > (size_t)(arena->end - arena->at))
+		return NULL;
+	arena->end -= size;
+	return memset(arena->end, 0, size);
+}
+
+size_t idmap_arena_size(size_t text_size)
+{
+	/*
+	 * Greedy per byte are a file full of the shortest rows ("a / b": a struct idmap_row of some
+	 * 160 bytes for 6 of text) and a list of the shortest extents ("0:0:1,": 20 bytes as
+	 * written, and for each of two kinds up to five times as many while they are checked and
+	 * three of 12 that stay). Only touched pages cost.
+	 */
+	return text_size * 64 + (IDMAP_ERRORS_MAX + 32) * sizeof(struct idmap_error);
+}
