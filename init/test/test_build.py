@@ -203,3 +203,11 @@ def test_help():
     out = run("make", "help")
     for goal in ("run", "check", "size", "install", "menuconfig", "savedefconfig"):
         assert re.search(rf"\b{goal}\b", out)
+
+
+def test_no_test_module_imports_another():
+    """What they share lies in helpers, so that each can be changed or taken away by itself."""
+    modules = {path.stem for path in tracked("qemu-test/test_*.py", "init/test/test_*.py")}
+    for path in tracked("qemu-test/*.py", "qemu-test/bench/*.py", "init/test/*.py"):
+        imported = set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.M))
+        assert not imported & modules, path
