@@ -274,7 +274,7 @@ check: check-unit check-fuzz check-build check-boot
 run: all test-programs
 	$(Q)O=$(abspath $(O)) $(PYTHON) qemu-test/run $(if $(KERNEL),--kernel '$(KERNEL)') \
 		$(if $(MODULES),--modules '$(MODULES)') $(if $(IMAGE),--image '$(IMAGE)') \
-		$(if $(APPEND),--append '$(APPEND)')
+		$(if $(APPEND),--append '$(APPEND)') $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
 
 ### The rest ####################################################################################
 
@@ -293,7 +293,7 @@ format:
 help:
 	@echo 'Run and test (both install what is missing, as root on Debian):'
 	@echo '  run              boot a guest whose root is mapped, and show it'
-	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..."'
+	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
 	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
 	@echo '  bench            time, growth and sizes against a floor, peers and chown, to O/bench; 30 minutes'
