@@ -29,8 +29,10 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 .PHONY: all help
 
 # What a fresh machine lacks is installed before anything else looks for it.
-needed := $(if $(filter run check bench support-table,$(MAKECMDGOALS)),build run) \
-	$(if $(filter check support-table,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
+asked-for = $(filter $(1),$(MAKECMDGOALS))
+needed := $(if $(call asked-for,run bench support-table check check-%),build) \
+	$(if $(call asked-for,run bench support-table check check-build check-boot),run) \
+	$(if $(call asked-for,support-table check check-%),check) $(call asked-for,bench)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)

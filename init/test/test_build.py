@@ -205,6 +205,37 @@ def test_help():
         assert re.search(rf"\b{goal}\b", out)
 
 
+@pytest.mark.parametrize("words", ["help", "-n clean", "-n distclean", "-n packages"])
+def test_bare_machine(words, tmp_path):
+    """Where there is no compiler yet, nor anything else to build with, nothing complains of that."""
+    for tool in "make sh cat dirname echo id mkdir printf rm stat test touch uname".split():
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    done = subprocess.run([tmp_path / "make", *words.split(), f"O={tmp_path}/out"], cwd=REPOSITORY,
+                          env={"PATH": str(tmp_path)}, text=True, stdin=subprocess.DEVNULL,
+                          capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    last = {"help": "Variables: O=build", "-n packages": "./install-packages all"}
+    assert done.stdout.splitlines()[-1].startswith(last.get(words, f"rm -rf {tmp_path}/out"))
+
+
+@pytest.mark.parametrize("goal,groups", [
+    ("all", None), ("size", None), ("help", None), ("run", "build run"), ("check", "build run check"),
+    ("check-unit", "build check"), ("check-fuzz", "build check"), ("check-build", "build run check"),
+    ("check-boot", "build run check"), ("support-table", "build run check"),
+    ("bench", "build run bench"), ("check-unit bench", "build run check bench"),
+])
+def test_goals_install_what_they_need(goal, groups, tmp_path):
+    """Each by itself, as `make check` does."""
+    shutil.copytree(REPOSITORY, tmp_path / "copy",
+                    ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
+    (tmp_path / "copy/install-packages").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    run("make", "-n", f"O={tmp_path}/out", *goal.split(), cwd=tmp_path / "copy")
+    # Twice, where make has begun anew after it had made its configuration.
+    asked = tmp_path / "asked"
+    assert asked.exists() == bool(groups)
+    assert not groups or set(asked.read_text().splitlines()) == {groups}
+
+
 def test_no_test_module_imports_another():
     """What they share lies in helpers, so that each can be changed or taken away by itself."""
     modules = {path.stem for path in tracked("qemu-test/test_*.py", "init/test/test_*.py")}
