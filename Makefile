@@ -198,12 +198,12 @@ size:
 
 .PHONY: run bench check check-unit check-fuzz check-build check-boot test-programs support-table
 
-# The guest's side of the tests: plain programs of musl, whatever the configuration.
+# The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
 test-programs: $(O)/probe $(O)/ids
 $(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)musl-gcc -std=gnu11 -Os -static -s $(warnings) -o $@ $<
+	$(Q)$(CC) -std=gnu11 -Os -static -s $(warnings) -o $@ $<
 
 # The pure part on the host, with its own C library and the sanitizers. It sees the full table.
 hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \
