@@ -27,8 +27,10 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 .PHONY: all help
 
 # What a fresh machine lacks is installed before anything else looks for it.
-needed := $(if $(filter run check bench support-table,$(MAKECMDGOALS)),build run) \
-	$(if $(filter check support-table,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
+asked-for = $(filter $(1),$(MAKECMDGOALS))
+needed := $(if $(call asked-for,run bench support-table check check-%),build) \
+	$(if $(call asked-for,run bench support-table check check-build check-boot),run) \
+	$(if $(call asked-for,support-table check check-%),check) $(call asked-for,bench)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
@@ -162,12 +164,12 @@ size:
 
 .PHONY: run bench check check-unit check-fuzz check-build check-boot test-programs support-table
 
-# The guest's side of the tests: plain programs of musl, whatever the configuration.
+# The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
 test-programs: $(O)/probe $(O)/ids
 $(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)musl-gcc -std=gnu11 -Os -static -s $(warnings) -o $@ $<
+	$(Q)$(CC) -std=gnu11 -Os -static -s $(warnings) -o $@ $<
 
 # The pure part on the host, with its own C library and the sanitizers. It sees the full table.
 hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -240,7 +242,7 @@ check: check-unit check-fuzz check-build check-boot
 run: all test-programs
 	$(Q)O=$(abspath $(O)) $(PYTHON) qemu-test/run $(if $(KERNEL),--kernel '$(KERNEL)') \
 		$(if $(MODULES),--modules '$(MODULES)') $(if $(IMAGE),--image '$(IMAGE)') \
-		$(if $(APPEND),--append '$(APPEND)')
+		$(if $(APPEND),--append '$(APPEND)') $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
 
 ### The rest ####################################################################################
 
@@ -259,7 +261,7 @@ format:
 help:
 	@echo 'Run and test (both install what is missing, as root on Debian):'
 	@echo '  run              boot a guest whose root is mapped, and show it'
-	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..."'
+	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
 	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
 	@echo '  bench            time, growth and sizes against a floor, peers and chown, to O/bench; 30 minutes'

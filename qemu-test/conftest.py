@@ -20,6 +20,9 @@ sys.dont_write_bytecode = True  # the work tree stays clean
 
 import pytest
 
+# Helpers' asserts, too, show what they compared.
+pytest.register_assert_rewrite("common")
+
 import guest
 import host
 import images
@@ -100,6 +103,17 @@ def image(run_folder: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def second(image: Callable[..., Path]) -> Callable[..., Path]:
+    """second(fs="erofs"): a data disk, owned by ids that the root's map does not know."""
+    tree = {
+        "/": images.Dir(5000, 5000), "/file": images.File("data\n", 5007, 5007),
+        "/deep": images.Dir(5000, 5000), "/deep/er": images.Dir(5000, 5000),
+        "/stranger": images.File("x\n", 1, 1),
+    }
+    return lambda fs="erofs": image(tree, fs)
 
 
 @pytest.fixture

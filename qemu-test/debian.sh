@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 #
-# Sourced by the scripts that fetch what the tests need from Debian: kernels, virtiofsd.
+# Sourced by the scripts that fetch what the tests need from Debian: kernels, virtiofsd, cross.
 #
 # Debian's own packages are used: signed, always there, and built with the options of a real
 # distribution. Nothing is installed: a private apt configuration, whose mirror is the one that
@@ -32,12 +32,13 @@ have()
 	[ ! -d "$1" ] || { echo "$1"; exit 0; }
 }
 
-# begin FOLDER SUITE: makes ready to fill that folder of the cache from that suite. What goes into
-# it is put together in $tmp/new; unpacked packages are in $tmp/root.
+# begin FOLDER SUITE [ARCHITECTURE]: makes ready to fill that folder of the cache from that suite.
+# What goes into it is put together in $tmp/new; unpacked packages are in $tmp/root.
 begin()
 {
 	folder=$1
 	suite=$2
+	architecture=${3-amd64}
 	have "$folder"
 	for tool in apt-get apt-cache dpkg-deb depmod flock; do
 		command -v $tool >/dev/null ||
@@ -74,9 +75,9 @@ begin()
 			Dir::State "$tmp/state";
 			Dir::State::status "/dev/null";
 			Dir::Cache "$tmp/cache";
-			APT::Architecture "amd64";
+			APT::Architecture "$architecture";
 			#clear APT::Architectures;
-			APT::Architectures { "amd64"; };
+			APT::Architectures { "$architecture"; };
 			APT::Sandbox::User "";
 			APT::Update::Error-Mode "any";
 			Acquire::Languages "none";

@@ -2,22 +2,59 @@
 # SPDX-License-Identifier: MIT
 """The table in README.md of which filesystem can be mapped on which kernel.
 
-test_filesystems.py finds that out, a boot a cell. `make support-table` has it keep what it finds in
-a folder, a file a cell, of which this script then makes the table.
+Here stands which filesystems these are, and how each is asked for. test_filesystems.py finds out, a
+boot a cell. `make support-table` has it keep what it finds in a folder, a file a cell, of which this
+script then makes the table.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 
+from host import KERNELS
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN = "<!-- Made by `make support-table` from boots; every `make check` compares. -->\n"
 END = "<!-- The end of what is made. -->\n"
 MAPPED = "mapped"
+
+# Below 65536, because sload.f2fs (1.15) cuts owners to 16 bits.
+MAP = "idmap=20000:0:10000"
+
+
+@dataclasses.dataclass(frozen=True)
+class Filesystem:
+    """A row for /srv that is of this type, and what it takes."""
+
+    row: str = "/dev/vdb /srv TYPE ro," + MAP
+    more: str = ""  # further rows
+    module: str | None = None  # other than the type's own name; "": none
+    image: str | None = None  # what is on /dev/vdb, if not of that type; "": nothing
+    plain: bool = False  # not in Debian's kernels for clouds
+    flag: str = "idmapped"
+    outside: bool = True  # it can hold a file whose owner the map leaves out
+
+
+# To add one is an entry here, and `make support-table`.
+FILESYSTEMS = {
+    "ext4": Filesystem(),
+    "xfs": Filesystem(),
+    "btrfs": Filesystem(),
+    "f2fs": Filesystem(plain=True),
+    # No owners of its own: uid= and gid= are what is on its disk.
+    "vfat": Filesystem(f"/dev/vdb /srv vfat ro,uid=20007,gid=20008,{MAP}", outside=False),
+    "erofs": Filesystem(),
+    "squashfs": Filesystem(),
+    "tmpfs": Filesystem(f"scratch /srv tmpfs {MAP}", module="", image=""),
+    # Its layers are what is mapped.
+    "overlay": Filesystem(f"/dev/vdb /srv erofs lower,{MAP}", more="none /srv overlay\n",
+                          module="overlay", image="erofs", flag="ro"),
+}
 
 Cells = dict[tuple[str, str], str]  # (filesystem, kernel): MAPPED, or the line that says why not
 
@@ -63,9 +100,6 @@ def read_readme() -> Cells:
 
 
 def main() -> None:
-    from host import KERNELS
-    from test_filesystems import FILESYSTEMS
-
     saved = load(Path(sys.argv[1]))
     wanted = [(name, version) for name in FILESYSTEMS for version in KERNELS]
     if missing := [f"{name} on {version}" for name, version in wanted if (name, version) not in saved]:

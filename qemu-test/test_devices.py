@@ -11,38 +11,10 @@ import time
 
 import pytest
 
-from guest import Disk, Guest, GuestFailed
-from test_failures import PRE
-from test_root import last_words, owners
+from common import FOUND_MOST_US, PRE, SLOT, last_words, owners, plug, time_of, us, wait_for_line
+from guest import Disk
 
 MAP = "100000:0:65536"
-SLOT = ["-device", "pcie-root-port,id=hotplug-slot,chassis=1"]
-
-# idmap-init wakes once a second at the least; the disk is plugged so that this comes 0.7 s later.
-FOUND_MOST_US = 400_000
-
-
-def wait_for_line(guest: Guest, text: str) -> None:
-    """Until the text stands on the console."""
-    deadline = time.monotonic() + 60
-    while text not in guest.console():
-        if time.monotonic() > deadline:
-            raise GuestFailed(f"'{text}' did not come on the console: {guest.console()[-2000:]}")
-        time.sleep(0.02)
-
-
-def plug(guest: Guest, disk) -> None:
-    guest.qmp("blockdev-add", driver="raw", node_name="late", read_only=True,
-              file={"driver": "file", "filename": str(disk)})
-    guest.qmp("device_add", driver="virtio-blk-pci", drive="late", bus="hotplug-slot")
-
-
-def time_of(guest: Guest, pattern: str) -> int:
-    """When the one line of the log that matches came, in microseconds."""
-    found = [record["us"] for record in guest.kmsg() if re.search(pattern, record["text"])]
-    assert len(found) == 1, (pattern, found)
-    return found[0]
-
 
 DISK_READY = r"\[vda\] \d+ 512-byte logical blocks"
 ROW_BUILT = rf"^{PRE}/dev/vda / .* in \d+ us$"
@@ -74,13 +46,6 @@ def test_rootwait_waits_for_ever(kernel, root_tree, image, initramfs, boot):
         plug(guest, disk)
         assert owners(guest)["user"] == (1000, 1000)
         assert time_of(guest, re.escape(WAITING)) + 10_500_000 < time_of(guest, ROW_BUILT)
-
-
-def us(console: str, text: str) -> int:
-    """The time of the one line of the console that has the text, in microseconds."""
-    line, = [line for line in console.splitlines() if text in line]
-    seconds, micros = re.match(r"\[ *(\d+)\.(\d{6})\]", line).groups()
-    return int(seconds) * 1_000_000 + int(micros)
 
 
 @pytest.mark.parametrize("append,place", [

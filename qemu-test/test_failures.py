@@ -8,11 +8,9 @@ import re
 
 import pytest
 
+from common import PRE, last_words, owners
 from guest import Disk
 from images import File
-from test_root import last_words, owners
-
-PRE = "idmap-init: "
 
 # name: (kernel command line, /etc/idmap.conf, the line, exit code)
 CASES = {

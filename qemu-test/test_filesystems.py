@@ -7,51 +7,17 @@ support-table` boots them all and writes it anew.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 import support
+from common import last_words, log_lines, options, seen
 from guest import Disk, GuestFailed
 from host import KERNELS
 from images import Dir, File
-from test_root import last_words, log_lines
-from test_trees import options, seen
-
-# Below 65536, because sload.f2fs (1.15) cuts owners to 16 bits.
-MAP = "idmap=20000:0:10000"
-
-
-@dataclasses.dataclass(frozen=True)
-class Filesystem:
-    """A row for /srv that is of this type, and what it takes."""
-
-    row: str = "/dev/vdb /srv TYPE ro," + MAP
-    more: str = ""  # further rows
-    module: str | None = None  # other than the type's own name; "": none
-    image: str | None = None  # what is on /dev/vdb, if not of that type; "": nothing
-    plain: bool = False  # not in Debian's kernels for clouds
-    flag: str = "idmapped"
-    outside: bool = True  # it can hold a file whose owner the map leaves out
-
-
-# To add one is an entry here, and `make support-table`.
-FILESYSTEMS = {
-    "ext4": Filesystem(),
-    "xfs": Filesystem(),
-    "btrfs": Filesystem(),
-    "f2fs": Filesystem(plain=True),
-    # No owners of its own: uid= and gid= are what is on its disk.
-    "vfat": Filesystem(f"/dev/vdb /srv vfat ro,uid=20007,gid=20008,{MAP}", outside=False),
-    "erofs": Filesystem(),
-    "squashfs": Filesystem(),
-    "tmpfs": Filesystem(f"scratch /srv tmpfs {MAP}", module="", image=""),
-    # Its layers are what is mapped.
-    "overlay": Filesystem(f"/dev/vdb /srv erofs lower,{MAP}", more="none /srv overlay\n",
-                          module="overlay", image="erofs", flag="ro"),
-}
+from support import FILESYSTEMS
 
 TREE = {"/": Dir(20000, 20000), "/file": File("data\n", 20007, 20008), "/zero": File("0\n", 0, 0)}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common import SLOT, plug
 from guest import Disk, Guest, GuestFailed, parse_mountinfo
 from host import KERNELS
 from images import Dir, File, Link, Node, Tree, kernel_modules, make_image, plain_initramfs
@@ -182,15 +183,12 @@ def test_a_disk_can_come_late(kernel, programs, root_tree, image, boot):
     modules, order = kernel_modules(kernel.modules, VIRTIO_DISKS)
     initramfs = image(plain_initramfs(programs.probe, modules), "cpio")
     disk = image(root_tree(), "erofs")
-    with boot(kernel, initramfs,
-              qemu_args=["-device", "pcie-root-port,id=hotplug-slot,chassis=1"]) as guest:
+    with boot(kernel, initramfs, qemu_args=SLOT) as guest:
         guest.run("/bin/mount", "-t", "devtmpfs", "dev", "/dev")
         for module in order:
             guest.run("/bin/insmod", module)
         assert guest.ask("stat /dev/vda") == {"error": "ENOENT"}
-        guest.qmp("blockdev-add", driver="raw", node_name="late", read_only=True,
-                  file={"driver": "file", "filename": str(disk)})
-        guest.qmp("device_add", driver="virtio-blk-pci", drive="late", bus="hotplug-slot")
+        plug(guest, disk)
         wait_for(guest, "/dev/vda")
 
 

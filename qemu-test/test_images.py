@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from common import MAPPED, OWNERS, ROOT, last_words, log_lines, options, owners, seen
 from guest import Disk
 from images import Dir, File, Link
-from test_root import MAPPED, OWNERS, last_words, log_lines, owners
-from test_trees import options, seen
 
 MODULES = "virtio_pci,virtio_blk,erofs,squashfs,ext4,loop,overlay"
-ROOT = "/dev/vda / erofs idmap=100000:0:65536\n"
 
 
 @pytest.fixture

@@ -11,11 +11,9 @@ from __future__ import annotations
 import pytest
 
 import images
+from common import OWNERS, PRE, last_words, log_lines, options, owners, seen
 from guest import Disk
 from images import Dir, File, Link
-from test_failures import PRE
-from test_root import OWNERS, last_words, log_lines, owners
-from test_trees import options, second, seen  # noqa: F401 (second is a fixture)
 
 KERNELS = ["6.1", "7.x"]
 INIT = "/sbin/idmap-init"

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from common import PRE, last_words, log_lines, options, seen
 from guest import Disk
 from images import Dir, File, Link
-from test_failures import PRE
-from test_root import last_words, log_lines, owners
-from test_trees import options, second, seen  # noqa: F401 (second is a fixture)
 
 KERNELS = ["6.1", "7.x"]
 OWN = (100000, 100000)

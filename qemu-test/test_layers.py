@@ -9,10 +9,9 @@ import subprocess
 
 import pytest
 
+from common import MAPPED, NOBODY, OWNERS, last_words, log_lines, options, owners, seen
 from guest import Disk
 from images import Dir, File, Link, Node
-from test_root import MAPPED, NOBODY, OWNERS, last_words, log_lines, owners
-from test_trees import options, seen
 
 MODULES = "virtio_pci,virtio_blk,erofs,squashfs,ext4,overlay"
 BASE = "/dev/vda / erofs lower,idmap=100000:0:65536\n"

@@ -10,10 +10,9 @@ import hashlib
 import pytest
 
 import guest as guests
+from common import NOBODY, owners, seen
 from guest import Disk
 from images import Dir, File
-from test_root import NOBODY, owners
-from test_trees import seen
 
 GUESTS = 8
 

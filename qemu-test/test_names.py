@@ -17,11 +17,11 @@ import zlib
 import pytest
 
 import images
+from common import (
+    FOUND_MOST_US, OWNERS, PRE, SLOT, last_words, log_lines, owners, plug, time_of, us,
+    wait_for_line)
 from guest import Disk
 from images import Dir, File, MIB
-from test_devices import FOUND_MOST_US, SLOT, plug, time_of, wait_for_line, us
-from test_failures import PRE
-from test_root import OWNERS, last_words, log_lines, owners
 
 MAP = "100000:0:65536"
 MODULES = "virtio_pci,virtio_blk,erofs,ext4,xfs,btrfs"

@@ -223,17 +223,62 @@ def test_make_run_own(programs, kernel, root_tree, image):
     done = subprocess.run(
         ["make", "-s", "run", f"O={programs.folder}", f"KERNEL={kernel.vmlinuz}",
          f"MODULES={kernel.modules}", f"IMAGE={image(tree, 'ext4')}",
-         "APPEND=root=/dev/vda ro idmap=100000:7:65536 -- x"],
+         "APPEND=root=/dev/vda ro idmap=100000:7:65536 -- x", "TIMEOUT=120"],
         cwd=host.REPOSITORY, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, timeout=180,
         env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")})
     assert done.returncode == 0, done.stdout
     assert re.search(r"^drwxr-xr-x +\d+ 7 +7 .* bin$", done.stdout, re.M)
+    assert "--- the image's own init runs, and is ended after 120 s (TIMEOUT=SECONDS) ---" in done.stdout
+    assert "are over" not in done.stdout  # it ended by itself
 
 
-def test_make_run_wrong(programs):
-    done = subprocess.run(["make", "-s", "run", f"O={programs.folder}", "IMAGE=/no/such"],
+# What the image's own init does, and the root it is in: the exit code, what is shown last.
+ENDS = {
+    "runs on": ("echo 'it runs'; exec sleep 1000", "/dev/vda", 30, 0,
+                ["it runs", "--- 30 s are over, the guest is ended ---"]),
+    "silent": ("exec sleep 1000", "/dev/vda", 30, 0, ["--- 30 s are over, the guest is ended ---"]),
+    "panics": ("exit 3", "/dev/vda", 100, 1, ["run: the kernel panicked, see above"]),
+    "never starts": ("echo 'it runs'", "/dev/vdz rootwait", 20, 1, [
+        "--- 20 s are over, the guest is ended ---",
+        "run: the guest did not come as far as its real init, see above"]),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_make_run_own_ends(name, programs, kernel, root_tree, image):
+    """Without a terminal a guest from an image of one's own ends, whatever its init does, and says
+    before that it will."""
+    script, root, seconds, code, last = ENDS[name]
+    tree = root_tree()
+    tree["/sbin/init"] = images.File(f"#!/bin/sh\n{script}\n", 100000, 100000, 0o755)
+    done = subprocess.run(
+        [host.HERE / "run", "--kernel", kernel.vmlinuz, "--modules", kernel.modules,
+         "--image", image(tree, "ext4"), "--append", f"root={root} ro idmap=100000:0:65536",
+         "--timeout", str(seconds)], env={**os.environ, "O": str(programs.folder)}, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=180)
+    before, said, after = done.stdout.partition(
+        f"--- the image's own init runs, and is ended after {seconds} s (TIMEOUT=SECONDS) ---\n")
+    assert said and "[ " not in before, done.stdout
+    lines = after.splitlines()
+    assert (done.returncode, lines[-len(last):]) == (code, last), done.stdout
+    built = re.search(r"idmap-init: /dev/vda / auto ro,.* in \d+ us", after)
+    assert bool(built) == (name != "never starts")
+    # The kernel's own start is no part of it.
+    assert "Linux version" not in after
+    if name == "never starts":
+        assert "idmap-init: waiting for /dev/vdz (disks here: vda)" in after
+    if name == "panics":
+        assert "exitcode=0x00000300" in after
+
+
+@pytest.mark.parametrize("words,said", [
+    ("IMAGE=/no/such", "run: IMAGE=/no/such: no such file; give a filesystem's image"),
+    ("TIMEOUT=soon", "argument --timeout: 'soon' is no time; give whole seconds, at least 1"),
+])
+def test_make_run_wrong(words, said, programs):
+    done = subprocess.run(["make", "-s", "run", f"O={programs.folder}", words],
                           cwd=host.REPOSITORY, text=True, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode != 0
-    assert "run: IMAGE=/no/such: no such file; give a filesystem's image" in done.stdout
+    assert said in done.stdout

@@ -11,11 +11,10 @@ import re
 
 import pytest
 
+import images
+from common import MAPPED, NOBODY, OWNERS, last_words, log_lines, owners
 from guest import Disk, parse_mountinfo
 from images import File
-
-MAPPED = ["6.1", "6.12", "7.x"]  # kernels that idmap erofs and ext4
-NOBODY = (65534, 65534)
 
 # Each form, as (kernel command line, /etc/idmap.conf); FS stands for the filesystem.
 FORMS = {
@@ -25,22 +24,6 @@ FORMS = {
     "/dev/root in the file": ("root=/dev/vda rootfstype=FS ro",
                               "/dev/root\t/\tauto\tidmap=100000:0:65536\n"),
 }
-
-# uid and gid seen in /owners under 100000:0:65536, by name in images.busybox_root.
-OWNERS = {
-    "root": (0, 0), "user": (1000, 1000), "last": (65535, 65535), "outside": NOBODY, "zero": NOBODY,
-    "mixed": (1000, 0), "root-private": (0, 0), "user-private": (1000, 1000),
-    "outside-private": NOBODY, "dir": (1000, 1000), "link": (1000, 1000),
-}
-
-
-def owners(guest, folder="/owners"):
-    entries = guest.ask("ls", folder)["entries"]
-    return {name: (entry["uid"], entry["gid"]) for name, entry in entries.items()}
-
-
-def log_lines(guest):
-    return [record["text"] for record in guest.kmsg() if record["text"].startswith("idmap-init: ")]
 
 
 def fill(text, fs):
@@ -128,14 +111,6 @@ def test_squashfs(kernel, root_tree, image, initramfs, boot):
         assert owners(guest) == OWNERS
 
 
-def last_words(console):
-    """The last line of idmap-init, which the kernel's own panic follows at once."""
-    lines = [line.partition("] ")[2] for line in console.splitlines()]
-    ours = max(i for i, line in enumerate(lines) if line.startswith("idmap-init: "))
-    assert lines[ours + 1].startswith("Kernel panic - not syncing: Attempted to kill init!")
-    return lines[ours], lines[ours + 1].partition("exitcode=")[2]
-
-
 def test_squashfs_before_6_2(kernel, root_tree, image, initramfs, boot_fails):
     append = "root=/dev/vda rootfstype=squashfs idmap=100000:0:65536 quiet"
     console = boot_fails(kernel, initramfs(kernel), append,
@@ -204,8 +179,6 @@ def test_writable_root(kernel, root_tree, image, initramfs, boot):
 def stage_0(tmp_path, kernel, programs):
     """An initramfs whose /init loads drivers from a script and then becomes idmap-init: what a
     kernel with its drivers built in is to a build without CONFIG_MODULES."""
-    import images
-
     drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", "erofs"])
     tree = {"/": images.Dir(), **images.busybox(), **drivers}
     for folder in ("/dev", "/proc", "/sys", "/run"):

@@ -10,11 +10,9 @@ import time
 
 import pytest
 
+from common import OWNERS, ROOT, last_words, log_lines, options, owners, seen, wait_for_line
 from guest import Disk, parse_mountinfo
 from images import Dir, File
-from test_devices import wait_for_line
-from test_root import OWNERS, last_words, log_lines, owners
-from test_trees import ROOT, options, seen
 
 # The drivers of both; Debian's kernels for clouds have no 9p.
 VIRTIOFS = "virtio_pci,virtio_blk,erofs,virtiofs"

@@ -7,32 +7,9 @@ import re
 
 import pytest
 
+from common import MAPPED, NOBODY, ROOT, last_words, log_lines, options, seen
 from guest import Disk
-from images import Dir, File
-from test_root import MAPPED, NOBODY, last_words, log_lines, owners
-
-ROOT = "/dev/vda / erofs idmap=100000:0:65536\n"
-
-
-def seen(guest, path):
-    entry = guest.ask("stat", path)
-    return entry["uid"], entry["gid"]
-
-
-def options(guest, target):
-    """What is mounted there last: its type and its own options."""
-    mount = [m for m in guest.mounts() if m.target == target][-1]
-    return mount.type, set(mount.options)
-
-
-@pytest.fixture
-def second(image):
-    """A data disk, owned by ids that the root's map does not know."""
-    tree = {
-        "/": Dir(5000, 5000), "/file": File("data\n", 5007, 5007), "/deep": Dir(5000, 5000),
-        "/deep/er": Dir(5000, 5000), "/stranger": File("x\n", 1, 1),
-    }
-    return lambda fs="erofs": image(tree, fs)
+from images import Dir, Link
 
 
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
@@ -163,8 +140,6 @@ def test_one_namespace_a_map(limit, kernel, root_tree, second, image, initramfs,
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_links_stay_inside(kernel, root_tree, second, image, initramfs, boot):
     """Links of the image are followed as in a chroot, for targets and for sources of binds."""
-    from images import Link
-
     tree = root_tree()
     tree["/etc/link"] = Link("/../../../srv", 100000, 100000)
     tree["/home/app"] = Link("/images/../images/app", 100000, 100000)
@@ -184,8 +159,6 @@ def test_links_stay_inside(kernel, root_tree, second, image, initramfs, boot):
 def test_link_to_another_row(row, path, kernel, root_tree, second, image, initramfs, boot_fails):
     """Which row a source needs is read off its path; where a link leads to yet another, a line says
     so, whichever of them is built first."""
-    from images import Link
-
     for target in ("/home", "/opt/app"):
         tree = root_tree()
         tree["/srv/deep"] = Dir(100000, 100000)
@@ -200,8 +173,6 @@ def test_link_to_another_row(row, path, kernel, root_tree, second, image, initra
 
 def test_target_by_a_link(kernel, root_tree, second, image, initramfs, boot):
     """What stands where a link leads is a source by the path it leads to."""
-    from images import Link
-
     tree = root_tree()
     tree["/var"] = Dir(100000, 100000)
     tree["/var/home"] = Dir(100000, 100000)
@@ -216,8 +187,6 @@ def test_target_by_a_link(kernel, root_tree, second, image, initramfs, boot):
 
 
 def test_target_into_another_row(kernel, root_tree, second, image, initramfs, boot_fails):
-    from images import Link
-
     tree = root_tree()
     tree["/etc/link"] = Link("/srv", 100000, 100000)
     conf = ROOT + ("/dev/vdb /srv erofs idmap=5000:0:10\n/images/app /opt/app bind\n"

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import time
 
 import pytest
 
+from common import MAPPED, PRE, log_lines, owners
 from guest import Disk, parse_mountinfo
 from images import MIB, busybox
-from test_failures import PRE
-from test_root import MAPPED, log_lines, owners
 
 MAP = "100000:0:65536"
 ROOT = f"root=/dev/vda rootfstype=erofs ro idmap={MAP}"

@@ -168,7 +168,8 @@ def test_format():
 
 def test_shell():
     assert run("shellcheck", "-x", "init/mkinitramfs", "install-packages", "qemu-test/debian.sh",
-               "qemu-test/kernels", "qemu-test/virtiofsd", ".ci/run", check=False) == ""
+               "qemu-test/kernels", "qemu-test/virtiofsd", "qemu-test/cross", "qemu-test/musl-clang",
+               ".ci/run", check=False) == ""
 
 
 def test_headers():
@@ -176,7 +177,8 @@ def test_headers():
     for source in tracked("*/*.[ch]", "*/test/*.[ch]", "*/*.py", "*/test/*.py", "init/mkinitramfs",
                           "qemu-test/bench/*.[ch]", "qemu-test/bench/*.py", "qemu-test/bench/peers",
                           "qemu-test/kernels", "qemu-test/virtiofsd", "qemu-test/debian.sh",
-                          "qemu-test/run", "install-packages"):
+                          "qemu-test/cross", "qemu-test/musl-clang", "qemu-test/run",
+                          "install-packages"):
         head = "".join(source.read_text().splitlines(keepends=True)[:3])
         assert "SPDX-License-Identifier: MIT" in head, source
 
@@ -203,3 +205,136 @@ def test_help():
     out = run("make", "help")
     for goal in ("run", "check", "size", "install", "menuconfig", "savedefconfig"):
         assert re.search(rf"\b{goal}\b", out)
+
+
+@pytest.fixture(scope="module")
+def cross():
+    """cross("aarch64"): the compiler with musl that qemu-test/cross makes; skips the test where what
+    it needs cannot be fetched."""
+    found = {}
+
+    def find(name):
+        if name not in found:  # a try without network is slow
+            found[name] = subprocess.run([REPOSITORY / "qemu-test/cross", name], text=True,
+                                         stdin=subprocess.DEVNULL, capture_output=True)
+        if found[name].returncode:
+            pytest.skip(f"no compiler for {name}: {found[name].stderr.strip()}")
+        return Path(found[name].stdout.strip())
+
+    return find
+
+
+# As readelf calls the machine.
+MACHINES = {"aarch64": "AArch64", "riscv64": "RISC-V"}
+
+# Wants the headers, a child on a stack of its own, errno, and for its float libgcc's arithmetic, where
+# a long double has 16 bytes.
+PROGRAM = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int child(void *number)
+{
+	return *(int *)number;
+}
+
+int main(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	int number = 7, status;
+	pid_t pid = clone(child, stack + sizeof(stack), SIGCHLD, &number);
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return 1;
+	errno = 0;
+	close(-1);
+	printf("%d %s %.1f\n", WEXITSTATUS(status), strerror(errno), 1.5);
+	return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [
+    "-static", "-static-pie -fPIE",
+    "-static -fPIE -nostartfiles -l:rcrt1.o -Wl,-pie,--no-dynamic-linker"])
+@pytest.mark.parametrize("name", [*MACHINES, "clang"])
+def test_cross_compiler(name, flags, cross, tmp_path):
+    """What it links stands alone, for the machine it is for."""
+    (tmp_path / "program.c").write_text(PROGRAM)
+    said = run(cross(name), "-Wall", "-Wextra", "-Werror", "-O1", *flags.split(), "program.c", "-o",
+               "program", cwd=tmp_path, check=False)
+    assert said == ""
+    header = run("readelf", "-hlW", tmp_path / "program")
+    assert "INTERP" not in header
+    assert ("DYN (" in header) == ("pie" in flags)
+    if name in MACHINES:
+        assert re.search(rf"Machine: +{MACHINES[name]}$", header, re.M)
+    else:
+        assert run(tmp_path / "program") == "7 Bad file descriptor 1.5\n"
+
+
+@pytest.mark.parametrize("name", DEFCONFIGS)
+@pytest.mark.parametrize("arch", MACHINES)
+def test_cross_build(arch, name, cross, tmp_path):
+    """For another architecture, with the warnings and the checks of every build."""
+    compiler = cross(arch)
+    run("make", "-s", f"O={tmp_path}", f"{name}_defconfig")
+    assert run("make", "-s", f"O={tmp_path}", f"CROSS_COMPILE={arch}-linux-gnu-", f"CC={compiler}",
+               "all", check=False) == ""
+    assert re.search(rf"Machine: +{MACHINES[arch]}$",
+                     run("readelf", "-hW", tmp_path / "idmap-init"), re.M)
+
+
+def test_clang_build(cross, tmp_path):
+    compiler = cross("clang")
+    run("make", "-s", f"O={tmp_path}", "default_defconfig")
+    assert run("make", "-s", f"O={tmp_path}", f"CC={compiler}", "all", check=False) == ""
+    done = subprocess.run([tmp_path / "idmap-init"], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("idmap-init: it is no command")
+
+
+@pytest.mark.parametrize("words", ["help", "-n clean", "-n distclean", "-n packages"])
+def test_bare_machine(words, tmp_path):
+    """Where there is no compiler yet, nor anything else to build with, nothing complains of that."""
+    for tool in "make sh cat dirname echo id mkdir printf rm stat test touch uname".split():
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    done = subprocess.run([tmp_path / "make", *words.split(), f"O={tmp_path}/out"], cwd=REPOSITORY,
+                          env={"PATH": str(tmp_path)}, text=True, stdin=subprocess.DEVNULL,
+                          capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    last = {"help": "Variables: O=build", "-n packages": "./install-packages all"}
+    assert done.stdout.splitlines()[-1].startswith(last.get(words, f"rm -rf {tmp_path}/out"))
+
+
+@pytest.mark.parametrize("goal,groups", [
+    ("all", None), ("size", None), ("help", None), ("run", "build run"), ("check", "build run check"),
+    ("check-unit", "build check"), ("check-fuzz", "build check"), ("check-build", "build run check"),
+    ("check-boot", "build run check"), ("support-table", "build run check"),
+    ("bench", "build run bench"), ("check-unit bench", "build run check bench"),
+])
+def test_goals_install_what_they_need(goal, groups, tmp_path):
+    """Each by itself, as `make check` does."""
+    shutil.copytree(REPOSITORY, tmp_path / "copy",
+                    ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
+    (tmp_path / "copy/install-packages").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    run("make", "-n", f"O={tmp_path}/out", *goal.split(), cwd=tmp_path / "copy")
+    # Twice, where make has begun anew after it had made its configuration.
+    asked = tmp_path / "asked"
+    assert asked.exists() == bool(groups)
+    assert not groups or set(asked.read_text().splitlines()) == {groups}
+
+
+def test_no_test_module_imports_another():
+    """What they share lies in helpers, so that each can be changed or taken away by itself."""
+    modules = {path.stem for path in tracked("qemu-test/test_*.py", "init/test/test_*.py")}
+    for path in tracked("qemu-test/*.py", "qemu-test/bench/*.py", "init/test/*.py"):
+        imported = set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.M))
+        assert not imported & modules, path

@@ -136,7 +136,7 @@ def test_who_may_not_install(machine, reason):
     else:
         (machine.bin / "apt-get").unlink()
     assert machine.run("build", "check") == (
-        1, "", "idmap-init: missing packages; run: "
+        1, "", "idmap-init: missing packages; run: sudo apt-get update && "
                "sudo apt-get install --no-install-recommends cc make tester\n")
     assert machine.calls() == []
 

@@ -521,7 +521,8 @@ def test_signal(bench, kernel, number, tool):
     process = subprocess.Popen(
         [SCRIPT, "-o", "out.cpio", "-i", "static-init", "-k", kernel, "-m", "packed_xz"],
         cwd=bench.path, start_new_session=True, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # What was ignored when the tests were started (nohup, & in a script) a shell cannot trap.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
         env={**env, "TMPDIR": str(bench.tmp), "STARTED": str(started)})
     deadline = time.monotonic() + 20
     while not started.exists() and time.monotonic() < deadline:

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""What tests that boot have in common: what is seen of the usual image, idmap-init's lines in the log
+and on the console, a disk that comes late.
+
+Here and not in one of the test modules, so that each of these stands alone: none imports another.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from guest import Guest, GuestFailed
+
+MAPPED = ["6.1", "6.12", "7.x"]  # kernels that idmap erofs and ext4
+NOBODY = (65534, 65534)
+PRE = "idmap-init: "  # what each of its lines begins with
+ROOT = "/dev/vda / erofs idmap=100000:0:65536\n"  # the usual first row of a table
+
+# uid and gid seen in /owners under 100000:0:65536, by name in images.busybox_root.
+OWNERS = {
+    "root": (0, 0), "user": (1000, 1000), "last": (65535, 65535), "outside": NOBODY, "zero": NOBODY,
+    "mixed": (1000, 0), "root-private": (0, 0), "user-private": (1000, 1000),
+    "outside-private": NOBODY, "dir": (1000, 1000), "link": (1000, 1000),
+}
+
+# QEMU's arguments for a guest into which plug() can put a disk.
+SLOT = ["-device", "pcie-root-port,id=hotplug-slot,chassis=1"]
+
+# idmap-init wakes once a second at the least; the disk is plugged so that this comes 0.7 s later.
+FOUND_MOST_US = 400_000
+
+
+def owners(guest: Guest, folder: str = "/owners") -> dict[str, tuple[int, int]]:
+    entries = guest.ask("ls", folder)["entries"]
+    return {name: (entry["uid"], entry["gid"]) for name, entry in entries.items()}
+
+
+def seen(guest: Guest, path: str) -> tuple[int, int]:
+    entry = guest.ask("stat", path)
+    return entry["uid"], entry["gid"]
+
+
+def options(guest: Guest, target: str) -> tuple[str, set[str]]:
+    """What is mounted there last: its type and its own options."""
+    mount = [m for m in guest.mounts() if m.target == target][-1]
+    return mount.type, set(mount.options)
+
+
+def log_lines(guest: Guest) -> list[str]:
+    return [record["text"] for record in guest.kmsg() if record["text"].startswith(PRE)]
+
+
+def last_words(console: str) -> tuple[str, str]:
+    """The last line of idmap-init, which the kernel's own panic follows at once, and the exit code
+    that the panic tells."""
+    lines = [line.partition("] ")[2] for line in console.splitlines()]
+    ours = max(i for i, line in enumerate(lines) if line.startswith(PRE))
+    assert lines[ours + 1].startswith("Kernel panic - not syncing: Attempted to kill init!")
+    return lines[ours], lines[ours + 1].partition("exitcode=")[2]
+
+
+def wait_for_line(guest: Guest, text: str) -> None:
+    """Until the text stands on the console."""
+    deadline = time.monotonic() + 60
+    while text not in guest.console():
+        if time.monotonic() > deadline:
+            raise GuestFailed(f"'{text}' did not come on the console: {guest.console()[-2000:]}")
+        time.sleep(0.02)
+
+
+def plug(guest: Guest, disk: Path) -> None:
+    guest.qmp("blockdev-add", driver="raw", node_name="late", read_only=True,
+              file={"driver": "file", "filename": str(disk)})
+    guest.qmp("device_add", driver="virtio-blk-pci", drive="late", bus="hotplug-slot")
+
+
+def time_of(guest: Guest, pattern: str) -> int:
+    """When the one line of the log that matches came, in microseconds."""
+    found = [record["us"] for record in guest.kmsg() if re.search(pattern, record["text"])]
+    assert len(found) == 1, (pattern, found)
+    return found[0]
+
+
+def us(console: str, text: str) -> int:
+    """The time of the one line of the console that has the text, in microseconds."""
+    line, = [line for line in console.splitlines() if text in line]
+    seconds, micros = re.match(r"\[ *(\d+)\.(\d{6})\]", line).groups()
+    return int(seconds) * 1_000_000 + int(micros)
