@@ -9,8 +9,6 @@
 
 #include <stdint.h>
 
-#include "sys.h"
-
 #define DEBUGCON 0xe9
 
 static inline uint64_t instructions(void)
@@ -28,11 +26,6 @@ static inline void tell(uint64_t word)
 
 	for (i = 0; i < 8; i++, word >>= 8)
 		__asm__ volatile("outb %0, %1" : : "a"((uint8_t)word), "Nd"((uint16_t)DEBUGCON));
-}
-
-static inline void may_tell(void)
-{
-	SYS(SYS_iopl, 3);
 }
 
 #endif

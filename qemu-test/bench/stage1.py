@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shlex
 import shutil
 import statistics
 import struct
@@ -135,22 +136,21 @@ class Bench:
         self.folder = folder
         self.kernel = kernel
         folder.mkdir(parents=True, exist_ok=True)
-        self.stage0 = self._compile("stage0", HERE / "stage0.c", "-Os")
-        self.arrive = self._compile("arrive", HERE / "arrive.c", "-Os", "-nostdlib")
+        self.stage0 = self._compile("stage0", HERE / "stage0.c")
+        self.arrive = self._compile("arrive", HERE / "arrive.c", "-nostdlib")
         self._modules, self._order = images.kernel_modules(kernel.modules, DRIVERS)
         self._images: dict[str, Path] = {}
 
     def _compile(self, name: str, source: Path, *args: str) -> Path:
         output = self.folder / name
-        subprocess.run(["musl-gcc", "-std=gnu11", "-static", "-s", *WARNINGS, *args,
-                        f"-I{host.REPOSITORY / 'idmap'}", "-o", output, source,
-                        host.REPOSITORY / "idmap" / "sys.c"], check=True)
+        subprocess.run([*shlex.split(os.environ.get("CC", "musl-gcc")), "-std=gnu11", "-Os", "-static", "-s",
+                        *WARNINGS, *args, "-o", output, source], check=True)
         return output
 
     def floor(self, case: Case, tells: bool = False) -> images.Tree:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             (Path(folder) / "case.h").write_text(case.header())
-            floor = self._compile("floor", HERE / "floor.c", "-Os", f"-I{folder}", f"-DTELLS={int(tells)}")
+            floor = self._compile("floor", HERE / "floor.c", f"-I{folder}", f"-DTELLS={int(tells)}")
             return {"/stage1": images.File(floor.read_bytes(), mode=0o755)}
 
     def ours(self, init: Path, case: Case) -> images.Tree:
