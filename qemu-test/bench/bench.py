@@ -143,11 +143,11 @@ def measure_sizes(bench: Bench, programs: host.Programs) -> Shown:
 def measure_calls(bench: Bench, programs: host.Programs) -> Shown:
     header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
     names = {int(number): name for name, number in re.findall(r"__NR_(\w+) (\d+)", header)}
-    names |= {-1: "(the program's own code)", -2: "(the exec of the real init)"}
-    init = stage1.traced(bench.folder)
+    names |= {stage1.OWN_CODE: "(the program's own code)", stage1.OWN_EXEC: "(the exec of idmap-init)",
+              stage1.LAST_EXEC: "(the exec of the real init)"}
     for name, case in stage1.cases().items():
         yield head(f"{name}: call of idmap-init", "times", "instructions"), None
-        for number, count, took in stage1.calls(bench.words(bench.ours(init, case), case)):
+        for number, count, took in bench.calls(bench.ours(programs.init, case), case):
             yield row(names[number], count, f"{took:,}"), (f"{name}/{names[number]}", took)
 
 

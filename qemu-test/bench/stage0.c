@@ -19,9 +19,10 @@
 
 #define LINE_SIZE 4096
 #define REST "rest"
+#define TRACE "trace"
 #define REST_MS 300
 
-/* /stage0: a line a module, /lib/...; a device to wait for, /devices/...; or REST. */
+/* /stage0: a line a module, /lib/...; a device to wait for, /devices/...; or TRACE, or REST. */
 static char list[LINE_SIZE];
 
 static void load(const char *path)
@@ -43,6 +44,29 @@ static void await(const char *path)
 	close(fd);
 }
 
+static void write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	write(fd, text, strlen(text));
+	close(fd);
+}
+
+/*
+ * From here on the kernel writes down each system call, its entry and its exit, by the counter that
+ * instructions() reads. It goes on without its filesystem.
+ */
+static void trace(void)
+{
+	mkdir("/trace", 0700);
+	mount("tracefs", "/trace", "tracefs", 0, "");
+	write_text("/trace/trace_clock", "x86-tsc");
+	write_text("/trace/options/record-cmd", "0"); /* nothing at a switch of tasks */
+	write_text("/trace/events/raw_syscalls/enable", "1");
+	umount2("/trace", 0);
+	rmdir("/trace");
+}
+
 /* True if it is to be measured from here. */
 static bool prepare(void)
 {
@@ -62,6 +86,8 @@ static bool prepare(void)
 		*end = 0;
 		if (!strcmp(line, REST))
 			rested = true;
+		else if (!strcmp(line, TRACE))
+			trace();
 		else if (line[1] == 'l')
 			load(line);
 		else
