@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import gzip
 import os
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Iterator
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
+BUDGET = HERE / "budget.json"
 
 # Each can map more filesystems than the one before; 5.10 has no idmapped mounts at all.
 KERNELS = ["5.10", "6.1", "6.12", "7.x"]
@@ -93,9 +95,7 @@ def build_programs() -> Programs:
     return Programs(folder, folder / "idmap-init", folder / "probe", folder / "ids")
 
 
-def object_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of code and data by object of a build."""
-    files = sorted([*folder.glob("idmap/*.o"), *folder.glob("init/*.o")])
-    lines = subprocess.run(["size", *files], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return {words[5][len(str(folder)) + 1:]: sum(map(int, words[:3]))
-            for words in map(str.split, lines.splitlines()[1:])}
+def sizes(file: Path) -> tuple[int, int]:
+    """Bytes of a file, and as gzip -9 makes them."""
+    data = file.read_bytes()
+    return len(data), len(gzip.compress(data, 9, mtime=0))

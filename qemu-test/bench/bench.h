@@ -9,8 +9,6 @@
 
 #include <stdint.h>
 
-#include "sys.h"
-
 #define DEBUGCON 0xe9
 
 static inline uint64_t instructions(void)
@@ -21,18 +19,18 @@ static inline uint64_t instructions(void)
 	return (uint64_t)high << 32 | low;
 }
 
-/* Needs iopl(2), which an exec drops. */
+/* These two need iopl(2), which an exec drops. */
+static inline void tell_byte(uint8_t byte)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(byte), "Nd"((uint16_t)DEBUGCON));
+}
+
 static inline void tell(uint64_t word)
 {
 	int i;
 
 	for (i = 0; i < 8; i++, word >>= 8)
-		__asm__ volatile("outb %0, %1" : : "a"((uint8_t)word), "Nd"((uint16_t)DEBUGCON));
-}
-
-static inline void may_tell(void)
-{
-	SYS(SYS_iopl, 3);
+		tell_byte((uint8_t)word);
 }
 
 #endif

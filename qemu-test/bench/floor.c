@@ -17,14 +17,18 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include "sys.h"
+#include "calls.h"
 
 struct row {
 	const char *source, *target;
@@ -33,8 +37,7 @@ struct row {
 
 #include "case.h"
 
-#define ATTR_RDONLY 1
-#define ATTR_NOSUID_NODEV 6
+#define ATTR_NOSUID_NODEV (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
 static int map_fds[sizeof(maps) / sizeof(*maps)];
 
@@ -54,28 +57,45 @@ static const char *proc_path(int pid, const char *name)
 	return path;
 }
 
+/* musl's open() makes a second call for O_CLOEXEC. */
+static int open_file(const char *path, int flags)
+{
+	return openat(AT_FDCWD, path, flags, 0644);
+}
+
 static void write_text(const char *path, const char *text)
 {
-	int fd = sys_open(path, O_WRONLY | O_CLOEXEC, 0);
+	int fd = open_file(path, O_WRONLY | O_CLOEXEC);
 
-	sys_write(fd, text, strlen(text));
-	sys_close(fd);
+	write(fd, text, strlen(text));
+	close(fd);
+}
+
+/* A child's, which holds a namespace until it is killed; only one at a time needs the stack. */
+static int sleep_for_ever(void *unused)
+{
+	(void)unused;
+	while (pause() < 0)
+		;
+	return 0;
 }
 
 static void make_map(int i)
 {
-	int pid = sys_clone_idle(CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD);
+	static _Alignas(16) char stack[1024];
+	int pid = clone(sleep_for_ever, stack + sizeof(stack),
+			CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD, NULL);
 
 	write_text(proc_path(pid, "uid_map"), maps[i][0]);
 	write_text(proc_path(pid, "gid_map"), maps[i][1]);
-	map_fds[i] = sys_open(proc_path(pid, "ns/user"), O_RDONLY | O_CLOEXEC, 0);
-	sys_kill(pid, SIGKILL);
-	sys_wait4(pid, 0);
+	map_fds[i] = open_file(proc_path(pid, "ns/user"), O_RDONLY | O_CLOEXEC);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }
 
 static void apply_map(int tree_fd, int map, uint64_t attributes)
 {
-	struct sys_mount_attr attr = {.attr_set = attributes};
+	struct attributes attr = {.attr_set = attributes};
 
 	if (map >= 0) {
 		if (!map_fds[map])
@@ -84,45 +104,46 @@ static void apply_map(int tree_fd, int map, uint64_t attributes)
 		attr.userns_fd = (uint64_t)map_fds[map];
 	}
 	if (attr.attr_set)
-		sys_mount_setattr(tree_fd, "", SYS_AT_EMPTY_PATH, &attr);
+		syscall(SYS_mount_setattr, tree_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr));
 }
 
 static int make_tree(const char *type, const char *source, unsigned int attributes)
 {
-	int fs_fd = sys_fsopen(type, FSOPEN_CLOEXEC), tree_fd;
+	int fs_fd = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), tree_fd;
 
-	sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", source);
-	if (attributes & ATTR_RDONLY)
-		sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL);
-	sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL);
-	tree_fd = sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, attributes);
-	sys_close(fs_fd);
+	syscall(SYS_fsconfig, fs_fd, FSCONFIG_SET_STRING, "source", source, 0);
+	if (attributes & MOUNT_ATTR_RDONLY)
+		syscall(SYS_fsconfig, fs_fd, FSCONFIG_SET_FLAG, "ro", NULL, 0);
+	syscall(SYS_fsconfig, fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	tree_fd = (int)syscall(SYS_fsmount, fs_fd, FSMOUNT_CLOEXEC, attributes);
+	close(fs_fd);
 	return tree_fd;
 }
 
 static int clone_tree(int fd, const char *path)
 {
-	return sys_open_tree(fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | SYS_AT_EMPTY_PATH);
+	return (int)syscall(SYS_open_tree, fd, path,
+			    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 }
 
 static void attach(int tree_fd, int dir_fd, const char *path)
 {
-	sys_move_mount(tree_fd, "", dir_fd, path, MOVE_MOUNT_F_EMPTY_PATH);
+	syscall(SYS_move_mount, tree_fd, "", dir_fd, path, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
 static void early(void)
 {
 	int fd;
 
-	sys_mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
-	sys_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
-	sys_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
-	sys_mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
-	fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
-	sys_dup3(fd, 0);
-	sys_dup3(fd, 1);
-	sys_dup3(fd, 2);
-	sys_close(fd);
+	mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+	mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
+	fd = open_file("/dev/console", O_RDWR | O_NOCTTY);
+	dup2(fd, 0);
+	dup2(fd, 1);
+	dup2(fd, 2);
+	close(fd);
 }
 
 /* All wait in one mount for overlayfs, which clones them, and go with it. */
@@ -131,32 +152,32 @@ static void merge_layers(int disk_fd)
 	size_t i;
 	int fd;
 
-	sys_mkdirat(AT_FDCWD, "/layers", 0700);
+	mkdirat(AT_FDCWD, "/layers", 0700);
 	fd = make_tree("tmpfs", "tmpfs", 0);
 	attach(fd, AT_FDCWD, "/layers");
-	sys_fchdir(fd);
-	sys_close(fd);
-	sys_mkdirat(AT_FDCWD, "empty", 0755);
+	fchdir(fd);
+	close(fd);
+	mkdirat(AT_FDCWD, "empty", 0755);
 	for (i = 0; layers[i][0]; i++) {
 		fd = clone_tree(disk_fd, layers[i][0]);
 		apply_map(fd, 0, 0);
-		sys_mkdirat(AT_FDCWD, layers[i][1], 0700);
+		mkdirat(AT_FDCWD, layers[i][1], 0700);
 		attach(fd, AT_FDCWD, layers[i][1]);
-		sys_close(fd);
+		close(fd);
 	}
-	sys_mount("overlay", "/new" MERGED, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, LOWERDIR);
-	sys_chdir("/");
-	sys_umount2("/layers", MNT_DETACH);
+	mount("overlay", "/new" MERGED, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, LOWERDIR);
+	chdir("/");
+	umount2("/layers", MNT_DETACH);
 }
 
 static void read_all(int dir_fd, const char *path)
 {
 	char buffer[4096];
-	int fd = sys_openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+	int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 
-	while (sys_read(fd, buffer, sizeof(buffer)) == sizeof(buffer))
+	while (read(fd, buffer, sizeof(buffer)) == sizeof(buffer))
 		;
-	sys_close(fd);
+	close(fd);
 }
 
 static void look_around(void)
@@ -169,11 +190,11 @@ static void look_around(void)
 static void look_at_init(int root_fd)
 {
 	char buffer[2048];
-	int fd = sys_openat(root_fd, "sbin/init", O_RDONLY | O_CLOEXEC);
+	int fd = openat(root_fd, "sbin/init", O_RDONLY | O_CLOEXEC);
 
-	sys_faccessat2(fd, "", X_OK, SYS_AT_EMPTY_PATH);
-	sys_read(fd, buffer, sizeof(buffer));
-	sys_close(fd);
+	faccessat(fd, "", X_OK, AT_EMPTY_PATH);
+	read(fd, buffer, sizeof(buffer));
+	close(fd);
 }
 
 static char *add_line(char *p, const char *source, const char *target)
@@ -201,10 +222,10 @@ static void tell(void)
 
 		if (last || i % 5 == 4) {
 			if (records++ % 9 == 0) {
-				sys_close(fd);
-				fd = sys_open("/dev/kmsg", O_WRONLY | O_CLOEXEC, 0);
+				close(fd);
+				fd = open_file("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 			}
-			sys_write(fd, record, (size_t)(p - record));
+			write(fd, record, (size_t)(p - record));
 			record = p;
 			p = stpcpy(p, "<6>");
 		}
@@ -212,41 +233,41 @@ static void tell(void)
 			break;
 		p = add_line(p, rows[i].source, rows[i].target);
 	}
-	sys_close(fd);
-	sys_mkdirat(AT_FDCWD, "/run/idmap", 0755);
-	fd = sys_open("/run/idmap/table", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	sys_write(fd, text, (size_t)(record - text));
-	sys_close(fd);
+	close(fd);
+	mkdirat(AT_FDCWD, "/run/idmap", 0755);
+	fd = open_file("/run/idmap/table", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+	write(fd, text, (size_t)(record - text));
+	close(fd);
 }
 
 /* Gives the descriptor of the new root, where the rows stand. */
 static int build(void)
 {
-	int disk_fd = -1, root_fd = make_tree(ROOT_TYPE, ROOT_DEVICE, ATTR_RDONLY);
+	int disk_fd = -1, root_fd = make_tree(ROOT_TYPE, ROOT_DEVICE, MOUNT_ATTR_RDONLY);
 	size_t i;
 
 	if (DISK_VIEW) {
 		disk_fd = root_fd;
-		sys_mkdirat(AT_FDCWD, "/disk", 0700);
+		mkdirat(AT_FDCWD, "/disk", 0700);
 		attach(disk_fd, AT_FDCWD, "/disk");
 		root_fd = clone_tree(disk_fd, "");
 	}
 	apply_map(root_fd, ROOT_MAP, 0);
-	sys_mkdirat(AT_FDCWD, "/new", 0700);
+	mkdirat(AT_FDCWD, "/new", 0700);
 	attach(root_fd, AT_FDCWD, "/new");
 	for (i = 0; *rows[i].target; i++) {
 		const bool bind = *rows[i].source;
 		int fd = bind ? clone_tree(disk_fd, rows[i].source)
 			      : make_tree("tmpfs", "tmpfs", ATTR_NOSUID_NODEV);
 
-		apply_map(fd, rows[i].map, bind ? ATTR_RDONLY | ATTR_NOSUID_NODEV : 0);
+		apply_map(fd, rows[i].map, bind ? MOUNT_ATTR_RDONLY | ATTR_NOSUID_NODEV : 0);
 		attach(fd, root_fd, rows[i].target);
-		sys_close(fd);
+		close(fd);
 	}
 	if (layers[0][0])
 		merge_layers(disk_fd);
 	if (DISK_VIEW)
-		sys_umount2("/disk", MNT_DETACH);
+		umount2("/disk", MNT_DETACH);
 	return root_fd;
 }
 
@@ -256,7 +277,7 @@ static void delete_contents(int dir_fd)
 	char buffer[2048];
 	long n, at;
 
-	while ((n = sys_getdents64(dir_fd, buffer, sizeof(buffer))) > 0) {
+	while ((n = getdents(dir_fd, (struct dirent *)buffer, sizeof(buffer))) > 0) {
 		for (at = 0; at < n;) {
 			struct dirent *entry = (struct dirent *)(buffer + at);
 			int fd;
@@ -265,20 +286,20 @@ static void delete_contents(int dir_fd)
 			if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 				continue;
 			if (entry->d_type != DT_DIR) {
-				sys_unlinkat(dir_fd, entry->d_name, 0);
+				unlinkat(dir_fd, entry->d_name, 0);
 				continue;
 			}
-			fd = sys_openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			fd = openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 			delete_contents(fd);
-			sys_close(fd);
-			sys_unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
+			close(fd);
+			unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
 		}
 	}
 }
 
 static void move(const char *from, const char *to)
 {
-	sys_mount(from, to, NULL, MS_MOVE, NULL);
+	mount(from, to, NULL, MS_MOVE, NULL);
 }
 
 int main(int argc, char **argv, char **envp)
@@ -295,17 +316,17 @@ int main(int argc, char **argv, char **envp)
 		look_at_init(root_fd);
 		tell();
 	}
-	sys_fchdir(root_fd);
+	fchdir(root_fd);
 	move("/dev", "dev");
 	move("/proc", "proc");
 	move("/sys", "sys");
 	move("/run", "run");
-	old_fd = sys_open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	old_fd = open_file("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	move(".", "/");
-	sys_chroot(".");
-	sys_chdir("/");
+	chroot(".");
+	chdir("/");
 	delete_contents(old_fd);
 	argv[0] = init;
-	sys_execve(init, argv, envp);
+	execve(init, argv, envp);
 	return 1;
 }

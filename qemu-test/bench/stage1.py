@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
+import shlex
 import statistics
 import struct
 import subprocess
@@ -39,6 +39,8 @@ DEVICE = "/dev/pmem0"
 MERGED = "/images/app"  # where layers go
 MIB = 1024 * 1024
 ALIGN = 128 * MIB  # of an NVDIMM
+OWN_CODE, OWN_EXEC, LAST_EXEC = -1, -2, -3  # what Bench.calls() tells besides system calls
+EVENT = re.compile(r"-1 +\[\d+\] \S+ +(\d+): sys_(enter|exit): NR (\d+)")  # of PID 1, in a trace's text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,22 +137,22 @@ class Bench:
         self.folder = folder
         self.kernel = kernel
         folder.mkdir(parents=True, exist_ok=True)
-        self.stage0 = self._compile("stage0", HERE / "stage0.c", "-Os")
-        self.arrive = self._compile("arrive", HERE / "arrive.c", "-Os", "-nostdlib")
+        self.stage0 = self._compile("stage0", HERE / "stage0.c")
+        self.arrive = self._compile("arrive", HERE / "arrive.c", "-nostdlib", "-DTELLS_TRACE=0")
+        self._tracing = self._compile("tracing", HERE / "arrive.c", "-nostdlib", "-DTELLS_TRACE=1")
         self._modules, self._order = images.kernel_modules(kernel.modules, DRIVERS)
-        self._images: dict[str, Path] = {}
+        self._images: dict[tuple[str, Path], Path] = {}
 
     def _compile(self, name: str, source: Path, *args: str) -> Path:
         output = self.folder / name
-        subprocess.run(["musl-gcc", "-std=gnu11", "-static", "-s", *WARNINGS, *args,
-                        f"-I{host.REPOSITORY / 'idmap'}", "-o", output, source,
-                        host.REPOSITORY / "idmap" / "sys.c"], check=True)
+        subprocess.run([*shlex.split(os.environ.get("CC", "musl-gcc")), "-std=gnu11", "-Os", "-static", "-s",
+                        *WARNINGS, *args, "-o", output, source], check=True)
         return output
 
     def floor(self, case: Case, tells: bool = False) -> images.Tree:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             (Path(folder) / "case.h").write_text(case.header())
-            floor = self._compile("floor", HERE / "floor.c", "-Os", f"-I{folder}", f"-DTELLS={int(tells)}")
+            floor = self._compile("floor", HERE / "floor.c", f"-I{folder}", f"-DTELLS={int(tells)}")
             return {"/stage1": images.File(floor.read_bytes(), mode=0o755)}
 
     def ours(self, init: Path, case: Case) -> images.Tree:
@@ -159,33 +161,35 @@ class Bench:
             tree["/etc/idmap.conf"] = images.File(case.table())
         return tree
 
-    def image(self, kind: str) -> Path:
+    def image(self, kind: str, init: Path | None = None) -> Path:
         """The root: the real init, and folders for rows to stand on."""
-        if kind not in self._images:
+        init = init or self.arrive
+        if (kind, init) not in self._images:
             own = {"uid": BASE, "gid": BASE}
             tree: images.Tree = {"/": images.Dir(**own),
-                                 "/sbin/init": images.File(self.arrive, **own, mode=0o755)}
+                                 "/sbin/init": images.File(init, **own, mode=0o755)}
             for name in ["dev", "proc", "sys", "run", "tmp", "root", "usr", "var", "images/app", "t"]:
                 tree[f"/{name}"] = images.Dir(**own)
             tree["/etc/os-release"] = images.File("ID=bench\n", **own)  # systemd asks for one
             tree["/dev/console"] = images.Node("c", 5, 1, **own)
             tree.update({f"/t/{i}": images.Dir(**own) for i in range(1000)})
-            self._images[kind] = images.make_image(tree, kind, self.folder / f"root.{kind}")
-        return self._images[kind]
+            self._images[kind, init] = images.make_image(tree, kind, self.folder / f"{init.name}.{kind}")
+        return self._images[kind, init]
 
-    def initramfs(self, contestant: images.Tree) -> Path:
+    def initramfs(self, contestant: images.Tree, trace: bool = False) -> Path:
         tree: images.Tree = {"/": images.Dir(), "/dev/console": images.Node("c", 5, 1),
                              "/init": images.File(self.stage0, mode=0o755), **self._modules,
-                             "/stage0": images.File("\n".join([*self._order, "/devices/pmem0", "rest", ""])),
+                             "/stage0": images.File("\n".join([*self._order, "/devices/pmem0",
+                                                               *["trace"] * trace, "rest", ""])),
                              **{f"/{name}": images.Dir() for name in ("proc", "sys", "run")},
                              **contestant}
         path = self.folder / f"{images.image_key(tree, 'cpio')}.cpio"
         return path if path.exists() else images.make_image(tree, "cpio", path)
 
-    def words(self, contestant: images.Tree, case: Case = Case(), *, image: Path | None = None,
-              timeout: float = 180) -> list[int]:
-        """One boot: all that was told. First stage 0's stamp, last the four words of arrive.c."""
-        initramfs, image = self.initramfs(contestant), image or self.image(case.kind)
+    def _told(self, contestant: images.Tree, case: Case, image: Path, *, trace: bool = False,
+              timeout: float = 180) -> tuple[list[int], str]:
+        """One boot: stage 0's stamp and the four words of arrive.c, and the trace."""
+        initramfs = self.initramfs(contestant, trace)
         with tempfile.NamedTemporaryFile(dir=self.folder) as told:
             idmap = "" if case.in_file else f" idmap={MAP}"
             with guest.Guest(self.kernel.vmlinuz, initramfs,
@@ -196,12 +200,13 @@ class Bench:
             data = Path(told.name).read_bytes()
         if len(data) < 5 * 8:
             raise guest.GuestFailed(f"the real init was not reached:\n{console[-4000:]}")
-        return list(struct.unpack(f"<{len(data) // 8}Q", data))
+        return list(struct.unpack("<5Q", data[:5 * 8])), data[5 * 8:].decode()
 
-    def boot(self, contestant: images.Tree, case: Case = Case(),
+    def boot(self, contestant: images.Tree, case: Case = Case(), *, image: Path | None = None,
              **options: Any) -> tuple[int, int, int, int]:
         """One boot: instructions, KiB, uid of /, mounts."""
-        start, end, memory, uid, mounts = self.words(contestant, case, **options)
+        (start, end, memory, uid, mounts), _ = self._told(contestant, case, image or self.image(case.kind),
+                                                          **options)
         return end - start, memory, uid, mounts
 
     def measure(self, contestant: images.Tree, case: Case = Case(), boots: int = 3,
@@ -211,6 +216,30 @@ class Bench:
         counts = [run[0] for run in runs]
         return Result(int(statistics.median(counts)), max(counts) - min(counts),
                       max(run[1] for run in runs), *runs[0][2:])
+
+    def calls(self, contestant: images.Tree, case: Case) -> list[tuple[int, int, int]]:
+        """One boot: (the number of a system call or OWN_CODE and so on, times, instructions).
+
+        The guest's kernel traces PID 1, with the counter of the stamps as the clock of its trace. A
+        call lasts from its entry's event to that of its exit; what is between an exit and the next
+        entry is the program's own code, with the kernel's way out and in. To write an event down
+        takes some 600 instructions: those of an entry count for the call, those of an exit for the
+        code after it.
+        """
+        (start, end, *_), trace = self._told(contestant, case, self.image(case.kind, self._tracing), trace=True)
+        # What ends at each event, and when.
+        marks = [(OWN_CODE if way == "enter" else int(number), int(at))
+                 for at, way, number in EVENT.findall(trace) if start < int(at) < end]
+        if len(marks) < 4:
+            raise guest.GuestFailed(f"the kernel has traced no system calls:\n{trace[-4000:]}")
+        marks[:2] = [(OWN_EXEC, marks[1][1])]
+        marks[-1] = (LAST_EXEC, end)
+        sums: dict[int, list[int]] = {}
+        for (_, before), (key, after) in zip([(0, start), *marks], marks):
+            entry = sums.setdefault(key, [0, 0])
+            entry[0] += 1
+            entry[1] += after - before
+        return sorted(((key, *entry) for key, entry in sums.items()), key=lambda item: -item[2])
 
 
 # ---- the peers, from Debian's packages ----
@@ -262,55 +291,3 @@ def kinit() -> images.Tree:
     return {"/stage1": images.File(root / "usr/lib/klibc/bin/kinit", mode=0o755),
             f"/lib/{library.name}": images.File(library, mode=0o755), "/root": images.Dir(),
             "/tmp": images.Dir()}
-
-
-# ---- which calls take the instructions ----
-
-# Instead of SYS(): each call tells its number, its error, and the counter before and after it.
-TRACED = """
-#define SYS(n, ...) ({ const unsigned long before_ = trace_counter(); \\
-	const long result_ = SYS_PICK(__VA_ARGS__, SYS_6, SYS_5, SYS_4, SYS_3, SYS_2, SYS_1, 0)(n, __VA_ARGS__); \\
-	trace_call((unsigned long)(n), before_, trace_counter()); result_; })
-static inline unsigned long trace_counter(void)
-{
-	unsigned int low, high;
-	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-	return (unsigned long)high << 32 | low;
-}
-static __attribute__((__noinline__, unused)) void trace_call(unsigned long n, unsigned long a, unsigned long b)
-{
-	unsigned long words[3] = {n, a, b};
-	for (int i = 0; i < 24; i++, words[(i - 1) / 8] >>= 8)
-		__asm__ volatile("outb %0, %1" : : "a"((unsigned char)words[i / 8]), "Nd"((unsigned short)0xe9));
-}
-"""
-
-
-def traced(folder: Path) -> Path:
-    """idmap-init from a copy of the sources whose system calls tell."""
-    copy = folder / "traced"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(host.REPOSITORY, copy, ignore=shutil.ignore_patterns(".*", "build*", "__pycache__"))
-    header = (copy / "idmap" / "sys.h").read_text()
-    header = re.sub(r"^#define SYS\(n, .*?\n\n", lambda _: TRACED + "\n", header, flags=re.M | re.S)
-    (copy / "idmap" / "sys.h").write_text(header)
-    start = (copy / "init" / "start.c").read_text()
-    (copy / "init" / "start.c").write_text(
-        start.replace("\tsys_exit(main(", "\tsys_call1(SYS_iopl, 3);\n\tsys_exit(main("))
-    subprocess.run(["make", "-s", "-C", copy, f"O={copy / 'out'}", "all"], check=True)
-    return copy / "out" / "idmap-init"
-
-
-def calls(words: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Of all that a traced boot told: (number or -1 for its own code between two calls, count, sum)."""
-    start, end = words[0], words[-4]
-    sums: dict[int, list[int]] = {}
-    last = start
-    for number, before, after in zip(words[1:-4:3], words[2:-4:3], words[3:-4:3]):
-        for key, took in ((-1, before - last), (number, after - before)):
-            entry = sums.setdefault(key, [0, 0])
-            entry[0] += 1
-            entry[1] += took
-        last = after
-    sums.setdefault(-2, [1, end - last])
-    return sorted(((n, *entry) for n, entry in sums.items()), key=lambda item: -item[2])
