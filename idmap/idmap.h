@@ -57,12 +57,13 @@
 struct idmap_text {
 	char *start, *at, *end;
 	size_t most; /* strings put in by %s or %.*s become messages of so many bytes; 0: as is */
+	int error;   /* the errno that %m puts in, in words */
 	bool cut;
 };
 
 /* Starts filling `buffer` of `size` bytes (at least 1). */
 void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
-/* Knows %s %.*s %u %lu %o %% and nothing else. */
+/* Knows %s %.*s %u %lu %o %m %% and nothing else. */
 void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* The same into a buffer alone, which it gives back; what does not fit is dropped. */
 const char *idmap_print(char *buffer, size_t size, const char *format, ...) IDMAP_PRINTF(3, 4);
@@ -113,8 +114,8 @@ struct idmap_error {
 };
 
 /*
- * Fills `ret_error` and returns -`error`, an errno. The line begins with the row, unless that is
- * NULL: its place, source and target.
+ * Fills `ret_error` and returns -`error`, an errno, for which %m puts in words. The line begins
+ * with the row, unless that is NULL: its place, source and target.
  */
 int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum idmap_class class,
 	       int error, const char *format, ...) IDMAP_PRINTF(5, 6);

@@ -26,9 +26,9 @@ int conf_read(const struct idmap_cmdline *cmdline, struct idmap_table *table,
 	if (size < 0)
 		return idmap_fail(
 			ret_error, NULL, IDMAP_BAD_TABLE, (int)-size,
-			"%s cannot be read (%s); put it into the initramfs (mkinitramfs -c) or correct"
+			"%s cannot be read (%m); put it into the initramfs (mkinitramfs -c) or correct"
 			" idmap.conf=",
-			path, idmap_errno_text((int)-size));
+			path);
 	result = idmap_arena_map(arena, (size_t)size + idmap_arena_size((size_t)size + 4096),
 				 ret_error);
 	if (result)
@@ -36,9 +36,9 @@ int conf_read(const struct idmap_cmdline *cmdline, struct idmap_table *table,
 	result = idmap_file_read(path, arena, &text, &read_size);
 	if (result)
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, -result,
-				  "%s cannot be read (%s); look at it in the"
+				  "%s cannot be read (%m); look at it in the"
 				  " initramfs",
-				  path, idmap_errno_text(-result));
+				  path);
 	table->arena = arena;
 	idmap_table_file(table, path, text, read_size);
 	return 0;

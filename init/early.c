@@ -93,10 +93,10 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
  */
 static void open_console(void)
 {
-	int target, fd = open("/dev/console", O_RDWR | O_NOCTTY);
+	int target, fd = openat(AT_FDCWD, "/dev/console", O_RDWR | O_NOCTTY);
 
 	if (fd < 0)
-		fd = open("/dev/null", O_RDWR);
+		fd = openat(AT_FDCWD, "/dev/null", O_RDWR);
 	for (target = 0; fd >= 0 && target <= STDERR_FILENO; target++)
 		if (target != fd)
 			dup2(fd, target);
@@ -128,6 +128,5 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 	if (!proc)
 		return 0;
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -proc,
-			  "/proc cannot be mounted (%s); build the kernel with proc",
-			  idmap_errno_text(-proc));
+			  "/proc cannot be mounted (%m); build the kernel with proc");
 }

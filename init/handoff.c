@@ -58,9 +58,9 @@ static int switch_failed(const char *step, int result, struct idmap_error *ret_e
 {
 	return idmap_fail(
 		ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-		"the root cannot be switched, %s failed (%s); start idmap-init as /init of"
+		"the root cannot be switched, %s failed (%m); start idmap-init as /init of"
 		" an initramfs",
-		step, idmap_errno_text(-result));
+		step);
 }
 
 /*
@@ -85,7 +85,7 @@ int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 		   struct idmap_error *ret_error)
 {
 	const bool booted = boot->cmdline.root.booted;
-	idmap_closed int old_fd = or_errno(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	idmap_closed int old_fd = idmap_open("/", O_RDONLY | O_DIRECTORY);
 	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->views.seen_fd));
 	bool pivoted = false;
 
@@ -129,6 +129,6 @@ int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *
 	result = or_errno(execve(init, boot->argv, boot->envp));
 	return idmap_fail(
 		ret_error, NULL, IDMAP_NO_INIT, -result,
-		"%s does not start (%s); check its format and that its interpreter is in the new root",
-		init, idmap_errno_text(-result));
+		"%s does not start (%m); check its format and that its interpreter is in the new root",
+		init);
 }

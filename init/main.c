@@ -7,11 +7,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -90,8 +89,7 @@ static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idm
 	if (result)
 		return idmap_fail(
 			ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-			"/proc/cmdline cannot be read (%s); build the kernel with CONFIG_PROC_FS",
-			idmap_errno_text(-result));
+			"/proc/cmdline cannot be read (%m); build the kernel with CONFIG_PROC_FS");
 	result = make_room(arena, idmap_arena_size(size), ret_error);
 	if (result)
 		return result;
@@ -242,7 +240,7 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 	uint32_t i;
 
 	mkdir(RUN_TABLE_DIR, 0755);
-	fd = or_errno(open(RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+	fd = or_errno(openat(AT_FDCWD, RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
 	/* There is room, make_room_for_devices() has seen to it. */
 	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
 	lines_begin(&lines, MSG_INFO, plan->rows);
@@ -310,7 +308,7 @@ int main(int argc, char **argv, char **envp)
 	if (make_room_for_devices(&boot, &plan, &error))
 		fail(&boot, &error);
 	if (boot.cmdline.root_delay_s) /* even no time at all would take the timer's slack */
-		sleep(boot.cmdline.root_delay_s);
+		poll(NULL, 0, (int)boot.cmdline.root_delay_s * 1000);
 	boot.row_us = boot.devices.start_us = idmap_now_us();
 	if (build_root(&boot, &plan, &stage, &error))
 		fail(&boot, &error);

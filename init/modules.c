@@ -17,7 +17,7 @@
 static void load(const char *path, const char *cmdline)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-	idmap_closed int fd = or_errno(open(path, O_RDONLY | O_CLOEXEC));
+	idmap_closed int fd = idmap_open(path, O_RDONLY);
 	struct idmap_text text;
 	size_t length = 0;
 	char options[1024];

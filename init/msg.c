@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "device/device.h"
 #include "init.h"
-#include "table/table.h"
 
 #define WRITES_PER_OPEN 9
 /*
@@ -57,7 +57,7 @@ void lines_end(struct lines *lines)
 	if (!lines->prefixes)
 		return;
 	if (kmsg.writes++ % WRITES_PER_OPEN == 0)
-		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+		fd = idmap_open("/dev/kmsg", O_WRONLY);
 	if (fd >= 0 && fd != kmsg.fd) {
 		idmap_close(&kmsg.fd);
 		kmsg.fd = fd;

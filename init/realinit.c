@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "init.h"
-#include "table/table.h"
+#include "device/device.h"
 
 /* Whether the file is this very program, which as the real init would only start itself again. */
 static bool is_self(int root_fd, const char *path, int64_t size)
@@ -25,7 +25,7 @@ static bool is_self(int root_fd, const char *path, int64_t size)
 	if (stat("/proc/self/exe", &st) || (size >= 0 && st.st_size != size))
 		return false;
 	fd = idmap_open_in_root(root_fd, path, O_RDONLY);
-	self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	if (fd < 0 || self_fd < 0)
 		return false;
 	do {
@@ -64,10 +64,9 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 				  parameter, path);
 	if (result)
 		return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, -result,
-				  "cmdline: %s=%s: it cannot be run in the new root (%s%s%s); %s",
+				  "cmdline: %s=%s: it cannot be run in the new root (%s%s%m); %s",
 				  parameter, path, program.interpreter,
 				  *program.interpreter ? ", its interpreter: " : "",
-				  idmap_errno_text(-result),
 				  idmap_words_for(remedies, (uint32_t)-result));
 	return 0;
 }

@@ -15,6 +15,11 @@
 /* What a call gave, or -errno where that is -1. */
 int or_errno(int result);
 long size_or_errno(long result);
+/*
+ * open(2) with O_CLOEXEC of what is there: -errno. By openat(2), since musl's open() makes a second
+ * call for that flag.
+ */
+int idmap_open(const char *path, int flags);
 
 /* --- names.c: pure --------------------------------------------------------------------------- */
 

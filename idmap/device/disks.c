@@ -21,8 +21,7 @@ static int open_of(const char *format, const char *name)
 {
 	char path[96];
 
-	return open(idmap_print(path, sizeof(path), format, name),
-		    O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return idmap_open(idmap_print(path, sizeof(path), format, name), O_RDONLY | O_NONBLOCK);
 }
 
 static bool read_serial(const struct idmap_disk *disk, char ret[NAMES_SIZE])

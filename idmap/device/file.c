@@ -22,6 +22,11 @@ long size_or_errno(long result)
 	return result < 0 ? -errno : result;
 }
 
+int idmap_open(const char *path, int flags)
+{
+	return or_errno(openat(AT_FDCWD, path, flags | O_CLOEXEC));
+}
+
 void idmap_close(int *fd)
 {
 	const int error = errno;
@@ -39,9 +44,9 @@ int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_err
 
 	if (p == MAP_FAILED)
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
-				  "no %lu KiB of memory to read the table (%s); make it shorter or"
+				  "no %lu KiB of memory to read the table (%m); make it shorter or"
 				  " give the machine more",
-				  (unsigned long)(size / 1024), idmap_errno_text(errno));
+				  (unsigned long)(size / 1024));
 	ret_arena->at = p;
 	ret_arena->end = p + size;
 	return 0;
@@ -58,7 +63,7 @@ int64_t idmap_file_size(const char *path)
 
 int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size)
 {
-	idmap_closed int fd = or_errno(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+	idmap_closed int fd = idmap_open(path, O_RDONLY | O_NOCTTY);
 	char *start = arena->at;
 	long n;
 

@@ -53,7 +53,7 @@ static void wait_event(int uevent_fd, uint64_t timeout_us)
 /* 0: it opens, or fails in a way that waiting does not mend. */
 static int look(const char *path)
 {
-	idmap_closed int fd = or_errno(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+	idmap_closed int fd = idmap_open(path, O_RDONLY | O_NONBLOCK);
 
 	return fd == -ENOENT || fd == -ENXIO || fd == -ENODEV ? fd : 0;
 }

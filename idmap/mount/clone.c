@@ -25,8 +25,7 @@ int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_er
 
 	if (fd < 0)
 		idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -fd,
-			   "the root cannot be cloned (%s); boot with an initramfs",
-			   idmap_errno_text(-fd));
+			   "the root cannot be cloned (%m); boot with an initramfs");
 	return fd;
 }
 
@@ -97,9 +96,9 @@ int idmap_clone_source(struct idmap_views *views, const struct idmap_row *row, b
 	if (fd < 0)
 		idmap_fail(
 			ret_error, row, source_fd < 0 ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -fd,
-			"%s in the new root cannot be cloned (%s); a bind's SOURCE is a path in the new"
+			"%s in the new root cannot be cloned (%m); a bind's SOURCE is a path in the new"
 			" root",
-			row->source, idmap_errno_text(-fd));
+			row->source);
 	return fd;
 }
 
@@ -113,9 +112,9 @@ int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idma
 	folder_fd = result ? result : idmap_open_in_root(tree_fd, row->subdir, O_PATH);
 	fd = folder_fd < 0 ? folder_fd : idmap_clone(folder_fd, false);
 	if (fd < 0)
-		idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -fd,
-			   "it has no folder %s to show (%s); correct X-mount.subdir=", row->subdir,
-			   idmap_errno_text(-fd));
+		idmap_fail(
+			ret_error, row, IDMAP_NO_MOUNT, -fd,
+			"it has no folder %s to show (%m); correct X-mount.subdir=", row->subdir);
 	if (!result)
 		idmap_area_take(views, slot);
 	return fd;

@@ -146,21 +146,19 @@ static int mount_failed(const struct idmap_row *row, const char *type,
 
 	if (attempt->option)
 		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -attempt->error,
-				  "%s does not take the option %s (%s%s%s); %s", type,
-				  attempt->option, idmap_errno_text(-attempt->error),
-				  words ? "; kernel: " : "", attempt->words,
+				  "%s does not take the option %s (%m%s%s); %s", type,
+				  attempt->option, words ? "; kernel: " : "", attempt->words,
 				  mount_remedy(row, type, attempt));
 	return idmap_fail(ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,
-			  "%s %s (%s%s%s); %s", type, what, idmap_errno_text(-attempt->error),
-			  words ? "; kernel: " : "", attempt->words,
-			  mount_remedy(row, type, attempt));
+			  "%s %s (%m%s%s); %s", type, what, words ? "; kernel: " : "",
+			  attempt->words, mount_remedy(row, type, attempt));
 }
 
 /* All filesystems on devices that this kernel has, in its order, as a list of types. */
 static void kernel_types(char *list, size_t size)
 {
 	char buffer[4096], *line = buffer, *end;
-	idmap_closed int fd = open("/proc/filesystems", O_RDONLY | O_CLOEXEC);
+	idmap_closed int fd = idmap_open("/proc/filesystems", O_RDONLY);
 	long n = read(fd, buffer, sizeof(buffer) - 1);
 	struct idmap_text text;
 

@@ -67,8 +67,8 @@ static bool is_before(const char *release, uint32_t major, uint32_t minor)
  */
 static const struct support {
 	uint32_t magic;
-	const char *name;
-	uint16_t major, minor;
+	char name[10];
+	uint8_t major, minor;
 } supports[] = {
 	{MAGIC_EXT4, "ext4", 5, 12},
 	{0x58465342, "xfs", 5, 12},
@@ -163,9 +163,8 @@ static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 	case EPERM:
 		return idmap_fail(
 			ret_error, row, IDMAP_NO_MAP, error,
-			"the kernel lets nobody map this mount (%s); it is mapped already, or its"
-			" filesystem was mounted in another user namespace",
-			idmap_errno_text(error));
+			"the kernel lets nobody map this mount (%m); it is mapped already, or its"
+			" filesystem was mounted in another user namespace");
 	case EINVAL:
 		if (row->map && !takes_any_map(tree_fd, row))
 			return explain_filesystem(tree_fd, row, uts.release, ret_error);
@@ -173,9 +172,9 @@ static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 	}
 	return idmap_fail(
 		ret_error, row, IDMAP_NO_MAP, error,
-		"the kernel (%s) refuses this map or these options (%s), though it takes others;"
+		"the kernel (%s) refuses this map or these options (%m), though it takes others;"
 		" try with less of them and report it",
-		uts.release, idmap_errno_text(error));
+		uts.release);
 }
 
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)

@@ -22,8 +22,8 @@ static bool is_tag(const struct idmap_row *row)
 /* A free loop device that shows the file and is gone with its last user; its path to `path`. */
 static int attach_loop(const char *file, const char *name, char path[24])
 {
-	idmap_closed int control_fd = or_errno(open("/dev/loop-control", O_RDWR | O_CLOEXEC));
-	idmap_closed int file_fd = or_errno(open(file, O_RDONLY | O_CLOEXEC));
+	idmap_closed int control_fd = idmap_open("/dev/loop-control", O_RDWR);
+	idmap_closed int file_fd = idmap_open(file, O_RDONLY);
 	struct loop_config config = {
 		.fd = (uint32_t)file_fd,
 		.flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
@@ -39,8 +39,7 @@ static int attach_loop(const char *file, const char *name, char path[24])
 		number = or_errno(ioctl(control_fd, LOOP_CTL_GET_FREE));
 		if (number < 0)
 			return number;
-		loop_fd = or_errno(
-			open(idmap_print(path, 24, "/dev/loop%u", number), O_RDONLY | O_CLOEXEC));
+		loop_fd = idmap_open(idmap_print(path, 24, "/dev/loop%u", number), O_RDONLY);
 		if (loop_fd < 0)
 			return loop_fd;
 		result = or_errno(ioctl(loop_fd, LOOP_CONFIGURE, &config));
@@ -62,9 +61,8 @@ static int mount_by_loop(struct idmap_row *row, uint32_t attr, struct idmap_erro
 	if (loop_fd < 0)
 		return idmap_fail(
 			ret_error, row, IDMAP_NO_MOUNT, -loop_fd,
-			"the image file gets no loop device (%s); load the module loop (mkinitramfs -m"
-			" loop)",
-			idmap_errno_text(-loop_fd));
+			"the image file gets no loop device (%m); load the module loop (mkinitramfs -m"
+			" loop)");
 	row->device = path;
 	fd = idmap_filesystem_mount(row, attr, ret_error);
 	row->device = file;
@@ -95,8 +93,7 @@ int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t
 		return idmap_filesystem_mount(row, attr, ret_error);
 	if (result)
 		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
-				  "the image file cannot be opened (%s); a path is one of the %s",
-				  idmap_errno_text(-result),
+				  "the image file cannot be opened (%m); a path is one of the %s",
 				  row->inside ? "new root's"
 					      : "initramfs, root:/PATH one of the new root");
 	if (!S_ISREG(st.st_mode))

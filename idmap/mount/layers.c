@@ -38,9 +38,8 @@ int idmap_layers_add(struct idmap_views *views, int tree_fd, struct idmap_row *r
 	if (!result)
 		return 0;
 	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
-			  "there is no place to keep the layer (%s); build the kernel with"
-			  " CONFIG_TMPFS, a layer is a folder",
-			  idmap_errno_text(-result));
+			  "there is no place to keep the layer (%m); build the kernel with"
+			  " CONFIG_TMPFS, a layer is a folder");
 }
 
 /* --- the top --------------------------------------------------------------------------------- */
@@ -111,8 +110,8 @@ static int top_failed(const struct idmap_row *row, int error, struct idmap_error
 	};
 
 	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
-			  "the folders upper and work cannot be made in the top (%s); %s",
-			  idmap_errno_text(error), idmap_words_for(remedies, (uint32_t)error));
+			  "the folders upper and work cannot be made in the top (%m); %s",
+			  idmap_words_for(remedies, (uint32_t)error));
 }
 
 /* --- the overlay ----------------------------------------------------------------------------- */
@@ -129,7 +128,7 @@ static int merge_failed(const struct idmap_row *row, int error, struct idmap_err
 	while (layer && !layer->map)
 		layer = layer->below;
 	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
-			  "the layers do not merge (%s); %s%s", idmap_errno_text(error),
+			  "the layers do not merge (%m); %s%s",
 			  idmap_words_for(remedies, (uint32_t)error),
 			  error == EINVAL && layer ? "; mapped layers need Linux 5.19" : "");
 }

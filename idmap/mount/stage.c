@@ -78,8 +78,7 @@ static int keep_unmapped(struct idmap_views *views, int *tree_fd, const struct i
 	clone_fd = idmap_clone(*tree_fd, row->flags & IDMAP_RBIND);
 	if (clone_fd < 0)
 		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -clone_fd,
-				  "the mount cannot be cloned (%s); report it",
-				  idmap_errno_text(-clone_fd));
+				  "the mount cannot be cloned (%m); report it");
 	if (idmap_row_is_root(row))
 		views->disk_fd = *tree_fd;
 	else

@@ -44,7 +44,7 @@ static int start_helper(struct idmap_error *ret_error)
 	if (pid >= 0)
 		return pid;
 	return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -pid,
-			  "no user namespace for a map (%s); %s", idmap_errno_text(-pid),
+			  "no user namespace for a map (%m); %s",
 			  idmap_words_for(remedies, (uint32_t)-pid));
 }
 
@@ -58,15 +58,14 @@ static int write_map(int pid, const char *file, const struct idmap_map *map, enu
 	long written;
 
 	idmap_print(path, sizeof(path), "/proc/%u/%s", pid, file);
-	fd = or_errno(open(path, O_WRONLY | O_CLOEXEC));
+	fd = idmap_open(path, O_WRONLY);
 	written = fd < 0 ? fd : size_or_errno(write(fd, buffer, size));
 	if (written == (long)size)
 		return 0;
 	if (written >= 0)
 		written = -EIO;
 	return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, (int)-written,
-			  "%s of %u extents is refused (%s); %s", path, map->extents[kind],
-			  idmap_errno_text((int)-written),
+			  "%s of %u extents is refused (%m); %s", path, map->extents[kind],
 			  fd < 0 ? "mount /proc"
 				 : "Linux before 4.15 takes 5 extents, later ones 340");
 }
@@ -82,10 +81,10 @@ static int hold_namespace(int pid, const struct idmap_map *map, struct idmap_err
 	if (result)
 		return result;
 	idmap_print(path, sizeof(path), "/proc/%u/ns/user", pid);
-	fd = or_errno(open(path, O_RDONLY | O_CLOEXEC));
+	fd = idmap_open(path, O_RDONLY);
 	if (fd < 0)
-		idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd, "%s does not open (%s); mount /proc",
-			   path, idmap_errno_text(-fd));
+		idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd, "%s does not open (%m); mount /proc",
+			   path);
 	return fd;
 }
 

@@ -38,7 +38,7 @@ int idmap_open_in_root(int root_fd, const char *path, int flags)
 
 int idmap_open_own_root(void)
 {
-	return or_errno(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+	return idmap_open("/", O_PATH | O_DIRECTORY);
 }
 
 int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
@@ -193,8 +193,7 @@ static int open_mounted_workshop(struct idmap_views *views)
 	const char *const path = run ? "/run/" WORKSHOP : "/dev/" WORKSHOP;
 	int result;
 
-	views->workshop_fd =
-		or_errno(open(run ? "/run" : "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC));
+	views->workshop_fd = idmap_open(run ? "/run" : "/dev", O_PATH | O_DIRECTORY);
 	if (views->workshop_fd < 0)
 		return views->workshop_fd;
 	views->workshop = path;
@@ -390,8 +389,8 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 	};
 
 	return idmap_fail(ret_error, row, IDMAP_NO_TARGET, error,
-			  "the target cannot be used in the new root (%s); %s",
-			  idmap_errno_text(error), idmap_words_for(remedies, (uint32_t)error));
+			  "the target cannot be used in the new root (%m); %s",
+			  idmap_words_for(remedies, (uint32_t)error));
 }
 
 /* Makes the folder where it is missing, and opens it. */
@@ -495,9 +494,8 @@ int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
 	if (!result)
 		return 0;
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-			  "/ cannot be made ready for mounts (%s); run as root in the first mount"
-			  " namespace, with /run writable",
-			  idmap_errno_text(-result));
+			  "/ cannot be made ready for mounts (%m); run as root in the first mount"
+			  " namespace, with /run writable");
 }
 
 void idmap_views_done(struct idmap_views *views)

@@ -3,8 +3,6 @@
  * A failure becomes one line that an admin reads on a serial console at night: place, cause,
  * remedy. Here is how places and errnos are worded, and where errors and notes are kept. Pure.
  */
-#include <errno.h>
-
 #include "table/table.h"
 
 /* So much of a path or of a kernel's message tells it from others, and leaves room for the remedy.
@@ -25,6 +23,7 @@ int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum 
 
 	begin(&text, ret_error, class);
 	text.most = STRING_MOST;
+	text.error = error;
 	if (row) {
 		idmap_place_text(&text, &row->place, 0);
 		idmap_text_add(&text, ": %s on %s: ", row->source, row->target);
@@ -112,53 +111,4 @@ void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena)
 {
 	*notes = (struct idmap_notes){.arena = arena};
 	notes->tail = &notes->first;
-}
-
-/* --- words ----------------------------------------------------------------------------------- */
-
-const char *idmap_words_for(const struct idmap_words *words, uint32_t number)
-{
-	while (words->number && words->number != number)
-		words++;
-	return words->text;
-}
-
-const char *idmap_errno_text(int error)
-{
-	/* Of the C library's words those that mounts can bring, for people who are no programmers.
-	 */
-	static const struct idmap_words words[] = {
-		{EPERM, "operation not permitted"},
-		{ENOENT, "not there"},
-		{EIO, "input/output error"},
-		{ENXIO, "no such device or address"},
-		{E2BIG, "too long a list"},
-		{ENOEXEC, "not a format that can be run"},
-		{EAGAIN, "try again"},
-		{ENOMEM, "no memory"},
-		{EACCES, "permission denied"},
-		{EFAULT, "bad address"},
-		{ENOTBLK, "not a block device"},
-		{EBUSY, "busy"},
-		{EEXIST, "already there"},
-		{ENODEV, "no such device"},
-		{ENOTDIR, "not a folder"},
-		{EISDIR, "a folder"},
-		{EINVAL, "invalid argument"},
-		{EFBIG, "too large"},
-		{ENOSPC, "no room left"},
-		{EROFS, "read-only"},
-		{ENAMETOOLONG, "too long a name"},
-		{ENOSYS, "not in this kernel"},
-		{ELOOP, "too many symbolic links"},
-		{EOVERFLOW, "an id that cannot be stored"},
-		{EUSERS, "too many users"},
-		{EOPNOTSUPP, "not supported"},
-		{EUCLEAN, "the filesystem needs repair"},
-		{0, NULL},
-	};
-	static char buffer[32];
-	const char *found = idmap_words_for(words, (uint32_t)error);
-
-	return found ? found : idmap_print(buffer, sizeof(buffer), "errno %u", error);
 }

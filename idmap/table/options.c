@@ -19,7 +19,8 @@ struct reader {
 
 /* --- words without a value ------------------------------------------------------------------- */
 
-/* Words of the VFS: `mask` of the attributes becomes `value`. */
+/* Words of the VFS: `mask` of the attributes becomes `value`. Of two that say the same the first is
+ * ours to write. */
 static const struct {
 	const char *word;
 	uint32_t mask, value;
@@ -33,9 +34,9 @@ static const struct {
 	{"noexec", IDMAP_NOEXEC, IDMAP_NOEXEC},
 	{"exec", IDMAP_NOEXEC, 0},
 	{"noatime", IDMAP_ATIME_MASK, IDMAP_NOATIME},
-	{"atime", IDMAP_ATIME_MASK, 0},
-	{"relatime", IDMAP_ATIME_MASK, 0},
 	{"strictatime", IDMAP_ATIME_MASK, IDMAP_STRICTATIME},
+	{"relatime", IDMAP_ATIME_MASK, 0},
+	{"atime", IDMAP_ATIME_MASK, 0},
 	{"nodiratime", IDMAP_NODIRATIME, IDMAP_NODIRATIME},
 	{"diratime", IDMAP_NODIRATIME, 0},
 	{"nosymfollow", IDMAP_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW},
@@ -72,6 +73,21 @@ static bool read_attribute(struct idmap_row *row, const char *word)
 		return true;
 	}
 	return false;
+}
+
+void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text)
+{
+	const char *comma = "";
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(attributes); i++) {
+		const uint32_t mask = attributes[i].mask, value = attributes[i].value;
+
+		if ((attr & mask) != value || !(value || all & mask))
+			continue;
+		idmap_text_add(text, "%s%s", comma, attributes[i].word);
+		comma = ",";
+	}
 }
 
 static bool read_flag(struct reader *r, const char *word)

@@ -289,7 +289,6 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
 
 void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 {
-	bool root = idmap_row_is_root(row);
 	/* At the start of a line these would begin a comment, or a byte order mark. */
 	bool odd = *row->source == '#' || *row->source == '\xef';
 	const char *item;
@@ -299,19 +298,11 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 	idmap_text_field(text, row->source + odd, 0);
 	idmap_text_add(text, " ");
 	idmap_text_field(text, row->target, 0);
-	idmap_text_add(text, " %s %s", row->type, row->attr & IDMAP_RDONLY ? "ro" : "rw");
-	if (row->attr & IDMAP_NOSUID || !root)
-		idmap_text_add(text, row->attr & IDMAP_NOSUID ? ",nosuid" : ",suid");
-	if (row->attr & IDMAP_NODEV || !root)
-		idmap_text_add(text, row->attr & IDMAP_NODEV ? ",nodev" : ",dev");
-	if (row->attr & IDMAP_NOEXEC)
-		idmap_text_add(text, ",noexec");
-	if (row->attr & (IDMAP_NOATIME | IDMAP_STRICTATIME))
-		idmap_text_add(text, row->attr & IDMAP_NOATIME ? ",noatime" : ",strictatime");
-	if (row->attr & IDMAP_NODIRATIME)
-		idmap_text_add(text, ",nodiratime");
-	if (row->attr & IDMAP_NOSYMFOLLOW)
-		idmap_text_add(text, ",nosymfollow");
+	idmap_text_add(text, " %s ", row->type);
+	/* What the defaults of another row would take back is said. */
+	idmap_attr_text(row->attr,
+			IDMAP_RDONLY | (idmap_row_is_root(row) ? 0 : IDMAP_NOSUID | IDMAP_NODEV),
+			text);
 	if (row->flags & IDMAP_NOFAIL)
 		idmap_text_add(text, ",nofail");
 	if (row->flags & IDMAP_WAIT)

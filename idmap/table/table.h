@@ -33,6 +33,15 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list);
 /* Whether the `length` bytes at `text`, which need not end there, are the whole of `word`. */
 bool idmap_same(const char *word, const char *text, size_t length);
 
+/* What to say for a number, such as an errno. The last of a list has the number 0: for all others.
+ */
+struct idmap_words {
+	uint32_t number;
+	const char *text;
+};
+
+const char *idmap_words_for(const struct idmap_words *words, uint32_t number);
+
 enum idmap_number { NUMBER_OK, NUMBER_EMPTY, NUMBER_NOT_DECIMAL, NUMBER_TOO_LARGE };
 
 /* Digit by digit into 32 bits: no sign, no blank, no prefix, no wrapping. */
@@ -48,15 +57,6 @@ void idmap_table_verror(struct idmap_table *table, const struct idmap_place *pla
 			const char *format, va_list list);
 /* The error of an arena that has no room left. */
 void idmap_table_full(struct idmap_table *table, const struct idmap_place *place, uint32_t column);
-
-/* What to say for a number, such as an errno. The last of a list has the number 0: for all others.
- */
-struct idmap_words {
-	uint32_t number;
-	const char *text;
-};
-
-const char *idmap_words_for(const struct idmap_words *words, uint32_t number);
 
 /* --- scan.c ---------------------------------------------------------------------------------- */
 
@@ -146,6 +146,9 @@ void idmap_read_extents(const struct idmap_item *item, struct idmap_extents *ext
  */
 void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
 			const struct idmap_piece *options, bool vfs_only);
+
+/* Attributes as options: those that are set, and of those in `all` also that they are not. */
+void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text);
 
 /* --- table.c --------------------------------------------------------------------------------- */
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Text, numbers and memory without stdio and malloc: a line is put together in a buffer that cannot
- * overflow, numbers are read digit by digit with their bounds, and memory comes from an arena that
- * lives as long as the table. Pure.
+ * Text, words, numbers and memory without stdio and malloc: a line is put together in a buffer that
+ * cannot overflow, numbers are read digit by digit with their bounds, and memory comes from an
+ * arena that lives as long as the table. Pure.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "table/table.h"
@@ -15,6 +16,7 @@ void idmap_text_init(struct idmap_text *text, char *buffer, size_t size)
 	text->start = text->at = buffer;
 	text->end = buffer + size - 1;
 	text->most = 0;
+	text->error = 0;
 	text->cut = false;
 	*buffer = 0;
 }
@@ -100,8 +102,9 @@ void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list)
 			format += 2;
 			most = number;
 		}
-		if (kind == 's' || kind == '.') {
-			s = va_arg(list, const char *);
+		if (kind == 's' || kind == '.' || kind == 'm') {
+			s = kind == 'm' ? idmap_errno_text(text->error)
+					: va_arg(list, const char *);
 			add_string(text, s, strnlen(s, most));
 		} else if (kind == '%') {
 			add(text, format, 1);
@@ -153,6 +156,55 @@ void idmap_text_field(struct idmap_text *text, const char *field, char more)
 bool idmap_same(const char *word, const char *text, size_t length)
 {
 	return !strncmp(word, text, length) && !word[length];
+}
+
+/* --- words ----------------------------------------------------------------------------------- */
+
+const char *idmap_words_for(const struct idmap_words *words, uint32_t number)
+{
+	while (words->number && words->number != number)
+		words++;
+	return words->text;
+}
+
+const char *idmap_errno_text(int error)
+{
+	/* Of the C library's words those that mounts can bring, for people who are no programmers.
+	 */
+	static const struct idmap_words words[] = {
+		{EPERM, "operation not permitted"},
+		{ENOENT, "not there"},
+		{EIO, "input/output error"},
+		{ENXIO, "no such device or address"},
+		{E2BIG, "too long a list"},
+		{ENOEXEC, "not a format that can be run"},
+		{EAGAIN, "try again"},
+		{ENOMEM, "no memory"},
+		{EACCES, "permission denied"},
+		{EFAULT, "bad address"},
+		{ENOTBLK, "not a block device"},
+		{EBUSY, "busy"},
+		{EEXIST, "already there"},
+		{ENODEV, "no such device"},
+		{ENOTDIR, "not a folder"},
+		{EISDIR, "a folder"},
+		{EINVAL, "invalid argument"},
+		{EFBIG, "too large"},
+		{ENOSPC, "no room left"},
+		{EROFS, "read-only"},
+		{ENAMETOOLONG, "too long a name"},
+		{ENOSYS, "not in this kernel"},
+		{ELOOP, "too many symbolic links"},
+		{EOVERFLOW, "an id that cannot be stored"},
+		{EUSERS, "too many users"},
+		{EOPNOTSUPP, "not supported"},
+		{EUCLEAN, "the filesystem needs repair"},
+		{0, NULL},
+	};
+	static char buffer[32];
+	const char *found = idmap_words_for(words, (uint32_t)error);
+
+	return found ? found : idmap_print(buffer, sizeof(buffer), "errno %u", error);
 }
 
 /* --- numbers --------------------------------------------------------------------------------- */
