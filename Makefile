@@ -76,10 +76,15 @@ endif
 
 ### Flags #######################################################################################
 
+# A flag, if the compiler knows it.
+cc-option = $(shell $(CC) -Werror $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(1))
+
 warnings := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wconversion -Werror
 # The same source in two folders gives the same bytes: no path of the folder gets into them.
 cflags := -std=gnu11 -Oz $(warnings) -ffile-prefix-map=$(srctree)/= -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -I$(O)/include -Iidmap
+# Nothing here computes with fractions, so a function with `...` need not save their registers.
+cflags += $(if $(configured),$(call cc-option,-mgeneral-regs-only))
 ldflags := -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code
 ifeq ($(CONFIG_HARDENING),y)
 # Debian's musl-gcc makes of -static-pie a program that asks for a loader, so the start-up that
@@ -105,10 +110,13 @@ table-y += plan
 device-y := file
 device-$(CONFIG_NAMES) += names disks
 device-y += wait
-mount-y := userns idmapped view filesystem clone
+mount-y := userns idmapped view area filesystem clone
+mount-$(CONFIG_ROWS) += inside bind
 mount-$(CONFIG_IMAGES) += image
 mount-$(CONFIG_LAYERS) += layers
-mount-y += tree stage program
+mount-y += tree
+mount-$(CONFIG_ROWS) += rows
+mount-y += stage program
 init-y := msg early
 init-$(CONFIG_TABLE_FILE) += conf
 init-$(CONFIG_MODULES) += modules

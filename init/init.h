@@ -42,12 +42,14 @@ struct lines {
 	long prefixes; /* bytes that the kernel may put in front of them */
 	long until;    /* with so many they are written */
 	int level;
+	bool open; /* a line has been begun */
 	char record[IDMAP_LINE_SIZE + 40];
 };
 
 /* There will be `count` of them, more or less. */
 void lines_begin(struct lines *lines, int level, uint32_t count);
-void lines_add(struct lines *lines, const char *format, ...) IDMAP_PRINTF(2, 3);
+/* Begins the next line; what it says is added to the text that this gives. */
+struct idmap_text *lines_next(struct lines *lines);
 void lines_end(struct lines *lines);
 /* Tells what the library noted, as warnings, and empties the list. */
 void msg_notes(struct idmap_notes *notes);

@@ -255,9 +255,9 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 		line = text.at;
 		idmap_row_text(row, &text);
 		length = text.at - line;
-		lines_add(&lines, "%.*s%s in %u us",
-			  (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
-			  length > LOGGED_MOST ? "..." : "", row->took_us);
+		idmap_text_add(lines_next(&lines), "%.*s%s in %u us",
+			       (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
+			       length > LOGGED_MOST ? "..." : "", row->took_us);
 		idmap_text_add(&text, "\n");
 		if (text.at - text.start > TABLE_PIECE)
 			write_table(fd, &text, &result);

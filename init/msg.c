@@ -34,18 +34,18 @@ void lines_begin(struct lines *lines, int level, uint32_t count)
 	/* A few can have a write each, which is kinder to those who read record by record. */
 	lines->until = count < WRITES_PER_OPEN ? 0 : MANY_UNTIL;
 	lines->level = level;
+	lines->open = false;
 	begin(lines);
 }
 
-static void add_line(struct lines *lines, const char *format, va_list list)
+/* The line at hand is whole. */
+static void end_line(struct lines *lines)
 {
-	idmap_text_add(&lines->text, "idmap-init: ");
-	idmap_text_vadd(&lines->text, format, list);
 	*lines->text.at++ = '\n';
 	lines->prefixes += PREFIX_MOST;
 }
 
-void lines_end(struct lines *lines)
+static void write_lines(struct lines *lines)
 {
 	static struct {
 		int fd;
@@ -54,8 +54,6 @@ void lines_end(struct lines *lines)
 	const size_t level = strlen("<6>"), size = (size_t)(lines->text.at - lines->record);
 	int fd = kmsg.fd;
 
-	if (!lines->prefixes)
-		return;
 	if (kmsg.writes++ % WRITES_PER_OPEN == 0)
 		fd = idmap_open("/dev/kmsg", O_WRONLY);
 	if (fd >= 0 && fd != kmsg.fd) {
@@ -66,17 +64,25 @@ void lines_end(struct lines *lines)
 		write(STDERR_FILENO, lines->record + level, size - level);
 }
 
-void lines_add(struct lines *lines, const char *format, ...)
+struct idmap_text *lines_next(struct lines *lines)
 {
-	va_list list;
-
-	va_start(list, format);
-	add_line(lines, format, list);
-	va_end(list);
-	if (lines->text.at - lines->record + lines->prefixes > lines->until) {
-		lines_end(lines);
+	if (lines->open)
+		end_line(lines);
+	if (lines->text.at - lines->record + lines->prefixes > lines->until && lines->open) {
+		write_lines(lines);
 		begin(lines);
 	}
+	lines->open = true;
+	idmap_text_add(&lines->text, "idmap-init: ");
+	return &lines->text;
+}
+
+void lines_end(struct lines *lines)
+{
+	if (!lines->open)
+		return;
+	end_line(lines);
+	write_lines(lines);
 }
 
 void msg(int level, const char *format, ...)
@@ -86,7 +92,7 @@ void msg(int level, const char *format, ...)
 
 	lines_begin(&lines, level, 1);
 	va_start(list, format);
-	add_line(&lines, format, list);
+	idmap_text_vadd(lines_next(&lines), format, list);
 	va_end(list);
 	lines_end(&lines);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between the files of mount/, which carry out a plan: userns, idmapped, view, filesystem, clone,
- * image, layers, tree, stage, program, each in need of those before it. Of the rest of the library
- * they know table/ and device/. What Kconfig takes out leaves an inline stub here.
+ * Between the files of mount/, which carry out a plan: userns, idmapped, view, area, filesystem,
+ * clone, inside, bind, image, layers, tree, rows, stage, program, each in need of those before it.
+ * Of the rest of the library they know table/ and device/. What Kconfig takes out leaves an inline
+ * stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
  */
@@ -30,13 +31,12 @@ void idmap_userns_put(struct idmap_map *map);
  */
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
 
-/* --- view.c: what stands where while the root is put together -------------------------------- */
+/* --- view.c: what hangs where while the root is put together --------------------------------- */
 
 /* The spots of the workshop. */
 enum idmap_spot { IDMAP_SEEN, IDMAP_DISK, IDMAP_AREA };
 
-/*
- * openat2(2) below a root, as a chrooted process would see it, with more RESOLVE_… flags. -errno.
+/* openat2(2) below a root, as a chrooted process would see it, with more RESOLVE_… flags. -errno.
  */
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
 /* The root that we are in, O_PATH. -errno. */
@@ -62,53 +62,15 @@ void idmap_workshop_close(struct idmap_views *views);
 int idmap_attach_at(struct idmap_views *views, enum idmap_spot spot, int tree_fd);
 /* Unmounts what hangs at a spot, with all that stands on it, and closes *fd, which leads to it. */
 void idmap_detach_from(const struct idmap_views *views, enum idmap_spot spot, int *fd);
-/*
- * Attaches a folder's tree at the row's target by the folder that holds it, without a link on the
- * way.
- */
-int idmap_attach_in_folder(struct idmap_views *views, int tree_fd, const struct idmap_row *row);
-/* Attaches the tree at the row's target below the root of a view, where links lead in it. */
-int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
-			struct idmap_error *ret_error);
 /* What a failed target is told as. */
 int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
-/*
- * Makes the row's target where that is asked for. Through the seen view, so that what is made
- * belongs to what root is seen as.
- */
-int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
-		      struct idmap_error *ret_error);
-/*
- * The folder that holds `path`, which stays open for paths that follow, and its name there. Links
- * are not followed: -ELOOP.
- */
-int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
-		    const char **ret_name);
-/* A mount by way of a link may have covered them. */
-void idmap_parents_close(struct idmap_views *views);
 
-/* From here on the new root shows what comes along, as a chrooted process would expect. */
-void idmap_carry_now(struct idmap_views *views);
+/* --- area.c: a place for trees that have to be attached -------------------------------------- */
 
-/*
- * Attaches a tree in a new folder of the area, a small tmpfs: before 7.x an overlay takes no layer
- * that is not attached somewhere, and a folder of a mount cannot be cloned before the mount is.
- */
+/* Attaches a tree in a new folder of the area. */
 int idmap_area_put(struct idmap_views *views, int tree_fd, uint32_t *ret_slot);
 /* Takes it out again. */
 void idmap_area_take(const struct idmap_views *views, uint32_t slot);
-
-/* Beyond what the kernel gives, whose last is -4095: *ret_error is filled; a link led there. */
-#define IDMAP_TOLD (-4096)
-#define IDMAP_BY_LINK (-4097)
-/*
- * Whether a link led the row's source or target, which `fd` is, to where a row stands that had to
- * be built first, or unmapped: IDMAP_TOLD. Targets: IDMAP_BY_LINK, a link without harm.
- */
-int idmap_check_source_link(const struct idmap_views *views, const struct idmap_row *row, int fd,
-			    struct idmap_error *ret_error);
-int idmap_check_target_link(const struct idmap_views *views, const struct idmap_row *row,
-			    struct idmap_error *ret_error);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 
@@ -125,6 +87,69 @@ int idmap_filesystem_mount(const struct idmap_row *row, uint32_t attr,
 int idmap_clone(int dir_fd, bool recursive);
 /* A clone of the root that we are in. */
 int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error);
+/* The folder row->subdir of a tree, as a tree. Takes tree_fd, also on failure. */
+int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
+		       struct idmap_error *ret_error);
+
+/* --- inside.c: rows inside a view ------------------------------------------------------------ */
+
+/* Beyond what the kernel gives, whose last is -4095: *ret_error is filled; a link led there. */
+#define IDMAP_TOLD (-4096)
+#define IDMAP_BY_LINK (-4097)
+
+/*
+ * The folder that holds `path`, which stays open for paths that follow, and its name there. Links
+ * are not followed: -ELOOP.
+ */
+int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
+		    const char **ret_name);
+/* Attaches a folder's tree at the row's target by the folder that holds it, without a link. */
+int idmap_attach_in_folder(struct idmap_views *views, int tree_fd, const struct idmap_row *row);
+/* Attaches the tree at the row's target below the root of a view, where links lead in it. */
+int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
+			struct idmap_error *ret_error);
+/*
+ * Whether a link led the row's source or target, which `fd` is, to where a row stands that had to
+ * be built first, or unmapped: IDMAP_TOLD. Targets: IDMAP_BY_LINK, a link without harm.
+ */
+int idmap_check_source_link(const struct idmap_views *views, const struct idmap_row *row, int fd,
+			    struct idmap_error *ret_error);
+int idmap_check_target_link(const struct idmap_views *views, const struct idmap_row *row,
+			    struct idmap_error *ret_error);
+
+#ifdef CONFIG_ROWS
+/* A mount by way of a link may have covered the folders of rows. */
+void idmap_parents_close(struct idmap_views *views);
+/* From here on the new root shows what comes along, as a chrooted process would expect. */
+void idmap_carry_now(struct idmap_views *views);
+/*
+ * Makes the row's target where that is asked for. Through the seen view, so that what is made
+ * belongs to what root is seen as.
+ */
+int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
+		      struct idmap_error *ret_error);
+#else
+static inline void idmap_parents_close(struct idmap_views *views)
+{
+	(void)views;
+}
+static inline void idmap_carry_now(struct idmap_views *views)
+{
+	(void)views;
+}
+static inline int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
+				    struct idmap_error *ret_error)
+{
+	(void)views;
+	(void)row;
+	(void)ret_error;
+	return 0;
+}
+#endif
+
+/* --- bind.c: a folder or file of the root becomes a tree ------------------------------------- */
+
+#ifdef CONFIG_ROWS
 /*
  * Opens the row's source in the disk view; whether it surely is a folder. IDMAP_TOLD: it leads to
  * where another row stands, as *ret_error says. -errno of openat2(2) are not told yet.
@@ -134,9 +159,25 @@ int idmap_open_source(struct idmap_views *views, const struct idmap_row *row, bo
 /* A clone of the row's source, unmapped: from the disk view. */
 int idmap_clone_source(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder,
 		       struct idmap_error *ret_error);
-/* The folder row->subdir of a tree, as a tree. Takes tree_fd, also on failure. */
-int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
-		       struct idmap_error *ret_error);
+#else
+static inline int idmap_open_source(struct idmap_views *views, const struct idmap_row *row,
+				    bool *ret_folder, struct idmap_error *ret_error)
+{
+	(void)views;
+	(void)row;
+	(void)ret_folder;
+	(void)ret_error;
+	return -ENOENT;
+}
+static inline int idmap_clone_source(struct idmap_views *views, const struct idmap_row *row,
+				     bool *ret_folder, struct idmap_error *ret_error)
+{
+	(void)views;
+	(void)ret_folder;
+	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+			  "binds are not built into this idmap-init; take the row out");
+}
+#endif
 
 /* --- image.c: a file becomes a tree ---------------------------------------------------------- */
 
@@ -193,5 +234,47 @@ static inline int idmap_layers_merge(struct idmap_views *views, const struct idm
 /* The row's tree, detached and unmapped; and whether it surely is a folder. */
 int idmap_tree_build(struct idmap_views *views, struct idmap_row *row, bool *ret_folder,
 		     struct idmap_error *ret_error);
+
+/* --- rows.c: what rows besides the root need of a stage -------------------------------------- */
+
+#ifdef CONFIG_ROWS
+/* Lets come along what the row has to do with. */
+void idmap_rows_prepare(struct idmap_views *views, const struct idmap_row *row);
+/* Puts the unmapped tree into the disk view, and gives a clone of it to be mapped. */
+int idmap_rows_keep(struct idmap_views *views, int *tree_fd, const struct idmap_row *row,
+		    struct idmap_error *ret_error);
+/*
+ * Attaches the mapped tree at the row's target in the seen view. IDMAP_BY_LINK: a link led there,
+ * and the row has to be built anew, for the disk view too.
+ */
+int idmap_rows_attach(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
+		      bool folder, struct idmap_error *ret_error);
+#else
+static inline void idmap_rows_prepare(struct idmap_views *views, const struct idmap_row *row)
+{
+	(void)views;
+	(void)row;
+}
+static inline int idmap_rows_keep(struct idmap_views *views, int *tree_fd,
+				  const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	(void)views;
+	(void)tree_fd;
+	(void)row;
+	(void)ret_error;
+	return 0;
+}
+static inline int idmap_rows_attach(struct idmap_views *views, int tree_fd,
+				    const struct idmap_row *row, bool folder,
+				    struct idmap_error *ret_error)
+{
+	(void)views;
+	(void)tree_fd;
+	(void)row;
+	(void)folder;
+	(void)ret_error;
+	return 0;
+}
+#endif
 
 #endif
