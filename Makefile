@@ -41,7 +41,7 @@ endif
 
 config-goals := config menuconfig nconfig oldconfig olddefconfig savedefconfig listnewconfig \
 	%_defconfig
-no-config-goals := $(config-goals) help clean distclean packages
+no-config-goals := $(config-goals) help clean distclean packages list-pure
 configured := $(if $(MAKECMDGOALS),$(filter-out $(no-config-goals),$(MAKECMDGOALS)),all)
 autoconf := $(O)/include/generated/autoconf.h
 kconfigs := Kconfig idmap/Kconfig init/Kconfig
@@ -131,6 +131,13 @@ pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents option
 	source order plan) device/names)
 
 all: $(O)/idmap-init $(O)/libidmap.a
+
+# For `make check`.
+.PHONY: list-sources list-pure
+list-sources: $(autoconf)
+	@echo $(objects:$(O)/obj/%.o=%.c)
+list-pure:
+	@echo $(pure:%=%.c)
 
 $(objects): $(O)/obj/%.o: %.c $(autoconf) Makefile
 	$(call say,CC,$@)

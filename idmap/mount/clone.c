@@ -29,7 +29,7 @@ int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_er
 int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
 		       struct idmap_error *ret_error)
 {
-	idmap_closed int taken_fd = tree_fd, folder_fd = -1;
+	idmap_closed int folder_fd = -1;
 	uint32_t slot;
 	int fd, result = idmap_area_put(views, tree_fd, &slot);
 
@@ -41,5 +41,6 @@ int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idma
 			"it has no folder %s to show (%m); correct X-mount.subdir=", row->subdir);
 	if (!result)
 		idmap_area_take(views, slot);
+	idmap_close(&tree_fd);
 	return fd;
 }

@@ -35,13 +35,6 @@ int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
 	return parent->fd;
 }
 
-void idmap_parents_close(struct idmap_views *views)
-{
-	idmap_close(&views->target.fd);
-	idmap_close(&views->source.fd);
-	views->target.length = views->source.length = 0;
-}
-
 /* Where in the view the descriptor leads to, as a path from its root; "/" if unknown. */
 static const char *path_of(int root_fd, int fd, char *buffer, size_t size)
 {

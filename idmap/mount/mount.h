@@ -51,6 +51,8 @@ bool idmap_in_disk_view(const struct idmap_views *views, const struct idmap_row 
 
 int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
 		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error);
+/* Forgets the folders of rows: a mount by way of a link may have covered them. */
+void idmap_parents_close(struct idmap_views *views);
 /* Takes down the disk view and the area; the seen view stays. */
 void idmap_views_done(struct idmap_views *views);
 /* Takes down a seen view of a new root as well, and the workshop. */
@@ -118,8 +120,6 @@ int idmap_check_target_link(const struct idmap_views *views, const struct idmap_
 			    struct idmap_error *ret_error);
 
 #ifdef CONFIG_ROWS
-/* A mount by way of a link may have covered the folders of rows. */
-void idmap_parents_close(struct idmap_views *views);
 /* From here on the new root shows what comes along, as a chrooted process would expect. */
 void idmap_carry_now(struct idmap_views *views);
 /*
@@ -129,10 +129,6 @@ void idmap_carry_now(struct idmap_views *views);
 int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
 		      struct idmap_error *ret_error);
 #else
-static inline void idmap_parents_close(struct idmap_views *views)
-{
-	(void)views;
-}
 static inline void idmap_carry_now(struct idmap_views *views)
 {
 	(void)views;

@@ -220,6 +220,13 @@ int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
 			  " namespace, with /run writable");
 }
 
+void idmap_parents_close(struct idmap_views *views)
+{
+	idmap_close(&views->target.fd);
+	idmap_close(&views->source.fd);
+	views->target.length = views->source.length = 0;
+}
+
 void idmap_views_done(struct idmap_views *views)
 {
 	idmap_parents_close(views);

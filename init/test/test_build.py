@@ -7,20 +7,22 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFCONFIGS = ["tiny", "default", "full"]
-PURE = ["idmap/text.c", "idmap/error.c", "idmap/map.c", "idmap/scan.c", "idmap/options.c",
-        "idmap/table.c", "idmap/source.c", "idmap/plan.c",
-        "init/cmdline.c", "init/names.c"]
-# What a pure file may include, directly or not: the language's own headers and ours, which hold
-# types and declarations only.
+# What a pure file may include, directly or not: the language's own headers (those with bits/ and so
+# on are the C library's way to them), and ours, which hold types and declarations only.
 PURE_HEADERS = re.compile(
-    r"(.*/)?(stdarg|stdbool|stddef|stdint|string|strings|errno|features|alltypes|stdc-predef"
-    r"|bits/errno|bits/alltypes|bits/stdint|init|idmap|scan|vadd|explain|config|autoconf)\.h")
+    r".*/(errno|limits|stdarg|stdbool|stddef|stdint|string|strings|features|alltypes|stdc-predef)\.h"
+    r"|.*/bits/(errno|alltypes|stdint|limits)\.h"
+    r"|idmap/(idmap|table/table|device/device)\.h|.*/generated/autoconf\.h")
+# And what it may call.
+PURE_CALLS = {"memcpy", "memmove", "memset", "memcmp", "memchr", "strlen", "strnlen", "strchr", "strrchr",
+              "strcmp", "strncmp"}
 
 
 def run(*command, cwd=REPOSITORY, check=True, **options):
@@ -82,23 +84,30 @@ def test_reproducible(name, tmp_path, built):
 
 @pytest.mark.parametrize("name", DEFCONFIGS)
 def test_binary(name, built):
-    """Static, without a loader and with nothing to relocate; without the C runtime's start nothing
-    may want thread-local storage, such as a stack protector of the C library's functions."""
+    """Static, without a loader; hardened: at any address, relocated by itself, relro after that."""
     folder = built(name)
     headers = run("readelf", "-lW", folder / "idmap-init")
+    full = name == "full"
     assert "INTERP" not in headers
-    assert not re.search(r"\bR_X86", run("readelf", "-rW", folder / "idmap-init.debug"))
-    assert ("DYN (" in headers) == (name == "full")
+    assert ("DYN (" in headers) == full
+    assert ("GNU_RELRO" in headers) == full
+    assert ("R_X86_64_RELATIVE" in run("readelf", "-rW", folder / "idmap-init.debug")) == full
     assert re.search(r"GNU_STACK.* RW ", headers)
-    code = run("objdump", "-d", folder / "idmap-init.debug")
-    assert "%fs" not in code
-    assert ("<__stack_chk_fail>" in code) == (name == "full")
+    # Functions with buffers guard their stack in a hardened build; those of musl never do.
+    calls = run("objdump", "-d", "--no-show-raw-insn", folder / "idmap-init.debug")
+    guarded = set(re.findall(r"^[0-9a-f]+ <(idmap_\w+)>:(?:\n .*)*?\n .*<__stack_chk_fail>", calls, re.M))
+    assert ("idmap_file_read" in guarded or len(guarded) > 5) == full
+    # musl is used as it is.
+    symbols = run("nm", folder / "idmap-init.debug")
+    for symbol in ("memcpy", "clone", "__libc_start_main", "_start_c"):
+        assert re.search(rf" [TtW] {symbol}$", symbols, re.M), symbol
     assert "not stripped" not in run("file", folder / "idmap-init") if shutil.which("file") else True
 
 
 @pytest.mark.parametrize("name", DEFCONFIGS)
 def test_is_no_command(name, built, tmp_path):
-    """Typed at a prompt, by whomever, it says what it is and makes no other system call."""
+    """Typed at a prompt, by whomever, it says what it is and makes no other system call than musl's
+    start-up."""
     trace = tmp_path / "trace"
     done = subprocess.run(["strace", "-o", trace, built(name) / "idmap-init"], text=True,
                           stdin=subprocess.DEVNULL, capture_output=True)
@@ -106,7 +115,7 @@ def test_is_no_command(name, built, tmp_path):
     assert done.stderr == ("idmap-init: it is no command; the kernel starts it as PID 1, as /init of"
                            " an initramfs or by init=\n")
     assert re.findall(r"^(\w+)\(", trace.read_text(), re.M) == [
-        "execve", "getpid", "write", "exit_group"]
+        "execve", "arch_prctl", "set_tid_address", "getpid", "write", "exit_group"]
 
 
 @pytest.mark.parametrize("name", DEFCONFIGS)
@@ -116,12 +125,22 @@ def test_clang(name, built, tmp_path):
     musl = re.search(r"-isystem (\S+musl\S*)", run("musl-gcc", "-v", "-E", "-xc", "/dev/null")) \
         or re.search(r"^ (\S*musl\S*)$", run("musl-gcc", "-v", "-E", "-xc", "/dev/null"), re.M)
     assert musl and include
-    for source in tracked("idmap/*.c", "init/*.c"):
+    for source in sources_of(name):
         said = run("clang", "--target=x86_64-linux-musl", "-nostdinc", "-isystem", musl[1],
                    "-std=gnu11", "-Os", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes",
-                   "-Wconversion", "-Werror", "-DIDMAP_PLAIN_MESSAGES", f"-I{built(name)}/include", "-Iidmap",
+                   "-Wconversion", "-Werror", f"-I{built(name)}/include", "-Iidmap",
                    "-c", source, "-o", tmp_path / "object.o", check=False)
         assert said == "", source
+
+
+def sources_of(name):
+    """The sources of that defconfig, in the Makefile's order."""
+    with tempfile.TemporaryDirectory() as folder:
+        run("make", "-s", f"O={folder}", f"{name}_defconfig")
+        return run("make", "-s", f"O={folder}", "list-sources").split()
+
+
+PURE = run("make", "-s", "list-pure").split()
 
 
 @pytest.mark.parametrize("source", PURE)
@@ -133,36 +152,74 @@ def test_pure(source, built):
     assert [name for name in headers if not PURE_HEADERS.fullmatch(name)] == []
 
 
+def symbols_of(file):
+    """What an object defines, and what it needs."""
+    defined, needed = set(), set()
+    for line in run("nm", "-g", file).splitlines():
+        kind, name = line.split()[-2:]
+        (needed if kind == "U" else defined).add(name)
+    return defined, needed
+
+
 def test_pure_calls_nothing(built):
     """And what the pure files need from elsewhere is a handful of string functions."""
-    objects = [built("default") / source.replace(".c", ".o") for source in PURE]
-    symbols = {line.split()[-2:][0] + line.split()[-1]
-               for line in run("nm", *objects).splitlines() if len(line.split()) >= 2}
-    defined = {s[1:] for s in symbols if s[0] in "TtDdBbRr"}
-    wanted = {s[1:] for s in symbols if s[0] == "U"} - defined
-    assert wanted <= {"memcpy", "memmove", "memset", "memcmp", "memchr", "strlen", "strnlen", "strchr",
-                      "strcmp", "strncmp", "idmap_unpack"}
+    both = [symbols_of(built("default") / "obj" / source.replace(".c", ".o")) for source in PURE]
+    assert set.union(*(n for _, n in both)) - set.union(*(d for d, _ in both)) <= PURE_CALLS
+
+
+@pytest.mark.parametrize("name", ["default", "full"])
+def test_order(name, built):
+    """No file needs one that stands after it in the Makefile's list; main.c is the last."""
+    sources = sources_of(name)
+    assert sources[-1] == "init/main.c" and set(PURE) <= set(sources)
+    folders = [source.rpartition("/")[0] for source in sources]
+    assert sorted(set(folders), key=folders.index) == ["idmap/table", "idmap/device", "idmap/mount", "init"]
+    both = [symbols_of(built(name) / "obj" / source.replace(".c", ".o")) for source in sources]
+    for number, (_, needed) in enumerate(both):
+        for other in range(number + 1, len(both)):
+            assert not needed & both[other][0], (sources[number], sources[other])
+
+
+def test_every_source_is_in_the_list():
+    assert sorted(sources_of("default")) == sorted(
+        str(path.relative_to(REPOSITORY)) for path in tracked("idmap/[!t]*/*.c", "idmap/table/*.c", "init/*.c"))
+
+
+def test_features_are_files():
+    """No switch in the middle of a function: Kconfig takes files, and a header has the stubs."""
+    for source in tracked("idmap/*/*.[ch]", "init/*.[ch]"):
+        assert "IS_ENABLED" not in source.read_text(), source
+
+
+def test_no_assembly_and_no_masked_function():
+    for source in tracked("idmap/*.h", "idmap/[!t]*/*.[ch]", "idmap/table/*.[ch]", "init/*.[ch]"):
+        text = source.read_text()
+        assert "__asm__" not in text and "asm(" not in text, source
+        assert not re.search(r"^#define (msg|idmap_[a-z_]+)\(", text, re.M), source
+        assert text.count("\n") <= 450, f"{source}: is there a second job in it?"
 
 
 def test_no_ifdef_config():
-    for source in tracked("idmap/*.c", "init/*.c"):
+    for source in tracked("idmap/*/*.c", "init/*.c"):
         assert not re.search(r"^\s*#\s*if.*CONFIG_", source.read_text(), re.M), source
 
 
 def test_kconfig_symbols_are_used():
     symbols = {name for file in tracked("Kconfig", "*/Kconfig")
                for name in re.findall(r"^config (\w+)", file.read_text(), re.M)}
-    text = "".join(p.read_text() for p in tracked("Makefile", "*/*.c", "*/*.h"))
-    assert symbols and [s for s in sorted(symbols) if f"CONFIG_{s}" not in text] == []
-    assert [s for s in sorted(set(re.findall(r"CONFIG_([A-Z_]+)\)", text))) if s not in symbols | {"X"}] == []
+    text = "".join(p.read_text() for p in tracked("Makefile", "*/*.[ch]", "*/*/*.[ch]"))
+    kconfig = "".join(p.read_text() for p in tracked("*/Kconfig"))  # a choice has a number
+    assert symbols and [s for s in sorted(symbols) if f"CONFIG_{s}" not in text and f" if {s}\n" not in kconfig
+                        and s != "ONFAIL_PANIC"] == []
+    used = re.findall(r"(?:\$\(|#ifdef )CONFIG_([A-Z_]+)", text)
+    assert used and [s for s in sorted(set(used)) if s not in symbols] == []
 
 
 def test_format():
     version = re.search(r"version (\d+)", run("clang-format", "--version"))[1]
     if version != "14":
         pytest.skip(f"clang-format {version} formats otherwise than Debian 12's 14, which is the rule")
-    sources = tracked("idmap/*.[ch]", "idmap/test/*.[ch]", "init/*.[ch]", "init/test/*.[ch]",
-                      "qemu-test/*.c", "qemu-test/bench/*.[ch]")
+    sources = tracked("idmap/*.h", "idmap/*/*.[ch]", "init/*.[ch]", "qemu-test/*.c", "qemu-test/bench/*.[ch]")
     assert run("clang-format", "--dry-run", "-Werror", *sources, check=False) == ""
 
 
