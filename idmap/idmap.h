@@ -382,7 +382,7 @@ struct idmap_views {
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
 	int area_fd;	      /* of a tmpfs for layers, or -1 */
 	uint32_t slots;	      /* how many folders that has */
-	const char *workshop; /* where all of it hangs, or NULL */
+	const char *workshop; /* what the paths begin with where all of it hangs, or NULL */
 	int workshop_fd;      /* of the folder that the workshop is made in, if it must go; or -1 */
 	/* The folders of the last target and of the last source: many rows share them. */
 	struct idmap_parent {
@@ -433,7 +433,7 @@ int idmap_open_in_root(int root_fd, const char *path, int flags);
 
 /* What is wrong with a program, for the line that a person reads. */
 struct idmap_program {
-	int64_t size;	       /* bytes of the file */
+	char head[64];	       /* how its file begins: an ELF header, elf(5) */
 	char interpreter[128]; /* whose trouble it is, or "" for the program's own */
 };
 

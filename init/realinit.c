@@ -7,25 +7,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "init.h"
 #include "device/device.h"
 
+/* The linker's: this program in memory, from its first byte. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
 /* Whether the file is this very program, which as the real init would only start itself again. */
-static bool is_self(int root_fd, const char *path, int64_t size)
+static bool is_self(int root_fd, const char *path)
 {
-	idmap_closed int fd = -1, self_fd = -1;
+	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_RDONLY);
+	idmap_closed int self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	char a[1024], b[1024];
-	struct stat st;
 	ssize_t n;
 
-	/* Hardly any other program is as long. */
-	if (stat("/proc/self/exe", &st) || (size >= 0 && st.st_size != size))
-		return false;
-	fd = idmap_open_in_root(root_fd, path, O_RDONLY);
-	self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	if (fd < 0 || self_fd < 0)
 		return false;
 	do {
@@ -36,12 +33,15 @@ static bool is_self(int root_fd, const char *path, int64_t size)
 	return true;
 }
 
-/* 0, or -errno: it cannot be run. -ELOOP without an interpreter: it is this very program. */
-static int check(int root_fd, const char *path, struct idmap_program *ret)
+/* 0, or -errno: it cannot be run. *ret_self: because it is this very program. */
+static int check(int root_fd, const char *path, struct idmap_program *ret, bool *ret_self)
 {
 	int result = idmap_program_check(root_fd, path, ret);
 
-	return !result && is_self(root_fd, path, ret->size) ? -ELOOP : result;
+	/* Hardly any other program has our header, and /proc/self/exe takes its time. */
+	*ret_self = !result && !memcmp(ret->head, __ehdr_start, sizeof(ret->head)) &&
+		    is_self(root_fd, path);
+	return *ret_self ? -ELOOP : result;
 }
 
 /* `parameter=path`, which a person chose: its failure is the boot's. */
@@ -55,9 +55,10 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 		{0, "name a program of the new root"},
 	};
 	struct idmap_program program;
-	int result = check(root_fd, path, &program);
+	bool self;
+	int result = check(root_fd, path, &program, &self);
 
-	if (result == -ELOOP && !*program.interpreter && program.size >= 0)
+	if (self)
 		return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
 				  "cmdline: %s=%s: that is idmap-init itself and would start for"
 				  " ever; name the real init with idmap.init=",
@@ -84,13 +85,14 @@ int realinit_find(const struct idmap_cmdline *cmdline, int root_fd, const char *
 	}
 	/* Started by the kernel as init=, we are what that names; it says nothing of the real one.
 	 */
-	if (cmdline->init && !(cmdline->root.booted && is_self(root_fd, cmdline->init, -1))) {
+	if (cmdline->init && !(cmdline->root.booted && is_self(root_fd, cmdline->init))) {
 		*ret_init = cmdline->init;
 		return check_named(root_fd, "init", cmdline->init, ret_error);
 	}
 	for (i = 0; i < COUNT_OF(usual); i++) {
 		struct idmap_program program;
-		int result = check(root_fd, usual[i], &program);
+		bool self;
+		int result = check(root_fd, usual[i], &program, &self);
 
 		if (!result) {
 			*ret_init = usual[i];
@@ -99,7 +101,7 @@ int realinit_find(const struct idmap_cmdline *cmdline, int root_fd, const char *
 		if (result != -ENOENT || *program.interpreter)
 			msg(MSG_ERROR, "%s of the new root is passed over (%s%s%s)", usual[i],
 			    program.interpreter, *program.interpreter ? ", its interpreter: " : "",
-			    result == -ELOOP ? "idmap-init itself" : idmap_errno_text(-result));
+			    self ? "idmap-init itself" : idmap_errno_text(-result));
 	}
 	return idmap_fail(
 		ret_error, NULL, IDMAP_NO_INIT, ENOENT,

@@ -37,6 +37,10 @@ class ServerMissing(Exception):
     """The same for virtiofsd."""
 
 
+class CompilerMissing(Exception):
+    """The same for a compiler of another architecture."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Programs:
     folder: Path  # $O, or build
@@ -55,7 +59,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=None)
 def _fetch(*command: str) -> Path | str:
-    """The folder that a script of this folder fetches, or why there is none: one attempt a process,
+    """The path that a script of this folder fetches, or why there is none: one attempt a process,
     for a try without network is slow."""
     result = subprocess.run([HERE / command[0], *command[1:]], stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -76,6 +80,14 @@ def find_virtiofsd(name: str) -> Path:
     if isinstance(folder, str):
         raise ServerMissing(folder)
     return folder / "virtiofsd"
+
+
+def find_cross(name: str) -> Path:
+    """A compiler with musl for aarch64 or riscv64, or "clang" for this machine."""
+    compiler = _fetch("cross", name)
+    if isinstance(compiler, str):
+        raise CompilerMissing(compiler)
+    return compiler
 
 
 def make(folder: Path, *goals: str) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What must not grow without somebody's saying so: bytes by defconfig, and stage 1's instructions.
 
-The limits stand in budget.json: bytes of the stripped program and of it as gzip -9 makes it, for
-every compiler, and the share of the floor's instructions (qemu-test/bench/floor.c) that a boot
+The limits stand in budget.json: bytes of the stripped program and of it as gzip -9 makes it, with
+Debian 12's compiler (another one may take 5 % more), and the share of the floor's instructions (qemu-test/bench/floor.c) that a boot
 takes. Those of bytes are goals, changed by hand; write_budget.py writes the shares after a growth
 that is wanted.
 """
@@ -10,6 +10,7 @@ that is wanted.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -26,6 +27,8 @@ BUDGET = json.loads(host.BUDGET.read_text())
 def test_bytes(name, defconfig):
     size, packed = host.sizes(defconfig(name))
     limit, packed_limit = BUDGET["bytes"][name], BUDGET["gzip"][name]
+    if subprocess.check_output(["musl-gcc", "-dumpversion"], text=True).partition(".")[0].strip() != "12":
+        limit, packed_limit = limit * 105 // 100, packed_limit * 105 // 100
     assert size <= limit, f"{name} has {size:,} bytes, its limit is {limit:,}"
     assert packed <= packed_limit, f"{name} has {packed:,} bytes after gzip -9, its limit is {packed_limit:,}"
 

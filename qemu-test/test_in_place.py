@@ -23,8 +23,9 @@ INIT = "/sbin/idmap-init"
 def plain_root(tmp_path, programs, root_tree, image):
     """plain_root(kernel, conf): an initramfs that is stage 0, and a root with idmap-init in it."""
 
-    def make(kernel, conf=None, fs="erofs", change=lambda tree: None):
-        drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", fs])
+    def make(kernel, conf=None, fs="erofs", change=lambda tree: None, init=INIT, modules=()):
+        drivers, order = images.kernel_modules(kernel.modules,
+                                               ["virtio_pci", "virtio_blk", fs, *modules])
         tree = {"/": Dir(), **images.busybox(), **drivers, "/root": Dir()}
         for folder in ("/dev", "/proc", "/sys"):
             tree[folder] = Dir()
@@ -32,13 +33,13 @@ def plain_root(tmp_path, programs, root_tree, image):
         script += [f"/bin/insmod {path}" for path in order]
         script += ["while ! [ -b /dev/vda ]; do :; done",
                    f"mount -t {fs} -o ro /dev/vda /root", "mount --move /dev /root/dev",
-                   f'exec /bin/busybox switch_root /root {INIT} "$@" </root/dev/console >/root/dev/console 2>&1']
+                   f'exec /bin/busybox switch_root /root {init} "$@" </root/dev/console >/root/dev/console 2>&1']
         tree["/init"] = File("\n".join(script) + "\n", mode=0o755)
         initrd = tmp_path / "stage0"
         images.make_image(tree, "cpio", initrd)
 
         root = root_tree()
-        root[INIT] = File(programs.init, 100000, 100000, 0o755)
+        root[init] = File(programs.init, 100000, 100000, 0o755)
         if conf is not None:
             root["/etc/idmap.conf"] = File(conf, 100000, 100000)
         change(root)
@@ -101,6 +102,77 @@ def test_booted_root_mapped_with_rows(kernel, plain_root, second, boot):
         assert seen(guest, "/srv/file") == (7, 7)
         assert seen(guest, "/opt/app/run") == (9, 9)
         assert options(guest, "/opt/app")[1] >= {"ro", "nosuid", "nodev", "idmapped"}
+        assert_no_workshop(guest)
+
+
+def assert_no_workshop(guest):
+    """Nothing of ours is left, neither a mount nor a folder."""
+    assert not [m for m in guest.mounts() if ".idmap" in m.target]
+    assert guest.ask("stat /run/.idmap") == {"error": "ENOENT"}
+    assert guest.ask("stat /dev/.idmap") == {"error": "ENOENT"}
+
+
+EVERY = ["6.1", "6.12", "7.x"]
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_images_of_booted_root(kernel, plain_root, second, boot):
+    """No folder of the root that the kernel booted is covered while the new one is put together: an
+    image file in any of them is found."""
+    def change(tree):
+        for folder in ("/mnt", "/etc", "/tmp", "/usr", "/bin", "/sbin", "/run"):
+            tree[f"{folder}/data.erofs"] = File(second(), 100000, 100000)
+        for number in range(6):
+            tree[f"/srv/{number}"] = Dir(100000, 100000)
+
+    folders = ["/mnt", "/etc", "/tmp", "/usr", "/bin", "/sbin"]
+    conf = "/dev/root / auto idmap=100000:0:65536\n" + "".join(
+        f"{folder}/data.erofs /srv/{number} erofs idmap=5000:{number}:10\n"
+        for number, folder in enumerate(folders)) + "/images/app /opt/app bind idmap=100000:9:1\n"
+    initrd, root = plain_root(kernel, conf, change=change, modules=["loop"])
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root]) as guest:
+        for number in range(6):
+            assert seen(guest, f"/srv/{number}/file") == (7 + number, 7 + number)
+        assert seen(guest, "/opt/app/run") == (9, 9)
+        assert_no_workshop(guest)
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+@pytest.mark.parametrize("without", [("/sbin", "/mnt"), ("/run",), ("/sbin", "/mnt", "/run", "/tmp", "/usr")],
+                         ids=lambda folders: "".join(folders))
+def test_booted_root_without(kernel, without, plain_root, second, boot):
+    """The folders that a booted root lacks are not missed; without /run the workshop is in /dev."""
+    def change(tree):
+        tree["/bin/init"] = tree["/sbin/init"]
+        for path in list(tree):
+            if path.startswith(without):
+                del tree[path]
+
+    conf = ("/dev/root / auto idmap=100000:0:65536\n"
+            "/dev/vdb /srv erofs lower,idmap=5000:0:10\n"
+            "tmpfs /srv overlay\n"
+            "/images/app /opt/app bind idmap=100000:9:1\n")
+    initrd, root = plain_root(kernel, conf, change=change, init="/bin/idmap-init", modules=["overlay"])
+    with boot(kernel, initrd, "root=/dev/vda init=/bin/idmap-init", [root, Disk(second())]) as guest:
+        entries = guest.ask("ls /")["entries"]
+        assert not {folder[1:] for folder in without} & set(entries)
+        assert seen(guest, "/owners/user") == (1000, 1000)
+        assert seen(guest, "/srv/file") == (7, 7)
+        assert guest.ask("write /srv/file new") == {"written": 3}
+        assert seen(guest, "/opt/app/run") == (9, 9)
+        assert_no_workshop(guest)
+        assert sorted(m.target for m in guest.mounts()) == sorted(
+            ["/", "/dev", "/opt/app", "/proc", "/srv", "/sys"] + ["/run"] * ("/run" not in without))
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_rbind_leaves_the_workshop_out(kernel, plain_root, boot):
+    conf = "/run /mnt rbind rw\nscratch /run/a tmpfs size=1m,X-mount.mkdir\n"
+    initrd, root = plain_root(kernel, conf)
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root]) as guest:
+        assert_no_workshop(guest)
+        assert [m.target for m in guest.mounts() if m.target.startswith("/mnt")] == ["/mnt", "/mnt/a"]
+        assert guest.ask("ls /mnt")["entries"].keys() == guest.ask("ls /run")["entries"].keys()
 
 
 def test_real_init_by_name(kernel, plain_root, boot):

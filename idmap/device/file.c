@@ -54,9 +54,12 @@ int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_err
 
 int64_t idmap_file_size(const char *path)
 {
+	idmap_closed int fd = idmap_open(path, O_PATH);
 	struct stat st;
 
-	if (stat(path, &st))
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st))
 		return -errno;
 	return S_ISREG(st.st_mode) ? st.st_size : -EINVAL;
 }

@@ -81,14 +81,11 @@ int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t
 
 	if (*source != '/' && !row->inside)
 		return idmap_filesystem_mount(row, attr, ret_error);
-	if (row->inside) {
-		file_fd = idmap_open_source(views, row, &folder, ret_error);
-		if (file_fd == IDMAP_TOLD)
-			return file_fd;
-		result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));
-	} else {
-		result = or_errno(stat(source, &st));
-	}
+	file_fd = row->inside ? idmap_open_source(views, row, &folder, ret_error)
+			      : idmap_open(source, O_PATH);
+	if (file_fd == IDMAP_TOLD)
+		return file_fd;
+	result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));
 	if (is_tag(row) || (!result && S_ISBLK(st.st_mode)))
 		return idmap_filesystem_mount(row, attr, ret_error);
 	if (result)

@@ -59,14 +59,12 @@ static void elf_loader(const char *head, size_t size, struct idmap_text *ret)
 }
 
 /* The same question as execve(2)'s: a file, a mode for root, no noexec. */
-static int check_mode(int fd, struct idmap_program *ret)
+static int check_mode(int fd)
 {
 	struct stat st;
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (ret->size < 0) /* not of an interpreter's */
-		ret->size = st.st_size;
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
 	if (!S_ISREG(st.st_mode))
@@ -76,9 +74,8 @@ static int check_mode(int fd, struct idmap_program *ret)
 }
 
 /* Whom the program needs to run, by its front: "" where it needs nobody. -errno of execve(2). */
-static int find_interpreter(int fd, char *name, size_t name_size)
+static int find_interpreter(int fd, char head[HEAD_SIZE + 1], char *name, size_t name_size)
 {
-	char head[HEAD_SIZE + 1];
 	struct idmap_text text;
 	long size = read(fd, head, HEAD_SIZE);
 
@@ -103,8 +100,8 @@ static int find_interpreter(int fd, char *name, size_t name_size)
 static int check(int root_fd, const char *path, int depth, struct idmap_program *ret)
 {
 	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_PATH);
-	char name[sizeof(ret->interpreter)];
-	int result = fd < 0 ? fd : check_mode(fd, ret);
+	char name[sizeof(ret->interpreter)], head[HEAD_SIZE + 1] = "";
+	int result = fd < 0 ? fd : check_mode(fd);
 
 	if (result)
 		return result;
@@ -112,7 +109,9 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 		return -ELOOP;
 	idmap_close(&fd);
 	fd = idmap_open_in_root(root_fd, path, O_RDONLY);
-	result = fd < 0 ? 0 : find_interpreter(fd, name, sizeof(name));
+	result = fd < 0 ? 0 : find_interpreter(fd, head, name, sizeof(name));
+	if (!depth)
+		memcpy(ret->head, head, sizeof(ret->head));
 	if (result || fd < 0 || !*name)
 		return result;
 	result = check(root_fd, name, depth + 1, ret);
@@ -123,6 +122,6 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 
 int idmap_program_check(int root_fd, const char *path, struct idmap_program *ret)
 {
-	*ret = (struct idmap_program){.size = -1};
+	memset(ret, 0, sizeof(*ret));
 	return check(root_fd, path, 0, ret);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * The views of a root while it is put together, and where they hang meanwhile: in a workshop. In an
- * initramfs, which goes away, that is a plain folder. Elsewhere it is a folder of /run, or of /dev,
- * mounted on itself and unbindable: so no folder of the root that stays is covered, and what is
- * cloned recursively leaves it out.
+ * initramfs, which goes away, those are plain folders. Elsewhere it is a folder of /run, or of
+ * /dev, mounted on itself and unbindable: so no folder of the root that stays is covered, and what
+ * is cloned recursively leaves it out.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -45,10 +45,10 @@ static const char *const spots[] = {
 	[IDMAP_AREA] = "area",
 };
 
-/* Its path, with the spot's name behind it. */
+/* The path of a spot. */
 static const char *spot_path(const struct idmap_views *views, enum idmap_spot spot, char buffer[32])
 {
-	return idmap_print(buffer, 32, "%s/%s", views->workshop, spots[spot]);
+	return idmap_print(buffer, 32, "%s%s", views->workshop, spots[spot]);
 }
 
 /* Whether a mount stands on the folder `path`, one of those that come along. */
@@ -77,7 +77,7 @@ static int open_mounted_workshop(struct idmap_views *views)
 	views->workshop_fd = idmap_open(run ? "/run" : "/dev", O_PATH | O_DIRECTORY);
 	if (views->workshop_fd < 0)
 		return views->workshop_fd;
-	views->workshop = path;
+	views->workshop = run ? "/run/" WORKSHOP "/" : "/dev/" WORKSHOP "/";
 	result = make_folder(path);
 	if (!result)
 		result = or_errno(mount(path, path, NULL, MS_BIND, NULL));
@@ -93,8 +93,9 @@ static int open_workshop(struct idmap_views *views)
 		return 0;
 	if (!idmap_is_new(views) || views->plan->root->booted)
 		return open_mounted_workshop(views);
-	views->workshop = "/" WORKSHOP;
-	return make_folder(views->workshop);
+	/* No folder for its spots, which would cost as much as the move of a root. */
+	views->workshop = "/" WORKSHOP ".";
+	return 0;
 }
 
 void idmap_workshop_close(struct idmap_views *views)

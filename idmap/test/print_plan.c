@@ -30,9 +30,9 @@ static char *read_all(const char *path, size_t *ret_size)
 
 int main(int argc, char **argv)
 {
-	const char *cmdline = argc > 2 ? argv[2] : "";
+	const char *words = argc > 2 ? argv[2] : "";
 	static char line[1 << 16];
-	struct idmap_cmdline cmdline = {.text = cmdline};
+	struct idmap_cmdline cmdline = {.text = words};
 	const struct idmap_error *error;
 	struct idmap_table table;
 	struct idmap_arena arena;
@@ -45,13 +45,13 @@ int main(int argc, char **argv)
 		return 2;
 	if (strcmp(argv[1], "-"))
 		file = read_all(argv[1], &size);
-	size += strlen(cmdline);
+	size += strlen(words);
 	memory = malloc(idmap_arena_size(size));
 	arena = (struct idmap_arena){.at = memory, .end = memory + idmap_arena_size(size)};
 	idmap_table_init(&table, &arena);
 	idmap_cmdline_read(&cmdline, &table);
 	if (file && !cmdline.words)
-		idmap_table_file(&table, argv[1], file, size - strlen(cmdline));
+		idmap_table_file(&table, argv[1], file, size - strlen(words));
 	idmap_plan_make(&table, &cmdline.root, &plan);
 	for (error = table.errors; error; error = error->next)
 		fprintf(stderr, "%s\n", error->text);
