@@ -376,8 +376,7 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
  */
 #define IDMAP_CARRIED_SIZE 6 /* "/proc" */
 
-/* view.c's own. */
-struct idmap_views {
+struct idmap_stage {
 	const struct idmap_plan *plan;
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
 	int area_fd;	      /* of a tmpfs for layers, or -1 */
@@ -392,11 +391,7 @@ struct idmap_views {
 	} target, source;
 	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
 	bool carried;				 /* clones of them are there */
-	uint32_t left; /* bits: those that the new root has no folder for */
-};
-
-struct idmap_stage {
-	struct idmap_views views;
+	uint32_t left;		  /* bits: those that the new root has no folder for */
 	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
 };
 
@@ -412,7 +407,7 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
 /* One row less waits for its map, which is given up after the last. */
 void idmap_stage_skip(struct idmap_row *row);
-/* The root is whole: drops all but the seen view. views.seen_fd leads to the new root. */
+/* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
 /*
  * The new root is / by now, and `old_fd` leads to the one before: moves the mounts that come along,
@@ -424,10 +419,10 @@ void idmap_stage_close(struct idmap_stage *stage);
 /* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);
 /*
- * Opens `path` as a process chroot'ed to `root_fd` would (openat2(2), RESOLVE_IN_ROOT), with
- * `flags` of open(2) and O_CLOEXEC.
+ * Opens `path` as a process chroot'ed to `root_fd` would (openat2(2), RESOLVE_IN_ROOT and more of
+ * its flags), with `flags` of open(2) and O_CLOEXEC.
  */
-int idmap_open_in_root(int root_fd, const char *path, int flags);
+int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
 
 /* --- programs ------------------------------------------------------------------------------- */
 

@@ -35,16 +35,13 @@ static int mount_early(const struct early_mount *m)
 	return result == -EBUSY ? 0 : result;
 }
 
-/* The next word of a line of mountinfo (proc_pid_mountinfo(5)), terminated; "" at the line's end.
- */
+/* The next word of a line, terminated; its blank is gone, a newline stays. */
 static char *next_word(char **line)
 {
-	char *word = *line, *end = word;
+	char *word = *line, *end = strchr(word, ' ');
 
-	while (*end && *end != ' ')
-		end++;
-	*line = end + (*end == ' ');
-	if (*end == ' ')
+	*line = end ? end + 1 : strchr(word, 0);
+	if (end)
 		*end = 0;
 	return word;
 }
@@ -62,27 +59,24 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
 
 	if (result)
 		return result;
-	boot->arena->at = text; /* no longer needed than here */
+	boot->arena->at = line = text; /* no longer needed than here */
 	boot->cmdline.root.booted = boot->pivots = true;
-	for (line = text; (end = strchr(line, '\n')); line = end + 1) {
-		const char *id, *parent, *target, *word;
+	while (*line) {
+		enum { ID, PARENT, DEVICE, FOLDER, TARGET, OPTIONS, COUNT };
+		const char *field[COUNT], *tag;
 
-		*end = 0;
-		id = next_word(&line);
-		parent = next_word(&line);
-		next_word(&line); /* the device */
-		next_word(&line); /* which folder of it */
-		target = next_word(&line);
+		for (i = 0; i < COUNT; i++) /* proc_pid_mountinfo(5) */
+			field[i] = next_word(&line);
 		for (i = 0; i < EARLY_MOUNTS; i++)
-			if (!strcmp(target, mounts[i].target))
-				standing[i] = true;
-		next_word(&line); /* options */
-		while (*(word = next_word(&line)) && strcmp(word, "-"))
-			boot->cmdline.root.shared |= !strncmp(word, "shared:", 7);
-		if (id == text && !strcmp(next_word(&line), "rootfs")) {
+			standing[i] |= !strcmp(field[TARGET], mounts[i].target);
+		while (*(tag = next_word(&line)) && strcmp(tag, "-"))
+			boot->cmdline.root.shared |= !strncmp(tag, "shared:", 7);
+		if (field[ID] == text && !strcmp(next_word(&line), "rootfs")) {
 			boot->cmdline.root.booted = false;
-			boot->pivots = strcmp(id, parent);
+			boot->pivots = strcmp(field[ID], field[PARENT]);
 		}
+		end = strchr(line, '\n');
+		line = end ? end + 1 : strchr(line, 0);
 	}
 	return 0;
 }

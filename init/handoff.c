@@ -72,8 +72,8 @@ static int move_over(const struct idmap_stage *stage, struct idmap_error *ret_er
 	int result;
 	size_t i;
 
-	for (i = 0; stage->views.carried && *stage->views.carry[i]; i++)
-		umount2(stage->views.carry[i], MNT_DETACH);
+	for (i = 0; stage->carried && *stage->carry[i]; i++)
+		umount2(stage->carry[i], MNT_DETACH);
 	result = or_errno(mount(".", "/", NULL, MS_MOVE, NULL));
 	if (result)
 		return switch_failed("mount", result, ret_error);
@@ -86,10 +86,10 @@ int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 {
 	const bool booted = boot->cmdline.root.booted;
 	idmap_closed int old_fd = idmap_open("/", O_RDONLY | O_DIRECTORY);
-	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->views.seen_fd));
+	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->seen_fd));
 	bool pivoted = false;
 
-	idmap_close(&stage->views.seen_fd);
+	idmap_close(&stage->seen_fd);
 	if (result)
 		return switch_failed("chdir", result, ret_error);
 	if (boot->pivots) {

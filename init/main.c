@@ -191,14 +191,14 @@ static int build_row(struct boot *boot, const struct idmap_plan *plan, struct id
 	return result;
 }
 
-static void tell_left(const struct idmap_views *views)
+static void tell_left(const struct idmap_stage *stage)
 {
 	uint32_t i;
 
-	for (i = 0; *views->carry[i]; i++)
-		if (views->left & 1u << i)
+	for (i = 0; *stage->carry[i]; i++)
+		if (stage->left & 1u << i)
 			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
-			    views->carry[i]);
+			    stage->carry[i]);
 }
 
 /* All trees in place on the stage, or nothing left of any. */
@@ -221,9 +221,7 @@ static int build_root(struct boot *boot, struct idmap_plan *plan, struct idmap_s
 static void write_table(int fd, struct idmap_text *text, long *result)
 {
 	if (*result >= 0)
-		*result = fd < 0 ? fd
-				 : size_or_errno(write(fd, text->start,
-						       (size_t)(text->at - text->start)));
+		*result = write(fd, text->start, (size_t)(text->at - text->start)) < 0 ? -errno : 0;
 	text->at = text->start;
 }
 
@@ -236,11 +234,12 @@ static void tell_rows(const struct boot *boot, const struct idmap_plan *plan)
 	struct lines lines;
 	idmap_closed int fd = -1;
 	struct idmap_text text;
-	long result = 0;
+	long result;
 	uint32_t i;
 
 	mkdir(RUN_TABLE_DIR, 0755);
 	fd = or_errno(openat(AT_FDCWD, RUN_TABLE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+	result = fd < 0 ? fd : 0;
 	/* There is room, make_room_for_devices() has seen to it. */
 	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
 	lines_begin(&lines, MSG_INFO, plan->rows);
@@ -307,12 +306,12 @@ int main(int argc, char **argv, char **envp)
 	modules_load(&boot, &arena[0]);
 	if (make_room_for_devices(&boot, &plan, &error))
 		fail(&boot, &error);
-	if (boot.cmdline.root_delay_s) /* even no time at all would take the timer's slack */
-		poll(NULL, 0, (int)boot.cmdline.root_delay_s * 1000);
+	for (; boot.cmdline.root_delay_s; boot.cmdline.root_delay_s--)
+		poll(NULL, 0, 1000);
 	boot.row_us = boot.devices.start_us = idmap_now_us();
 	if (build_root(&boot, &plan, &stage, &error))
 		fail(&boot, &error);
-	if (realinit_find(&boot.cmdline, stage.views.seen_fd, &init, &error)) {
+	if (realinit_find(&boot.cmdline, stage.seen_fd, &init, &error)) {
 		idmap_stage_drop(&stage);
 		fail(&boot, &error);
 	}
@@ -320,7 +319,7 @@ int main(int argc, char **argv, char **envp)
 	boot.no_way_back = true;
 	if (plan.new_root && handoff_switch(&boot, &stage, &error))
 		fail(&boot, &error);
-	tell_left(&stage.views);
+	tell_left(&stage);
 	handoff_exec(&boot, init, &error);
 	fail(&boot, &error);
 }

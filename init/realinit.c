@@ -18,7 +18,7 @@ extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 /* Whether the file is this very program, which as the real init would only start itself again. */
 static bool is_self(int root_fd, const char *path)
 {
-	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_RDONLY);
+	idmap_closed int fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
 	idmap_closed int self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	char a[1024], b[1024];
 	ssize_t n;

@@ -17,11 +17,6 @@ int or_errno(int result)
 	return result < 0 ? -errno : result;
 }
 
-long size_or_errno(long result)
-{
-	return result < 0 ? -errno : result;
-}
-
 int idmap_open(const char *path, int flags)
 {
 	return or_errno(openat(AT_FDCWD, path, flags | O_CLOEXEC));
@@ -76,12 +71,10 @@ int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text
 		size_t room = (size_t)(arena->end - arena->at);
 
 		/* Something is kept for the NUL and for aligning the end. */
-		n = room > sizeof(void *)
-			    ? size_or_errno(read(fd, arena->at, room - sizeof(void *)))
-			    : -EFBIG;
+		n = room > sizeof(void *) ? read(fd, arena->at, room - sizeof(void *)) : -1;
 		if (n < 0) {
 			arena->at = start;
-			return (int)n;
+			return room > sizeof(void *) ? -errno : -EFBIG;
 		}
 		arena->at += n;
 	} while (n);

@@ -63,15 +63,6 @@ void idmap_names_disks(char *text, struct idmap_disk *ret_disks)
 
 /* --- names ----------------------------------------------------------------------------------- */
 
-static uint64_t little(const char *p, size_t size)
-{
-	uint64_t value = 0;
-
-	while (size--)
-		value = value << 8 | (unsigned char)p[size];
-	return value;
-}
-
 /* Hex digits of the bytes that `order` names by letters, from a on; a dash stays a dash. */
 static bool put_hex(char *out, const char *bytes, const char *order)
 {
@@ -147,7 +138,7 @@ static bool is_mbr(const char *sector)
 uint64_t idmap_names_gpt_offset(const char *sectors, uint32_t sector_size, uint32_t part)
 {
 	const char *header = sectors + sector_size;
-	const uint64_t entries_at = little(header + 72, 8);
+	const uint64_t entries_at = idmap_little(header + 72, 8);
 	bool protective = false;
 	size_t i;
 
@@ -158,8 +149,8 @@ uint64_t idmap_names_gpt_offset(const char *sectors, uint32_t sector_size, uint3
 	 * been checked, or there would be no partition to ask for.
 	 */
 	if (!protective || !is_mbr(sectors) || memcmp(header, "EFI PART", 8) ||
-	    little(header + 84, 4) != NAMES_GPT_ENTRY_SIZE || part > little(header + 80, 4) ||
-	    entries_at > UINT32_MAX)
+	    idmap_little(header + 84, 4) != NAMES_GPT_ENTRY_SIZE ||
+	    part > idmap_little(header + 80, 4) || entries_at > UINT32_MAX)
 		return 0;
 	return entries_at * sector_size + (uint64_t)(part - 1) * NAMES_GPT_ENTRY_SIZE;
 }
@@ -174,14 +165,14 @@ bool idmap_names_gpt(const char *entry, enum idmap_source_kind kind, char ret[NA
 		return put_hex(ret, entry + 16, "dcba-fe-hg-ij-klmnop");
 	/* UTF-16 becomes UTF-8, as blkid has it. */
 	for (i = 56; i < NAMES_GPT_ENTRY_SIZE; i += 2) {
-		uint32_t c = (uint32_t)little(entry + i, 2);
+		uint32_t c = (uint32_t)idmap_little(entry + i, 2);
 
 		if (!c)
 			break;
 		if ((c & 0xfc00) == 0xd800 && i + 2 < NAMES_GPT_ENTRY_SIZE) {
 			/* The first half of a pair: two bits more than fit, and 0x10000 to add. */
 			i += 2;
-			c = (c << 10) + (uint32_t)little(entry + i, 2) - 0x35fdc00;
+			c = (c << 10) + (uint32_t)idmap_little(entry + i, 2) - 0x35fdc00;
 		}
 		if (c >= 0x10000) {
 			*out++ = (char)(0xf0 | c >> 18);

@@ -11,12 +11,12 @@
 
 #include "mount/mount.h"
 
-static int open_area(struct idmap_views *views)
+static int open_area(struct idmap_stage *stage)
 {
 	idmap_closed int fs_fd = -1;
 	int fd, result;
 
-	if (views->area_fd >= 0)
+	if (stage->area_fd >= 0)
 		return 0;
 	fs_fd = or_errno(sys_fsopen("tmpfs", FSOPEN_CLOEXEC));
 	result = fs_fd < 0 ? fs_fd : or_errno(sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL));
@@ -25,36 +25,39 @@ static int open_area(struct idmap_views *views)
 	fd = or_errno(sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, 0));
 	if (fd < 0)
 		return fd;
-	result = idmap_attach_at(views, IDMAP_AREA, fd);
+	result = idmap_attach_at(stage, IDMAP_AREA, fd);
 	if (result)
 		idmap_close(&fd);
-	views->area_fd = fd;
+	stage->area_fd = fd;
 	return result;
 }
 
-static const char *slot_name(uint32_t slot, char buffer[12])
+struct idmap_slot_name idmap_slot_name(uint32_t slot, const char *folder)
 {
-	return idmap_print(buffer, 12, "%u", slot);
+	struct idmap_slot_name name;
+
+	idmap_print(name.text, sizeof(name.text), *folder ? "%u/%s" : "%u", slot, folder);
+	return name;
 }
 
-int idmap_area_put(struct idmap_views *views, int tree_fd, uint32_t *ret_slot)
+int idmap_area_put(struct idmap_stage *stage, int tree_fd, uint32_t *ret_slot)
 {
-	int result = open_area(views);
-	char name[12];
+	int result = open_area(stage);
+	struct idmap_slot_name name;
 
 	if (result)
 		return result;
-	*ret_slot = views->slots++;
-	if (mkdirat(views->area_fd, slot_name(*ret_slot, name), 0700))
+	*ret_slot = stage->slots++;
+	name = idmap_slot_name(*ret_slot, "");
+	if (mkdirat(stage->area_fd, name.text, 0700))
 		return -errno;
-	return or_errno(sys_move_mount(tree_fd, "", views->area_fd, name, MOVE_MOUNT_F_EMPTY_PATH));
+	return or_errno(
+		sys_move_mount(tree_fd, "", stage->area_fd, name.text, MOVE_MOUNT_F_EMPTY_PATH));
 }
 
-void idmap_area_take(const struct idmap_views *views, uint32_t slot)
+void idmap_area_take(const struct idmap_stage *stage, uint32_t slot)
 {
-	char name[12];
-
-	if (!fchdir(views->area_fd))
-		umount2(slot_name(slot, name), MNT_DETACH | UMOUNT_NOFOLLOW);
+	if (!fchdir(stage->area_fd))
+		umount2(idmap_slot_name(slot, "").text, MNT_DETACH | UMOUNT_NOFOLLOW);
 	chdir("/");
 }

@@ -10,10 +10,10 @@
 
 #include "mount/mount.h"
 
-int idmap_open_source(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder,
+int idmap_open_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		      struct idmap_error *ret_error)
 {
-	const int root_fd = views->disk_fd;
+	const int root_fd = stage->disk_fd;
 	int fd = idmap_open_inside(root_fd, row->inside, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 
 	*ret_folder = fd >= 0;
@@ -21,9 +21,9 @@ int idmap_open_source(struct idmap_views *views, const struct idmap_row *row, bo
 		fd = idmap_open_inside(root_fd, row->inside, O_PATH, RESOLVE_NO_SYMLINKS);
 	if (fd != -ELOOP)
 		return fd;
-	idmap_carry_now(views);
-	fd = idmap_open_in_root(root_fd, row->inside, O_PATH);
-	if (fd >= 0 && idmap_check_source_link(views, row, fd, ret_error)) {
+	idmap_carry_now(stage);
+	fd = idmap_open_inside(root_fd, row->inside, O_PATH, 0);
+	if (fd >= 0 && idmap_check_source_link(stage, row, fd, ret_error)) {
 		idmap_close(&fd);
 		return IDMAP_TOLD;
 	}
@@ -31,10 +31,10 @@ int idmap_open_source(struct idmap_views *views, const struct idmap_row *row, bo
 }
 
 /* A clone of the row's source by the folder that holds it, if no link is in the way. */
-static int clone_in_folder(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder)
+static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder)
 {
 	const char *name;
-	const int folder_fd = idmap_parent_of(&views->source, views->disk_fd, row->inside, &name);
+	const int folder_fd = idmap_parent_of(&stage->source, stage->disk_fd, row->inside, &name);
 	struct stat st;
 	int fd;
 
@@ -52,20 +52,20 @@ static int clone_in_folder(struct idmap_views *views, const struct idmap_row *ro
 	return fd;
 }
 
-int idmap_clone_source(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder,
+int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		       struct idmap_error *ret_error)
 {
 	idmap_closed int source_fd = -1, folder_fd = -1;
-	int fd = row->subdir || !row->inside[1] ? -1 : clone_in_folder(views, row, ret_folder);
+	int fd = row->subdir || !row->inside[1] ? -1 : clone_in_folder(stage, row, ret_folder);
 	struct statfs unused;
 
 	if (fd >= 0)
 		return fd;
-	fd = source_fd = idmap_open_source(views, row, ret_folder, ret_error);
+	fd = source_fd = idmap_open_source(stage, row, ret_folder, ret_error);
 	if (fd >= 0 && row->subdir) {
 		*ret_folder = false;
-		fd = folder_fd = idmap_open_in_root(source_fd, row->subdir, O_PATH);
-		if (fd >= 0 && idmap_check_source_link(views, row, fd, ret_error))
+		fd = folder_fd = idmap_open_inside(source_fd, row->subdir, O_PATH, 0);
+		if (fd >= 0 && idmap_check_source_link(stage, row, fd, ret_error))
 			return IDMAP_TOLD;
 	}
 	if (fd == IDMAP_TOLD)

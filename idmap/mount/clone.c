@@ -17,7 +17,7 @@ int idmap_clone(int dir_fd, bool recursive)
 
 int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error)
 {
-	idmap_closed int root_fd = idmap_open_own_root();
+	idmap_closed int root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
 	int fd = root_fd < 0 ? root_fd : idmap_clone(root_fd, false);
 
 	if (fd < 0)
@@ -26,21 +26,21 @@ int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_er
 	return fd;
 }
 
-int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
+int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row,
 		       struct idmap_error *ret_error)
 {
 	idmap_closed int folder_fd = -1;
 	uint32_t slot;
-	int fd, result = idmap_area_put(views, tree_fd, &slot);
+	int fd, result = idmap_area_put(stage, tree_fd, &slot);
 
-	folder_fd = result ? result : idmap_open_in_root(tree_fd, row->subdir, O_PATH);
+	folder_fd = result ? result : idmap_open_inside(tree_fd, row->subdir, O_PATH, 0);
 	fd = folder_fd < 0 ? folder_fd : idmap_clone(folder_fd, false);
 	if (fd < 0)
 		idmap_fail(
 			ret_error, row, IDMAP_NO_MOUNT, -fd,
 			"it has no folder %s to show (%m); correct X-mount.subdir=", row->subdir);
 	if (!result)
-		idmap_area_take(views, slot);
+		idmap_area_take(stage, slot);
 	idmap_close(&tree_fd);
 	return fd;
 }

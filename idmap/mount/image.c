@@ -69,7 +69,7 @@ static int mount_by_loop(struct idmap_row *row, uint32_t attr, struct idmap_erro
 	return fd;
 }
 
-int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t attr,
+int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 		      struct idmap_error *ret_error)
 {
 	const char *source = row->device;
@@ -81,7 +81,7 @@ int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t
 
 	if (*source != '/' && !row->inside)
 		return idmap_filesystem_mount(row, attr, ret_error);
-	file_fd = row->inside ? idmap_open_source(views, row, &folder, ret_error)
+	file_fd = row->inside ? idmap_open_source(stage, row, &folder, ret_error)
 			      : idmap_open(source, O_PATH);
 	if (file_fd == IDMAP_TOLD)
 		return file_fd;

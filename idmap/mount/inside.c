@@ -62,27 +62,32 @@ static int link_failed(const struct idmap_row *row, const char *link, const char
 	return IDMAP_TOLD;
 }
 
+/* Whether the row stands, as a whole, and is another one. */
+static bool is_other(const struct idmap_row *other, const struct idmap_row *row)
+{
+	return other != row && !(other->flags & (IDMAP_SKIPPED | IDMAP_LAYER));
+}
+
 /*
  * The disk view holds the rows that the plan saw in a source's path. A link, or subdir, may lead to
  * yet another one, which is not there, and would have to be built first.
  */
-int idmap_check_source_link(const struct idmap_views *views, const struct idmap_row *row, int fd,
+int idmap_check_source_link(const struct idmap_stage *stage, const struct idmap_row *row, int fd,
 			    struct idmap_error *ret_error)
 {
 	char buffer[PATH_MAX];
-	const char *path = path_of(views->disk_fd, fd, buffer, sizeof(buffer));
+	const char *path = path_of(stage->disk_fd, fd, buffer, sizeof(buffer));
 	uint32_t i;
 
-	for (i = 0; i < views->plan->rows; i++) {
-		const struct idmap_row *other = views->plan->row[i];
+	for (i = 0; i < stage->plan->rows; i++) {
+		const struct idmap_row *other = stage->plan->row[i];
 		const bool held = idmap_path_inside(path, other->target) &&
 				  !idmap_path_inside(row->inside, other->target);
 		const bool holds = row->flags & IDMAP_RBIND &&
 				   idmap_path_inside(other->target, path) &&
 				   !idmap_path_inside(other->target, row->inside);
 
-		if (other != row && !(other->flags & (IDMAP_SKIPPED | IDMAP_LAYER)) &&
-		    (held || holds))
+		if (is_other(other, row) && (held || holds))
 			return link_failed(row, row->source, "SOURCE", path, other, ret_error);
 	}
 	return 0;
@@ -92,24 +97,23 @@ int idmap_check_source_link(const struct idmap_views *views, const struct idmap_
  * By its other name such a row may be a source, which no path in the table told, so it has to stand
  * in the disk view too: IDMAP_BY_LINK.
  */
-int idmap_check_target_link(const struct idmap_views *views, const struct idmap_row *row,
+int idmap_check_target_link(const struct idmap_stage *stage, const struct idmap_row *row,
 			    struct idmap_error *ret_error)
 {
 	idmap_closed int fd =
-		idmap_open_inside(views->seen_fd, row->target, O_PATH, RESOLVE_NO_SYMLINKS);
+		idmap_open_inside(stage->seen_fd, row->target, O_PATH, RESOLVE_NO_SYMLINKS);
 	char buffer[PATH_MAX];
 	const char *path;
 	uint32_t i;
 
 	if (fd != -ELOOP)
 		return 0;
-	fd = idmap_open_in_root(views->seen_fd, row->target, O_PATH);
-	path = path_of(views->seen_fd, fd, buffer, sizeof(buffer));
-	for (i = 0; i < views->plan->rows; i++) {
-		const struct idmap_row *other = views->plan->row[i];
+	fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
+	path = path_of(stage->seen_fd, fd, buffer, sizeof(buffer));
+	for (i = 0; i < stage->plan->rows; i++) {
+		const struct idmap_row *other = stage->plan->row[i];
 
-		if (other != row && !idmap_in_disk_view(views, other) &&
-		    !(other->flags & (IDMAP_SKIPPED | IDMAP_LAYER)) &&
+		if (is_other(other, row) && !idmap_in_disk_view(stage, other) &&
 		    idmap_path_inside(path, other->target))
 			return link_failed(row, row->target, "TARGET", path, other, ret_error);
 	}
@@ -118,10 +122,10 @@ int idmap_check_target_link(const struct idmap_views *views, const struct idmap_
 
 /* --- attaching ------------------------------------------------------------------------------- */
 
-int idmap_attach_in_folder(struct idmap_views *views, int tree_fd, const struct idmap_row *row)
+int idmap_attach_in_folder(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)
 {
 	const char *name;
-	const int fd = idmap_parent_of(&views->target, views->seen_fd, row->target, &name);
+	const int fd = idmap_parent_of(&stage->target, stage->seen_fd, row->target, &name);
 
 	/* The last name may be a link, but that is no folder and the kernel refuses it. */
 	return fd < 0 ? fd
@@ -131,7 +135,7 @@ int idmap_attach_in_folder(struct idmap_views *views, int tree_fd, const struct 
 /* Attaches the tree inside the view, where links lead in it. */
 static int attach_inside(int root_fd, int tree_fd, const char *path)
 {
-	idmap_closed int target_fd = idmap_open_in_root(root_fd, path, O_PATH);
+	idmap_closed int target_fd = idmap_open_inside(root_fd, path, O_PATH, 0);
 
 	return target_fd < 0 ? target_fd
 			     : or_errno(sys_move_mount(tree_fd, "", target_fd, "",
@@ -161,18 +165,18 @@ static int carry_clone(int root_fd, const char *path)
 	return clone_fd < 0 ? clone_fd : attach_inside(root_fd, clone_fd, path);
 }
 
-void idmap_carry_now(struct idmap_views *views)
+void idmap_carry_now(struct idmap_stage *stage)
 {
 	uint32_t i;
 
-	if (views->carried || !idmap_is_new(views) || views->seen_fd < 0)
+	if (stage->carried || !stage->plan->new_root || stage->seen_fd < 0)
 		return;
-	views->carried = true;
-	for (i = 0; *views->carry[i]; i++) {
-		if (carry_clone(views->seen_fd, views->carry[i]))
-			views->left |= 1u << i;
-		else if (views->plan->disk_view)
-			carry_clone(views->disk_fd, views->carry[i]);
+	stage->carried = true;
+	for (i = 0; *stage->carry[i]; i++) {
+		if (carry_clone(stage->seen_fd, stage->carry[i]))
+			stage->left |= 1u << i;
+		else if (stage->plan->disk_view)
+			carry_clone(stage->disk_fd, stage->carry[i]);
 	}
 }
 
@@ -182,13 +186,13 @@ void idmap_carry_now(struct idmap_views *views)
 static int open_or_make(int root_fd, int parent_fd, const char *path, const char *name,
 			uint32_t mode)
 {
-	int fd = idmap_open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
+	int fd = idmap_open_inside(root_fd, path, O_PATH | O_DIRECTORY, 0);
 
 	if (fd != -ENOENT)
 		return fd;
 	if (mkdirat(parent_fd, name, mode))
 		return -errno;
-	return idmap_open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
+	return idmap_open_inside(root_fd, path, O_PATH | O_DIRECTORY, 0);
 }
 
 /* Makes what is missing of the path, a component at a time, inside the view. */
@@ -196,7 +200,7 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 {
 	char prefix[PATH_MAX];
 	size_t length = strlen(path), i, name = 1;
-	idmap_closed int parent_fd = idmap_open_in_root(root_fd, "/", O_PATH);
+	idmap_closed int parent_fd = idmap_open_inside(root_fd, "/", O_PATH, 0);
 
 	if (length >= sizeof(prefix))
 		return -ENAMETOOLONG;
@@ -215,7 +219,7 @@ static int make_folders(int root_fd, const char *path, uint32_t mode)
 	return parent_fd < 0 ? parent_fd : 0;
 }
 
-int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
+int idmap_make_target(const struct idmap_stage *stage, const struct idmap_row *row,
 		      struct idmap_error *ret_error)
 {
 	idmap_closed int target_fd = -1;
@@ -224,11 +228,11 @@ int idmap_make_target(const struct idmap_views *views, const struct idmap_row *r
 
 	if (!(row->flags & IDMAP_MKDIR) || idmap_row_is_root(row))
 		return 0;
-	target_fd = idmap_open_in_root(views->seen_fd, row->target, O_PATH);
+	target_fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
 	if (target_fd != -ENOENT)
 		return 0;
 	umask_before = umask(0);
-	result = make_folders(views->seen_fd, row->target, row->mkdir_mode);
+	result = make_folders(stage->seen_fd, row->target, row->mkdir_mode);
 	umask(umask_before);
 	return result ? idmap_target_failed(row, -result, ret_error) : 0;
 }

@@ -17,23 +17,10 @@
 #define MERGED "merged"	  /* where an overlay is mounted until it is cloned */
 #define EMPTY "empty"
 
-/* "7" or, with a folder in it, "7/upper". */
-struct name {
-	char text[24];
-};
-
-static struct name slot_name(uint32_t slot, const char *folder)
-{
-	struct name name;
-
-	idmap_print(name.text, sizeof(name.text), *folder ? "%u/%s" : "%u", slot, folder);
-	return name;
-}
-
-int idmap_layers_add(struct idmap_views *views, int tree_fd, struct idmap_row *row,
+int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 		     struct idmap_error *ret_error)
 {
-	int result = idmap_area_put(views, tree_fd, &row->slot);
+	int result = idmap_area_put(stage, tree_fd, &row->slot);
 
 	if (!result)
 		return 0;
@@ -77,13 +64,14 @@ static int open_folder(int top_fd, const char *name, bool *ret_made)
 }
 
 /* Makes the folders upper and work of the top in `slot`, where they are missing. */
-static int make_top(const struct idmap_views *views, const struct idmap_row *row, uint32_t slot,
+static int make_top(const struct idmap_stage *stage, const struct idmap_row *row, uint32_t slot,
 		    bool own_mode)
 {
-	const struct name top = slot_name(slot, ""), below = slot_name(row->below->slot, "");
-	idmap_closed int top_fd = or_errno(openat(views->area_fd, top.text, O_RDONLY | O_CLOEXEC));
+	const struct idmap_slot_name top = idmap_slot_name(slot, ""),
+				     below = idmap_slot_name(row->below->slot, "");
+	idmap_closed int top_fd = or_errno(openat(stage->area_fd, top.text, O_RDONLY | O_CLOEXEC));
 	idmap_closed int below_fd =
-		or_errno(openat(views->area_fd, below.text, O_RDONLY | O_CLOEXEC));
+		or_errno(openat(stage->area_fd, below.text, O_RDONLY | O_CLOEXEC));
 	idmap_closed int upper_fd = -1, work_fd = -1;
 	bool made;
 
@@ -147,7 +135,7 @@ static bool is_tmpfs_option(const char *item)
 }
 
 /* Puts a tmpfs, of the row's options for it, into the area. */
-static int add_volatile(struct idmap_views *views, const struct idmap_row *row, uint32_t *ret_slot,
+static int add_volatile(struct idmap_stage *stage, const struct idmap_row *row, uint32_t *ret_slot,
 			bool *ret_own_mode, struct idmap_error *ret_error)
 {
 	char data[512] = {0}, *end = data;
@@ -175,7 +163,7 @@ static int add_volatile(struct idmap_views *views, const struct idmap_row *row, 
 	fd = idmap_filesystem_mount(&top, 0, ret_error);
 	if (fd < 0)
 		return fd;
-	result = idmap_layers_add(views, fd, &top, ret_error);
+	result = idmap_layers_add(stage, fd, &top, ret_error);
 	*ret_slot = top.slot;
 	return result;
 }
@@ -192,13 +180,13 @@ static unsigned long mount_flags(uint32_t attr)
 }
 
 /* Mounts the overlay in the area, and gives a clone of it. */
-static int mount_overlay(const struct idmap_views *views, const struct idmap_row *row,
+static int mount_overlay(const struct idmap_stage *stage, const struct idmap_row *row,
 			 const char *options)
 {
 	int fd;
 
-	mkdirat(views->area_fd, MERGED, 0700);
-	if (fchdir(views->area_fd))
+	mkdirat(stage->area_fd, MERGED, 0700);
+	if (fchdir(stage->area_fd))
 		return -errno;
 	fd = or_errno(mount("overlay", MERGED, "overlay", mount_flags(row->attr), options));
 	if (!fd) {
@@ -209,7 +197,7 @@ static int mount_overlay(const struct idmap_views *views, const struct idmap_row
 	return fd;
 }
 
-int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
+int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 		       struct idmap_error *ret_error)
 {
 	char buffer[OPTIONS_SIZE];
@@ -222,12 +210,12 @@ int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
 	int fd, result;
 
 	if (!none && !upper) {
-		result = add_volatile(views, row, &slot, &own_mode, ret_error);
+		result = add_volatile(stage, row, &slot, &own_mode, ret_error);
 		if (result)
 			return result;
 	}
 	if (!none) {
-		result = make_top(views, row, slot, own_mode);
+		result = make_top(stage, row, slot, own_mode);
 		if (result)
 			return top_failed(upper ? row->upper : row, -result, ret_error);
 	}
@@ -237,17 +225,18 @@ int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
 			       layer->slot);
 	/* Without a top the kernel wants two layers. */
 	if (none && !row->below->below) {
-		mkdirat(views->area_fd, EMPTY, 0755);
+		mkdirat(stage->area_fd, EMPTY, 0755);
 		idmap_text_add(&options, ":" EMPTY);
 	}
 	if (!none)
-		idmap_text_add(&options, ",upperdir=%s,workdir=%s", slot_name(slot, "upper").text,
-			       slot_name(slot, "work").text);
+		idmap_text_add(&options, ",upperdir=%s,workdir=%s",
+			       idmap_slot_name(slot, "upper").text,
+			       idmap_slot_name(slot, "work").text);
 	/* What one layer may say of another stays what every overlayfs can read. */
 	idmap_text_add(&options, ",redirect_dir=off,metacopy=off,index=off");
 	for (item = row->data; *item; item += strlen(item) + 1)
 		if (none || upper || !is_tmpfs_option(item))
 			idmap_text_add(&options, ",%s", item);
-	fd = options.cut ? -E2BIG : mount_overlay(views, row, buffer);
+	fd = options.cut ? -E2BIG : mount_overlay(stage, row, buffer);
 	return fd < 0 ? merge_failed(row, -fd, ret_error) : fd;
 }

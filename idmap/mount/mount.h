@@ -36,43 +36,30 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 /* The spots of the workshop. */
 enum idmap_spot { IDMAP_SEEN, IDMAP_DISK, IDMAP_AREA };
 
-/* openat2(2) below a root, as a chrooted process would see it, with more RESOLVE_… flags. -errno.
- */
-int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
-/* The root that we are in, O_PATH. -errno. */
-int idmap_open_own_root(void);
-/* Whether a new root is put together, or trees go into the one that is there. */
-static inline bool idmap_is_new(const struct idmap_views *views)
-{
-	return views->plan->new_root;
-}
 /* Whether the row's unmapped tree stays for others to be cloned from. */
-bool idmap_in_disk_view(const struct idmap_views *views, const struct idmap_row *row);
+bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row *row);
 
-int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
-		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error);
 /* Forgets the folders of rows: a mount by way of a link may have covered them. */
-void idmap_parents_close(struct idmap_views *views);
-/* Takes down the disk view and the area; the seen view stays. */
-void idmap_views_done(struct idmap_views *views);
-/* Takes down a seen view of a new root as well, and the workshop. */
-void idmap_views_drop(struct idmap_views *views);
-/* Takes down the workshop where it does not go with the root that is left behind. */
-void idmap_workshop_close(struct idmap_views *views);
+void idmap_parents_close(struct idmap_stage *stage);
 
 /* Attaches a detached mount at a spot of the workshop. -errno of move_mount(2). */
-int idmap_attach_at(struct idmap_views *views, enum idmap_spot spot, int tree_fd);
+int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd);
 /* Unmounts what hangs at a spot, with all that stands on it, and closes *fd, which leads to it. */
-void idmap_detach_from(const struct idmap_views *views, enum idmap_spot spot, int *fd);
+void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot, int *fd);
 /* What a failed target is told as. */
 int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
 
 /* --- area.c: a place for trees that have to be attached -------------------------------------- */
 
+/* "7" or, with a folder in it, "7/upper". */
+struct idmap_slot_name {
+	char text[24];
+};
+struct idmap_slot_name idmap_slot_name(uint32_t slot, const char *folder);
 /* Attaches a tree in a new folder of the area. */
-int idmap_area_put(struct idmap_views *views, int tree_fd, uint32_t *ret_slot);
+int idmap_area_put(struct idmap_stage *stage, int tree_fd, uint32_t *ret_slot);
 /* Takes it out again. */
-void idmap_area_take(const struct idmap_views *views, uint32_t slot);
+void idmap_area_take(const struct idmap_stage *stage, uint32_t slot);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 
@@ -90,7 +77,7 @@ int idmap_clone(int dir_fd, bool recursive);
 /* A clone of the root that we are in. */
 int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error);
 /* The folder row->subdir of a tree, as a tree. Takes tree_fd, also on failure. */
-int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
+int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row,
 		       struct idmap_error *ret_error);
 
 /* --- inside.c: rows inside a view ------------------------------------------------------------ */
@@ -106,7 +93,7 @@ int idmap_clone_subdir(struct idmap_views *views, int tree_fd, const struct idma
 int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
 		    const char **ret_name);
 /* Attaches a folder's tree at the row's target by the folder that holds it, without a link. */
-int idmap_attach_in_folder(struct idmap_views *views, int tree_fd, const struct idmap_row *row);
+int idmap_attach_in_folder(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row);
 /* Attaches the tree at the row's target below the root of a view, where links lead in it. */
 int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
 			struct idmap_error *ret_error);
@@ -114,32 +101,24 @@ int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
  * Whether a link led the row's source or target, which `fd` is, to where a row stands that had to
  * be built first, or unmapped: IDMAP_TOLD. Targets: IDMAP_BY_LINK, a link without harm.
  */
-int idmap_check_source_link(const struct idmap_views *views, const struct idmap_row *row, int fd,
+int idmap_check_source_link(const struct idmap_stage *stage, const struct idmap_row *row, int fd,
 			    struct idmap_error *ret_error);
-int idmap_check_target_link(const struct idmap_views *views, const struct idmap_row *row,
+int idmap_check_target_link(const struct idmap_stage *stage, const struct idmap_row *row,
 			    struct idmap_error *ret_error);
 
-#ifdef CONFIG_ROWS
-/* From here on the new root shows what comes along, as a chrooted process would expect. */
-void idmap_carry_now(struct idmap_views *views);
 /*
  * Makes the row's target where that is asked for. Through the seen view, so that what is made
  * belongs to what root is seen as.
  */
-int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
+int idmap_make_target(const struct idmap_stage *stage, const struct idmap_row *row,
 		      struct idmap_error *ret_error);
+#ifdef CONFIG_ROWS
+/* From here on the new root shows what comes along, as a chrooted process would expect. */
+void idmap_carry_now(struct idmap_stage *stage);
 #else
-static inline void idmap_carry_now(struct idmap_views *views)
+static inline void idmap_carry_now(struct idmap_stage *stage)
 {
-	(void)views;
-}
-static inline int idmap_make_target(const struct idmap_views *views, const struct idmap_row *row,
-				    struct idmap_error *ret_error)
-{
-	(void)views;
-	(void)row;
-	(void)ret_error;
-	return 0;
+	(void)stage;
 }
 #endif
 
@@ -150,28 +129,21 @@ static inline int idmap_make_target(const struct idmap_views *views, const struc
  * Opens the row's source in the disk view; whether it surely is a folder. IDMAP_TOLD: it leads to
  * where another row stands, as *ret_error says. -errno of openat2(2) are not told yet.
  */
-int idmap_open_source(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder,
+int idmap_open_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		      struct idmap_error *ret_error);
 /* A clone of the row's source, unmapped: from the disk view. */
-int idmap_clone_source(struct idmap_views *views, const struct idmap_row *row, bool *ret_folder,
+int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		       struct idmap_error *ret_error);
 #else
-static inline int idmap_open_source(struct idmap_views *views, const struct idmap_row *row,
+static inline int idmap_open_source(struct idmap_stage *stage, const struct idmap_row *row,
 				    bool *ret_folder, struct idmap_error *ret_error)
 {
-	(void)views;
-	(void)row;
-	(void)ret_folder;
-	(void)ret_error;
-	return -ENOENT;
+	return (void)stage, (void)row, (void)ret_folder, (void)ret_error, -ENOENT;
 }
-static inline int idmap_clone_source(struct idmap_views *views, const struct idmap_row *row,
+static inline int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row,
 				     bool *ret_folder, struct idmap_error *ret_error)
 {
-	(void)views;
-	(void)ret_folder;
-	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-			  "binds are not built into this idmap-init; take the row out");
+	return idmap_open_source(stage, row, ret_folder, ret_error);
 }
 #endif
 
@@ -182,13 +154,13 @@ static inline int idmap_clone_source(struct idmap_views *views, const struct idm
  * As idmap_filesystem_mount(), but the source may be an image file: of the old root, or where the
  * row says so of the new one. IDMAP_NO_SOURCE: there is no such file.
  */
-int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t attr,
+int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 		      struct idmap_error *ret_error);
 #else
-static inline int idmap_image_mount(struct idmap_views *views, struct idmap_row *row, uint32_t attr,
+static inline int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 				    struct idmap_error *ret_error)
 {
-	(void)views;
+	(void)stage;
 	return row->inside ? idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
 					"image files are not built into this idmap-init; write"
 					" a device, as in /dev/vda")
@@ -200,26 +172,26 @@ static inline int idmap_image_mount(struct idmap_views *views, struct idmap_row 
 
 #ifdef CONFIG_LAYERS
 /* Keeps a layer's tree, mapped already, until its overlay is merged. */
-int idmap_layers_add(struct idmap_views *views, int tree_fd, struct idmap_row *row,
+int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 		     struct idmap_error *ret_error);
 /* The overlay of the row's layers as a detached tree. */
-int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
+int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 		       struct idmap_error *ret_error);
 #else
-static inline int idmap_layers_add(struct idmap_views *views, int tree_fd, struct idmap_row *row,
+static inline int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 				   struct idmap_error *ret_error)
 {
-	(void)views;
+	(void)stage;
 	(void)tree_fd;
 	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
 			  "layers are not built into this idmap-init; write a row without"
 			  " lower and upper");
 }
 
-static inline int idmap_layers_merge(struct idmap_views *views, const struct idmap_row *row,
+static inline int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 				     struct idmap_error *ret_error)
 {
-	(void)views;
+	(void)stage;
 	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
 			  "overlays are not built into this idmap-init; write one row for it");
 }
@@ -228,48 +200,27 @@ static inline int idmap_layers_merge(struct idmap_views *views, const struct idm
 /* --- tree.c: a row becomes a tree, by one of them -------------------------------------------- */
 
 /* The row's tree, detached and unmapped; and whether it surely is a folder. */
-int idmap_tree_build(struct idmap_views *views, struct idmap_row *row, bool *ret_folder,
+int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret_folder,
 		     struct idmap_error *ret_error);
 
-/* --- rows.c: what rows besides the root need of a stage -------------------------------------- */
+/* --- rows.c: rows besides the root ----------------------------------------------------------- */
 
 #ifdef CONFIG_ROWS
-/* Lets come along what the row has to do with. */
-void idmap_rows_prepare(struct idmap_views *views, const struct idmap_row *row);
 /* Puts the unmapped tree into the disk view, and gives a clone of it to be mapped. */
-int idmap_rows_keep(struct idmap_views *views, int *tree_fd, const struct idmap_row *row,
+int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/*
- * Attaches the mapped tree at the row's target in the seen view. IDMAP_BY_LINK: a link led there,
- * and the row has to be built anew, for the disk view too.
- */
-int idmap_rows_attach(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
-		      bool folder, struct idmap_error *ret_error);
+/* Builds the row's tree and puts it in place, or keeps a layer. */
+int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error);
 #else
-static inline void idmap_rows_prepare(struct idmap_views *views, const struct idmap_row *row)
-{
-	(void)views;
-	(void)row;
-}
-static inline int idmap_rows_keep(struct idmap_views *views, int *tree_fd,
+static inline int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd,
 				  const struct idmap_row *row, struct idmap_error *ret_error)
 {
-	(void)views;
-	(void)tree_fd;
-	(void)row;
-	(void)ret_error;
-	return 0;
+	return (void)stage, (void)tree_fd, (void)row, (void)ret_error, 0;
 }
-static inline int idmap_rows_attach(struct idmap_views *views, int tree_fd,
-				    const struct idmap_row *row, bool folder,
-				    struct idmap_error *ret_error)
+static inline int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row,
+				 struct idmap_error *ret_error)
 {
-	(void)views;
-	(void)tree_fd;
-	(void)row;
-	(void)folder;
-	(void)ret_error;
-	return 0;
+	return (void)stage, (void)row, (void)ret_error, 0;
 }
 #endif
 

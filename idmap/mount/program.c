@@ -29,31 +29,21 @@ static void script_interpreter(const char *head, struct idmap_text *ret)
 	idmap_text_add(ret, "%.*s", (int)length, p);
 }
 
-/* A number of the program's, of the machine's own byte order. */
-static uint64_t number(const char *p, size_t size)
-{
-	uint64_t value = 0;
-
-	while (size--)
-		value = value << 8 | (unsigned char)p[size];
-	return value;
-}
-
 /* The loader that an ELF program asks for (PT_INTERP, elf(5)), of either word size. */
 static void elf_loader(const char *head, size_t size, struct idmap_text *ret)
 {
 	const bool wide = head[EI_CLASS] == ELFCLASS64;
-	uint64_t at = wide ? number(head + 32, 8) : number(head + 28, 4);
-	const uint64_t entry = number(head + (wide ? 54 : 42), 2);
-	uint64_t count = number(head + (wide ? 56 : 44), 2);
+	uint64_t at = wide ? idmap_little(head + 32, 8) : idmap_little(head + 28, 4);
+	const uint64_t entry = idmap_little(head + (wide ? 54 : 42), 2);
+	uint64_t count = idmap_little(head + (wide ? 56 : 44), 2);
 
 	for (; count && at < size && entry <= size - at && entry >= sizeof(Elf32_Phdr);
 	     count--, at += entry) {
 		const char *p = head + at;
-		uint64_t where = wide ? number(p + 8, 8) : number(p + 4, 4);
+		uint64_t where = wide ? idmap_little(p + 8, 8) : idmap_little(p + 4, 4);
 
 		/* A name beyond the front is left to the exec. */
-		if (number(p, 4) == PT_INTERP && where < size)
+		if (idmap_little(p, 4) == PT_INTERP && where < size)
 			idmap_text_add(ret, "%s", head + where);
 	}
 }
@@ -99,7 +89,7 @@ static int find_interpreter(int fd, char head[HEAD_SIZE + 1], char *name, size_t
 
 static int check(int root_fd, const char *path, int depth, struct idmap_program *ret)
 {
-	idmap_closed int fd = idmap_open_in_root(root_fd, path, O_PATH);
+	idmap_closed int fd = idmap_open_inside(root_fd, path, O_PATH, 0);
 	char name[sizeof(ret->interpreter)], head[HEAD_SIZE + 1] = "";
 	int result = fd < 0 ? fd : check_mode(fd);
 
@@ -108,7 +98,7 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 	if (depth == DEPTH_MOST)
 		return -ELOOP;
 	idmap_close(&fd);
-	fd = idmap_open_in_root(root_fd, path, O_RDONLY);
+	fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
 	result = fd < 0 ? 0 : find_interpreter(fd, head, name, sizeof(name));
 	if (!depth)
 		memcpy(ret->head, head, sizeof(ret->head));

@@ -9,7 +9,7 @@
  * Whether the row, as it is written, has to do with what comes along. Where a link leads there is
  * found when it is met.
  */
-static bool needs_carried(const struct idmap_views *views, const struct idmap_row *row)
+static bool needs_carried(const struct idmap_stage *stage, const struct idmap_row *row)
 {
 	uint32_t i;
 
@@ -19,33 +19,27 @@ static bool needs_carried(const struct idmap_views *views, const struct idmap_ro
 	/* They stand in / itself. */
 	if (row->subdir && row->inside && !row->inside[1])
 		return true;
-	for (i = 0; *views->carry[i]; i++)
-		if (idmap_path_inside(row->target, views->carry[i]) ||
-		    (row->inside && (idmap_path_inside(row->inside, views->carry[i]) ||
+	for (i = 0; *stage->carry[i]; i++)
+		if (idmap_path_inside(row->target, stage->carry[i]) ||
+		    (row->inside && (idmap_path_inside(row->inside, stage->carry[i]) ||
 				     (row->flags & IDMAP_RBIND &&
-				      idmap_path_inside(views->carry[i], row->inside)))))
+				      idmap_path_inside(stage->carry[i], row->inside)))))
 			return true;
 	return false;
 }
 
-void idmap_rows_prepare(struct idmap_views *views, const struct idmap_row *row)
-{
-	if (needs_carried(views, row))
-		idmap_carry_now(views);
-}
-
-int idmap_rows_keep(struct idmap_views *views, int *tree_fd, const struct idmap_row *row,
+int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
 		    struct idmap_error *ret_error)
 {
 	int clone_fd, result;
 
 	if (idmap_row_is_root(row)) {
-		result = idmap_attach_at(views, IDMAP_DISK, *tree_fd);
+		result = idmap_attach_at(stage, IDMAP_DISK, *tree_fd);
 		if (result)
 			return idmap_target_failed(row, -result, ret_error);
 	} else {
-		idmap_parents_close(views);
-		result = idmap_attach_inside(views->disk_fd, *tree_fd, row, ret_error);
+		idmap_parents_close(stage);
+		result = idmap_attach_inside(stage->disk_fd, *tree_fd, row, ret_error);
 		if (result)
 			return result;
 	}
@@ -54,23 +48,55 @@ int idmap_rows_keep(struct idmap_views *views, int *tree_fd, const struct idmap_
 		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -clone_fd,
 				  "the mount cannot be cloned (%m); report it");
 	if (idmap_row_is_root(row))
-		views->disk_fd = *tree_fd;
+		stage->disk_fd = *tree_fd;
 	else
 		idmap_close(tree_fd);
 	*tree_fd = clone_fd;
 	return 0;
 }
 
-int idmap_rows_attach(struct idmap_views *views, int tree_fd, const struct idmap_row *row,
-		      bool folder, struct idmap_error *ret_error)
+static int attach(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row, bool folder,
+		  struct idmap_error *ret_error)
 {
 	int result = 0;
 
-	if (folder && !idmap_attach_in_folder(views, tree_fd, row))
+	if (folder && !idmap_attach_in_folder(stage, tree_fd, row))
 		return 0;
-	idmap_carry_now(views);
-	idmap_parents_close(views);
-	if (views->plan->disk_view && !idmap_in_disk_view(views, row))
-		result = idmap_check_target_link(views, row, ret_error);
-	return result ? result : idmap_attach_inside(views->seen_fd, tree_fd, row, ret_error);
+	idmap_carry_now(stage);
+	idmap_parents_close(stage);
+	if (stage->plan->disk_view && !idmap_in_disk_view(stage, row))
+		result = idmap_check_target_link(stage, row, ret_error);
+	return result ? result : idmap_attach_inside(stage->seen_fd, tree_fd, row, ret_error);
+}
+
+int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
+{
+	const bool layer = row->flags & IDMAP_LAYER, kept = idmap_in_disk_view(stage, row);
+	idmap_closed int tree_fd = -1;
+	bool folder;
+	int result;
+
+	if (needs_carried(stage, row))
+		idmap_carry_now(stage);
+	tree_fd = idmap_tree_build(stage, row, &folder, ret_error);
+	if (tree_fd < 0)
+		return tree_fd;
+	result = layer ? 0 : idmap_make_target(stage, row, ret_error);
+	if (!result && kept)
+		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
+	if (!result && (kept || row->map || row->flags & IDMAP_CLONE))
+		result = idmap_tree_map(tree_fd, row, ret_error);
+	if (result || layer)
+		return result ? result : idmap_layers_add(stage, tree_fd, row, ret_error);
+	result = attach(stage, tree_fd, row, folder, ret_error);
+	if (result == IDMAP_BY_LINK) {
+		row->flags |= IDMAP_IN_DISK_VIEW;
+		idmap_close(&tree_fd);
+		return idmap_rows_add(stage, row, ret_error);
+	}
+	if (!result && !stage->plan->new_root) {
+		row->placed_before = stage->placed;
+		stage->placed = row;
+	}
+	return result;
 }

@@ -5,21 +5,21 @@
  */
 #include "mount/mount.h"
 
-int idmap_tree_build(struct idmap_views *views, struct idmap_row *row, bool *ret_folder,
+int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret_folder,
 		     struct idmap_error *ret_error)
 {
 	/* In the disk view a mount has no attributes that a clone would have to lose again. */
-	const uint32_t attr = idmap_in_disk_view(views, row) ? 0 : row->attr;
+	const uint32_t attr = idmap_in_disk_view(stage, row) ? 0 : row->attr;
 	int fd;
 
 	*ret_folder = !row->subdir;
 	if (row->flags & IDMAP_CLONE)
-		return idmap_clone_source(views, row, ret_folder, ret_error);
+		return idmap_clone_source(stage, row, ret_folder, ret_error);
 	if (row->flags & IDMAP_OVERLAY)
-		return idmap_layers_merge(views, row, ret_error);
+		return idmap_layers_merge(stage, row, ret_error);
 	if (row->flags & IDMAP_OWN_ROOT)
 		fd = idmap_clone_own_root(row, ret_error);
 	else
-		fd = idmap_image_mount(views, row, attr, ret_error);
-	return fd >= 0 && row->subdir ? idmap_clone_subdir(views, fd, row, ret_error) : fd;
+		fd = idmap_image_mount(stage, row, attr, ret_error);
+	return fd >= 0 && row->subdir ? idmap_clone_subdir(stage, fd, row, ret_error) : fd;
 }

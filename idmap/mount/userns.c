@@ -33,7 +33,6 @@ static int start_helper(struct idmap_error *ret_error)
 		{EINVAL, "build the kernel with CONFIG_USER_NS=y"},
 		{ENOSYS, "build the kernel with CONFIG_USER_NS=y"},
 		{ENOSPC, "raise /proc/sys/user/max_user_namespaces"},
-		{EUSERS, "raise /proc/sys/user/max_user_namespaces"},
 		{EPERM, "run it as root, and not in a chroot"},
 		{0, "give the machine more memory"},
 	};
@@ -55,16 +54,16 @@ static int write_map(int pid, const char *file, const struct idmap_map *map, enu
 	char path[40], buffer[IDMAP_MAP_TEXT_SIZE];
 	size_t size = idmap_map_text(map, kind, buffer, sizeof(buffer));
 	idmap_closed int fd = -1;
-	long written;
+	ssize_t written;
+	int error;
 
 	idmap_print(path, sizeof(path), "/proc/%u/%s", pid, file);
 	fd = idmap_open(path, O_WRONLY);
-	written = fd < 0 ? fd : size_or_errno(write(fd, buffer, size));
-	if (written == (long)size)
+	written = write(fd, buffer, size);
+	if (written == (ssize_t)size)
 		return 0;
-	if (written >= 0)
-		written = -EIO;
-	return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, (int)-written,
+	error = fd < 0 ? -fd : written < 0 ? errno : EIO;
+	return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, error,
 			  "%s of %u extents is refused (%m); %s", path, map->extents[kind],
 			  fd < 0 ? "mount /proc"
 				 : "Linux before 4.15 takes 5 extents, later ones 340");

@@ -27,16 +27,6 @@ int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve
 	return or_errno(sys_openat2(root_fd, path, &how));
 }
 
-int idmap_open_in_root(int root_fd, const char *path, int flags)
-{
-	return idmap_open_inside(root_fd, path, flags, 0);
-}
-
-int idmap_open_own_root(void)
-{
-	return idmap_open("/", O_PATH | O_DIRECTORY);
-}
-
 /* --- the workshop ---------------------------------------------------------------------------- */
 
 static const char *const spots[] = {
@@ -46,18 +36,18 @@ static const char *const spots[] = {
 };
 
 /* The path of a spot. */
-static const char *spot_path(const struct idmap_views *views, enum idmap_spot spot, char buffer[32])
+static const char *spot_path(const struct idmap_stage *stage, enum idmap_spot spot, char buffer[32])
 {
-	return idmap_print(buffer, 32, "%s%s", views->workshop, spots[spot]);
+	return idmap_print(buffer, 32, "%s%s", stage->workshop, spots[spot]);
 }
 
 /* Whether a mount stands on the folder `path`, one of those that come along. */
-static bool stands(const struct idmap_views *views, const char *path)
+static bool stands(const struct idmap_stage *stage, const char *path)
 {
 	size_t i;
 
-	for (i = 0; *views->carry[i]; i++)
-		if (!strcmp(views->carry[i], path))
+	for (i = 0; *stage->carry[i]; i++)
+		if (!strcmp(stage->carry[i], path))
 			return true;
 	return false;
 }
@@ -68,16 +58,16 @@ static int make_folder(const char *path)
 }
 
 /* A folder of a filesystem in memory, mounted on itself; what is above it may be shared. */
-static int open_mounted_workshop(struct idmap_views *views)
+static int open_mounted_workshop(struct idmap_stage *stage)
 {
-	const bool run = stands(views, "/run");
+	const bool run = stands(stage, "/run");
 	const char *const path = run ? "/run/" WORKSHOP : "/dev/" WORKSHOP;
 	int result;
 
-	views->workshop_fd = idmap_open(run ? "/run" : "/dev", O_PATH | O_DIRECTORY);
-	if (views->workshop_fd < 0)
-		return views->workshop_fd;
-	views->workshop = run ? "/run/" WORKSHOP "/" : "/dev/" WORKSHOP "/";
+	stage->workshop_fd = idmap_open(run ? "/run" : "/dev", O_PATH | O_DIRECTORY);
+	if (stage->workshop_fd < 0)
+		return stage->workshop_fd;
+	stage->workshop = run ? "/run/" WORKSHOP "/" : "/dev/" WORKSHOP "/";
 	result = make_folder(path);
 	if (!result)
 		result = or_errno(mount(path, path, NULL, MS_BIND, NULL));
@@ -87,62 +77,62 @@ static int open_mounted_workshop(struct idmap_views *views)
 	return result;
 }
 
-static int open_workshop(struct idmap_views *views)
+static int open_workshop(struct idmap_stage *stage)
 {
-	if (views->workshop)
+	if (stage->workshop)
 		return 0;
-	if (!idmap_is_new(views) || views->plan->root->booted)
-		return open_mounted_workshop(views);
+	if (!stage->plan->new_root || stage->plan->root->booted)
+		return open_mounted_workshop(stage);
 	/* No folder for its spots, which would cost as much as the move of a root. */
-	views->workshop = "/" WORKSHOP ".";
+	stage->workshop = "/" WORKSHOP ".";
 	return 0;
 }
 
-void idmap_workshop_close(struct idmap_views *views)
+void idmap_stage_close(struct idmap_stage *stage)
 {
 	size_t i;
 
-	if (views->workshop_fd < 0)
+	if (stage->workshop_fd < 0)
 		return;
 	/* By the folder that it is in, which may stand elsewhere by now, or nowhere. */
-	if (!fchdir(views->workshop_fd))
+	if (!fchdir(stage->workshop_fd))
 		umount2(WORKSHOP, MNT_DETACH | UMOUNT_NOFOLLOW);
 	for (i = 0; i < COUNT_OF(spots); i++) {
 		char name[32];
 
 		idmap_print(name, sizeof(name), WORKSHOP "/%s", spots[i]);
-		unlinkat(views->workshop_fd, name, AT_REMOVEDIR);
+		unlinkat(stage->workshop_fd, name, AT_REMOVEDIR);
 	}
-	unlinkat(views->workshop_fd, WORKSHOP, AT_REMOVEDIR);
+	unlinkat(stage->workshop_fd, WORKSHOP, AT_REMOVEDIR);
 	chdir("/");
-	idmap_close(&views->workshop_fd);
-	views->workshop = NULL;
+	idmap_close(&stage->workshop_fd);
+	stage->workshop = NULL;
 }
 
 /* --- attaching and taking down --------------------------------------------------------------- */
 
-int idmap_attach_at(struct idmap_views *views, enum idmap_spot spot, int tree_fd)
+int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd)
 {
 	char buffer[32];
 	const char *path;
-	int result = open_workshop(views);
+	int result = open_workshop(stage);
 
 	if (result)
 		return result;
-	path = spot_path(views, spot, buffer);
+	path = spot_path(stage, spot, buffer);
 	result = make_folder(path);
 	if (result)
 		return result;
 	return or_errno(sys_move_mount(tree_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
 }
 
-void idmap_detach_from(const struct idmap_views *views, enum idmap_spot spot, int *fd)
+void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot, int *fd)
 {
 	char buffer[32];
 
 	if (*fd < 0)
 		return;
-	umount2(spot_path(views, spot, buffer), MNT_DETACH | UMOUNT_NOFOLLOW);
+	umount2(spot_path(stage, spot, buffer), MNT_DETACH | UMOUNT_NOFOLLOW);
 	idmap_close(fd);
 }
 
@@ -167,34 +157,34 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 
 /* --- the views ------------------------------------------------------------------------------- */
 
-bool idmap_in_disk_view(const struct idmap_views *views, const struct idmap_row *row)
+bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row *row)
 {
-	return views->plan->disk_view && !(row->flags & IDMAP_LAYER) &&
+	return stage->plan->disk_view && !(row->flags & IDMAP_LAYER) &&
 	       (idmap_row_is_root(row) || row->flags & IDMAP_IN_DISK_VIEW);
 }
 
 /* In place the disk view is a clone of all that stands. */
-static int clone_standing(struct idmap_views *views)
+static int clone_standing(struct idmap_stage *stage)
 {
-	int result, tree_fd = or_errno(sys_open_tree(views->seen_fd, "",
+	int result, tree_fd = or_errno(sys_open_tree(stage->seen_fd, "",
 						     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
 							     AT_EMPTY_PATH | AT_RECURSIVE));
 
 	if (tree_fd < 0)
 		return tree_fd;
-	result = idmap_attach_at(views, IDMAP_DISK, tree_fd);
+	result = idmap_attach_at(stage, IDMAP_DISK, tree_fd);
 	if (result)
 		idmap_close(&tree_fd);
-	views->disk_fd = tree_fd;
+	stage->disk_fd = tree_fd;
 	return result;
 }
 
-int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
+int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error)
 {
 	int result = 0;
 
-	*views = (struct idmap_views){
+	*stage = (struct idmap_stage){
 		.plan = plan,
 		.seen_fd = -1,
 		.disk_fd = -1,
@@ -204,15 +194,15 @@ int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
 		.source.fd = -1,
 		.carry = carry,
 	};
-	if (idmap_is_new(views)) {
+	if (stage->plan->new_root) {
 		/* A shared parent would show our mounts elsewhere. */
 		if (plan->root->shared)
 			result = or_errno(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	} else {
-		views->seen_fd = idmap_open_own_root();
-		result = views->seen_fd < 0 ? views->seen_fd : 0;
+		stage->seen_fd = idmap_open("/", O_PATH | O_DIRECTORY);
+		result = stage->seen_fd < 0 ? stage->seen_fd : 0;
 		if (!result && plan->disk_view)
-			result = clone_standing(views);
+			result = clone_standing(stage);
 	}
 	if (!result)
 		return 0;
@@ -221,27 +211,18 @@ int idmap_views_open(struct idmap_views *views, const struct idmap_plan *plan,
 			  " namespace, with /run writable");
 }
 
-void idmap_parents_close(struct idmap_views *views)
+void idmap_parents_close(struct idmap_stage *stage)
 {
-	idmap_close(&views->target.fd);
-	idmap_close(&views->source.fd);
-	views->target.length = views->source.length = 0;
+	idmap_close(&stage->target.fd);
+	idmap_close(&stage->source.fd);
+	stage->target.length = stage->source.length = 0;
 }
 
-void idmap_views_done(struct idmap_views *views)
+void idmap_stage_done(struct idmap_stage *stage)
 {
-	idmap_parents_close(views);
-	idmap_detach_from(views, IDMAP_DISK, &views->disk_fd);
-	idmap_detach_from(views, IDMAP_AREA, &views->area_fd);
-	if (!idmap_is_new(views))
-		idmap_workshop_close(views);
-}
-
-void idmap_views_drop(struct idmap_views *views)
-{
-	idmap_views_done(views);
-	if (idmap_is_new(views))
-		idmap_detach_from(views, IDMAP_SEEN, &views->seen_fd);
-	idmap_workshop_close(views);
-	idmap_close(&views->seen_fd);
+	idmap_parents_close(stage);
+	idmap_detach_from(stage, IDMAP_DISK, &stage->disk_fd);
+	idmap_detach_from(stage, IDMAP_AREA, &stage->area_fd);
+	if (!stage->plan->new_root)
+		idmap_stage_close(stage);
 }

@@ -67,16 +67,10 @@ static bool same_name(const char *a, const char *b, size_t length)
 /* Digits only; everything else counts as not said, as the kernel takes a bad rootdelay= for 0. */
 static uint32_t seconds(const struct idmap_parameter *parameter)
 {
-	uint32_t value = 0;
-	size_t i;
+	uint32_t value;
 
-	for (i = 0; i < parameter->value_length; i++) {
-		char c = parameter->value[i];
-
-		if (c < '0' || c > '9' || value > 86400)
-			return 0;
-		value = value * 10 + (uint32_t)(c - '0');
-	}
+	if (!parameter->value || idmap_read_u32(parameter->value, parameter->value_length, &value))
+		return 0;
 	return value;
 }
 

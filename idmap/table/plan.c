@@ -9,26 +9,6 @@
 
 #include "table/table.h"
 
-static bool clones(const struct idmap_row *row)
-{
-	return row->flags & IDMAP_CLONE;
-}
-
-static bool is_layer(const struct idmap_row *row)
-{
-	return row->flags & IDMAP_LAYER;
-}
-
-static bool said_ro(const struct idmap_row *row)
-{
-	return row->attr_said & row->attr & IDMAP_RDONLY;
-}
-
-static bool said_rw(const struct idmap_row *row)
-{
-	return row->attr_said & ~row->attr & IDMAP_RDONLY;
-}
-
 /* --- what a row means ------------------------------------------------------------------------ */
 
 /*
@@ -36,7 +16,7 @@ static bool said_rw(const struct idmap_row *row)
  */
 static void apply_writable(struct idmap_row *row, const struct idmap_root *root)
 {
-	if (root->writable && !(row->attr_said & IDMAP_RDONLY) && !is_layer(row))
+	if (root->writable && !(row->attr_said & IDMAP_RDONLY) && !(row->flags & IDMAP_LAYER))
 		row->attr_said |= IDMAP_RDONLY;
 }
 
@@ -102,7 +82,7 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	struct idmap_source source;
 	const char *wrong;
 
-	if (root && clones(row))
+	if (root && row->flags & IDMAP_CLONE)
 		idmap_table_error(
 			table, place, row->type_column,
 			"/ cannot be a %s, it is what others are cloned from; name its filesystem",
@@ -110,23 +90,23 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	else if (root && row->inside)
 		idmap_table_error(table, place, row->source_column,
 				  "/ cannot be in a file inside itself; name a device");
-	if ((root || is_layer(row)) && row->flags & IDMAP_NOFAIL)
+	if ((root || row->flags & IDMAP_LAYER) && row->flags & IDMAP_NOFAIL)
 		idmap_table_error(table, place, row->nofail_column,
 				  "nofail is not for %s, nothing runs without it; take it out",
 				  root ? "/" : "a layer");
 	wrong = idmap_source_read(row, &source);
 	if (wrong)
 		idmap_table_error(table, place, row->source_column, "%s %s", row->source, wrong);
-	if (!is_layer(row))
+	if (!(row->flags & IDMAP_LAYER))
 		return;
 	if ((row->flags & IDMAP_LAYER) == IDMAP_LAYER || row->flags & IDMAP_OVERLAY)
 		idmap_table_error(table, place, row->type_column,
 				  "a row is one of lower, upper and overlay; write a row for each");
-	if (row->flags & IDMAP_LOWER && said_rw(row))
+	if (row->flags & IDMAP_LOWER && row->attr_said & ~row->attr & IDMAP_RDONLY)
 		idmap_table_error(table, place, row->type_column,
 				  "a lower layer is never written to; take out rw, what is written"
 				  " goes to upper or tmpfs");
-	if (row->flags & IDMAP_UPPER && said_ro(row))
+	if (row->flags & IDMAP_UPPER && row->attr_said & row->attr & IDMAP_RDONLY)
 		idmap_table_error(
 			table, place, row->type_column,
 			"the upper layer takes what is written; take out ro, or write none"

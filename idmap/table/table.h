@@ -50,6 +50,8 @@ enum idmap_number idmap_read_u32(const char *text, size_t length, uint32_t *ret)
 uint32_t idmap_hex(char c);
 /* Digits of that base, and what they are worth or more than 32 bits hold; gives their end. */
 const char *idmap_read_digits(const char *text, uint32_t base, uint64_t *ret);
+/* A little-endian number of at most 8 bytes. */
+uint64_t idmap_little(const char *bytes, size_t size);
 
 /* --- error.c --------------------------------------------------------------------------------- */
 

@@ -194,7 +194,6 @@ const char *idmap_errno_text(int error)
 		{ENOSYS, "not in this kernel"},
 		{ELOOP, "too many symbolic links"},
 		{EOVERFLOW, "an id that cannot be stored"},
-		{EUSERS, "too many users"},
 		{EOPNOTSUPP, "not supported"},
 		{EUCLEAN, "the filesystem needs repair"},
 		{0, NULL},
@@ -240,6 +239,15 @@ const char *idmap_read_digits(const char *text, uint32_t base, uint64_t *ret)
 		if (*ret <= UINT32_MAX)
 			*ret = *ret * base + idmap_hex(*text);
 	return text;
+}
+
+uint64_t idmap_little(const char *bytes, size_t size)
+{
+	uint64_t value = 0;
+
+	while (size--)
+		value = value << 8 | (unsigned char)bytes[size];
+	return value;
 }
 
 /* --- memory ---------------------------------------------------------------------------------- */
