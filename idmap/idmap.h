@@ -134,10 +134,10 @@ struct idmap_note {
 struct idmap_notes {
 	struct idmap_arena *arena;
 	struct idmap_note *first, **tail;
-	uint32_t lost; /* there was no memory for so many */
 };
 
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena);
+/* Adds one; where the arena has no room left it is lost. */
 void idmap_note(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 
 /* --- maps ----------------------------------------------------------------------------------- */

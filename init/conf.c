@@ -23,22 +23,19 @@ int conf_read(const struct idmap_cmdline *cmdline, struct idmap_table *table,
 	size = idmap_file_size(path);
 	if (size == -ENOENT && !cmdline->conf)
 		return 0;
-	if (size < 0)
+	if (size >= 0) {
+		result = idmap_arena_map(
+			arena, (size_t)size + idmap_arena_size((size_t)size + 4096), ret_error);
+		if (result)
+			return result;
+	}
+	result = size < 0 ? (int)size : idmap_file_read(path, arena, &text, &read_size);
+	if (result)
 		return idmap_fail(
-			ret_error, NULL, IDMAP_BAD_TABLE, (int)-size,
+			ret_error, NULL, IDMAP_BAD_TABLE, -result,
 			"%s cannot be read (%m); put it into the initramfs (mkinitramfs -c) or correct"
 			" idmap.conf=",
 			path);
-	result = idmap_arena_map(arena, (size_t)size + idmap_arena_size((size_t)size + 4096),
-				 ret_error);
-	if (result)
-		return result;
-	result = idmap_file_read(path, arena, &text, &read_size);
-	if (result)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, -result,
-				  "%s cannot be read (%m); look at it in the"
-				  " initramfs",
-				  path);
 	table->arena = arena;
 	idmap_table_file(table, path, text, read_size);
 	return 0;

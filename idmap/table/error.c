@@ -94,10 +94,8 @@ void idmap_note(struct idmap_notes *notes, const char *format, ...)
 	struct idmap_text text;
 	va_list list;
 
-	if (!note) {
-		notes->lost++;
+	if (!note)
 		return;
-	}
 	*notes->tail = note;
 	notes->tail = &note->next;
 	idmap_text_init(&text, note->text, sizeof(note->text));
