@@ -130,7 +130,7 @@ struct idmap_note {
 	char text[IDMAP_LINE_SIZE];
 };
 
-/* Who tells them takes them off: `first`, then `tail` anew by idmap_notes_init(). */
+/* Who has told them begins anew by idmap_notes_init(). */
 struct idmap_notes {
 	struct idmap_arena *arena;
 	struct idmap_note *first, **tail;
@@ -194,7 +194,7 @@ enum idmap_row_flag {
 	IDMAP_OWN_ROOT = 1 << 9,      /* the root that we are in, cloned instead of mounted */
 	IDMAP_IMAGE = 1 << 10,	      /* a file of the new root holds the filesystem */
 	IDMAP_IN_DISK_VIEW = 1 << 11, /* another row's source is in this one */
-	IDMAP_SKIPPED = 1 << 12,      /* its source is absent, and it says nofail */
+	IDMAP_SKIPPED = 1 << 12,      /* passed over: its source, or what it stands on, is absent */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -296,7 +296,8 @@ void idmap_cmdline_module_options(const char *cmdline, const char *name, size_t 
 				  struct idmap_text *ret_options);
 
 struct idmap_plan {
-	struct idmap_row **row; /* the root first, everything after what it stands on */
+	struct idmap_row *
+		*row; /* the root first (its layers before it), each after what it stands on */
 	uint32_t rows;
 	uint32_t maps;
 	const struct idmap_root *root; /* the caller's */
@@ -334,7 +335,7 @@ uint64_t idmap_now_us(void);
 
 /* --- devices -------------------------------------------------------------------------------- */
 
-/* Of an arena, for the path that a row's device is found at. */
+/* Room in an arena for the path that a row's device is found at. */
 #define IDMAP_DEVICE_SIZE 128
 
 /* Zero but for what is said; uevent_fd is closed by the caller. */
@@ -405,7 +406,7 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 /* Builds the row's tree and puts it in place on the stage. */
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/* One row less waits for its map, which is given up after the last. */
+/* Marks the row as skipped: one less waits for its map, which is given up after the last. */
 void idmap_stage_skip(struct idmap_row *row);
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);

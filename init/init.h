@@ -74,10 +74,11 @@ static inline int conf_read(const struct idmap_cmdline *cmdline, struct idmap_ta
 {
 	(void)table;
 	(void)arena;
-	return cmdline->conf ? idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
-					  "cmdline: idmap.conf=: files are not built into this"
-					  " idmap-init; write idmap= on the kernel command line")
-			     : 0;
+	return cmdline->conf && !cmdline->words
+		       ? idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
+				    "cmdline: idmap.conf=: files are not built into this"
+				    " idmap-init; write idmap= on the kernel command line")
+		       : 0;
 }
 #endif
 

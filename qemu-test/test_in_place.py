@@ -166,6 +166,21 @@ def test_booted_root_without(kernel, without, plain_root, second, boot):
 
 
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_row_on_the_workshop(kernel, plain_root, second, boot):
+    """A row on /run covers the workshop, which is needed once more after it."""
+    conf = ("own /run tmpfs size=64k\n/images/app /opt/app bind\n"
+            "/dev/vdb /srv erofs X-mount.subdir=deep\n")
+    initrd, root = plain_root(kernel, conf)
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, Disk(second())]) as guest:
+        assert guest.ask("ls /srv")["entries"].keys() == {"er"}
+        assert options(guest, "/opt/app")[0] == "erofs"
+        assert_no_workshop(guest)
+        # Below the row, too.
+        assert guest.run("/bin/umount", "/run") == ""
+        assert guest.ask("stat /run/.idmap") == {"error": "ENOENT"}
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_rbind_leaves_the_workshop_out(kernel, plain_root, boot):
     conf = "/run /mnt rbind rw\nscratch /run/a tmpfs size=1m,X-mount.mkdir\n"
     initrd, root = plain_root(kernel, conf)

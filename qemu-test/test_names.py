@@ -326,3 +326,13 @@ def test_tiny_has_no_names(kernel, defconfig, initramfs, boot_fails):
     assert last_words(console) == (
         f"{PRE}cmdline: root=: LABEL=root is a name, and names are not built into this idmap-init; write the"
         " device, as in /dev/vda", "0x00000200")
+
+
+def test_tiny_has_one_row(kernel, defconfig, initramfs, boot_fails):
+    """What a build of one row cannot do is told as that, not as a root without an init."""
+    for option in ("lower", "upper"):
+        console = boot_fails(kernel, initramfs(kernel, init=defconfig("tiny")),
+                             f"root=/dev/vda rootfstype=erofs idmap=100000:0:65536,{option}")
+        assert last_words(console) == (
+            f"{PRE}cmdline: idmap= #1, column 1: this idmap-init is built for one row, the one for /; take"
+            " this one out", "0x00000200")

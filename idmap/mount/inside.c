@@ -226,7 +226,7 @@ int idmap_make_target(const struct idmap_stage *stage, const struct idmap_row *r
 	mode_t umask_before;
 	int result;
 
-	if (!(row->flags & IDMAP_MKDIR) || idmap_row_is_root(row))
+	if (!(row->flags & IDMAP_MKDIR))
 		return 0;
 	target_fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
 	if (target_fd != -ENOENT)

@@ -42,10 +42,13 @@ bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row 
 /* Forgets the folders of rows: a mount by way of a link may have covered them. */
 void idmap_parents_close(struct idmap_stage *stage);
 
-/* Attaches a detached mount at a spot of the workshop. -errno of move_mount(2). */
+/* Attaches a detached mount at a spot of the workshop. -errno, of making that one too. */
 int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd);
 /* Unmounts what hangs at a spot, with all that stands on it, and closes *fd, which leads to it. */
 void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot, int *fd);
+/* What a workshop that cannot be made is told as: not the image's fault, but of the root we are in.
+ */
+int idmap_workshop_failed(int error, struct idmap_error *ret_error);
 /* What a failed target is told as. */
 int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
 
@@ -98,8 +101,8 @@ int idmap_attach_in_folder(struct idmap_stage *stage, int tree_fd, const struct 
 int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
 			struct idmap_error *ret_error);
 /*
- * Whether a link led the row's source or target, which `fd` is, to where a row stands that had to
- * be built first, or unmapped: IDMAP_TOLD. Targets: IDMAP_BY_LINK, a link without harm.
+ * Whether a link led the row's source, which `fd` is, or its target to where a row stands that had
+ * to be built first, or unmapped: IDMAP_TOLD. Targets: IDMAP_BY_LINK, a link without harm.
  */
 int idmap_check_source_link(const struct idmap_stage *stage, const struct idmap_row *row, int fd,
 			    struct idmap_error *ret_error);

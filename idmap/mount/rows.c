@@ -13,8 +13,7 @@ static bool needs_carried(const struct idmap_stage *stage, const struct idmap_ro
 {
 	uint32_t i;
 
-	if (row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_IN_DISK_VIEW) &&
-	    !idmap_row_is_root(row))
+	if (row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_IN_DISK_VIEW))
 		return true;
 	/* They stand in / itself. */
 	if (row->subdir && row->inside && !row->inside[1])
@@ -36,7 +35,8 @@ int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_
 	if (idmap_row_is_root(row)) {
 		result = idmap_attach_at(stage, IDMAP_DISK, *tree_fd);
 		if (result)
-			return idmap_target_failed(row, -result, ret_error);
+			return idmap_workshop_failed(-result, ret_error);
+		stage->disk_fd = *tree_fd; /* from now on it goes with the stage */
 	} else {
 		idmap_parents_close(stage);
 		result = idmap_attach_inside(stage->disk_fd, *tree_fd, row, ret_error);
@@ -44,15 +44,12 @@ int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_
 			return result;
 	}
 	clone_fd = idmap_clone(*tree_fd, row->flags & IDMAP_RBIND);
-	if (clone_fd < 0)
-		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -clone_fd,
-				  "the mount cannot be cloned (%m); report it");
-	if (idmap_row_is_root(row))
-		stage->disk_fd = *tree_fd;
-	else
+	if (!idmap_row_is_root(row))
 		idmap_close(tree_fd);
 	*tree_fd = clone_fd;
-	return 0;
+	return clone_fd < 0 ? idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -clone_fd,
+					 "the mount cannot be cloned (%m); report it")
+			    : 0;
 }
 
 static int attach(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row, bool folder,
@@ -84,7 +81,7 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 	result = layer ? 0 : idmap_make_target(stage, row, ret_error);
 	if (!result && kept)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
-	if (!result && (kept || row->map || row->flags & IDMAP_CLONE))
+	if (!result && (kept || row->map || row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT)))
 		result = idmap_tree_map(tree_fd, row, ret_error);
 	if (result || layer)
 		return result ? result : idmap_layers_add(stage, tree_fd, row, ret_error);

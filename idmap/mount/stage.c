@@ -10,15 +10,14 @@
 #include "mount/mount.h"
 
 /* The new root itself: its descriptor becomes the seen view's. */
-static int attach_root(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
-		       struct idmap_error *ret_error)
+static int attach_root(struct idmap_stage *stage, int *tree_fd, struct idmap_error *ret_error)
 {
 	int result = idmap_attach_at(stage, IDMAP_SEEN, *tree_fd);
 	struct stat st;
 	uint32_t i;
 
 	if (result)
-		return idmap_target_failed(row, -result, ret_error);
+		return idmap_workshop_failed(-result, ret_error);
 	stage->seen_fd = *tree_fd;
 	*tree_fd = -1;
 	/* Where such a folder is a link, rows may land in it by another name. */
@@ -39,7 +38,7 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	if (!result && (stage->plan->disk_view || row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);
-	return result ? result : attach_root(stage, &tree_fd, row, ret_error);
+	return result ? result : attach_root(stage, &tree_fd, ret_error);
 }
 
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)

@@ -35,7 +35,7 @@ static const char *const spots[] = {
 	[IDMAP_AREA] = "area",
 };
 
-/* The path of a spot. */
+/* The path of a spot, from workshop_fd on. */
 static const char *spot_path(const struct idmap_stage *stage, enum idmap_spot spot, char buffer[32])
 {
 	return idmap_print(buffer, 32, "%s%s", stage->workshop, spots[spot]);
@@ -52,28 +52,28 @@ static bool stands(const struct idmap_stage *stage, const char *path)
 	return false;
 }
 
-static int make_folder(const char *path)
-{
-	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
-}
-
-/* A folder of a filesystem in memory, mounted on itself; what is above it may be shared. */
+/*
+ * A folder of a filesystem in memory, mounted on itself. From here on it is known by the folder
+ * that it is in, since a row may cover that one.
+ */
 static int open_mounted_workshop(struct idmap_stage *stage)
 {
-	const bool run = stands(stage, "/run");
-	const char *const path = run ? "/run/" WORKSHOP : "/dev/" WORKSHOP;
 	int result;
 
-	stage->workshop_fd = idmap_open(run ? "/run" : "/dev", O_PATH | O_DIRECTORY);
+	stage->workshop_fd =
+		idmap_open(stands(stage, "/run") ? "/run" : "/dev", O_PATH | O_DIRECTORY);
 	if (stage->workshop_fd < 0)
 		return stage->workshop_fd;
-	stage->workshop = run ? "/run/" WORKSHOP "/" : "/dev/" WORKSHOP "/";
-	result = make_folder(path);
+	stage->workshop = WORKSHOP "/";
+	result = or_errno(fchdir(stage->workshop_fd));
+	if (!result && mkdir(WORKSHOP, 0700) && errno != EEXIST)
+		result = -errno;
 	if (!result)
-		result = or_errno(mount(path, path, NULL, MS_BIND, NULL));
+		result = or_errno(mount(WORKSHOP, WORKSHOP, NULL, MS_BIND, NULL));
 	/* Not before: an unbindable mount cannot be attached below a shared one. */
 	if (!result)
-		result = or_errno(mount(NULL, path, NULL, MS_UNBINDABLE, NULL));
+		result = or_errno(mount(NULL, WORKSHOP, NULL, MS_UNBINDABLE, NULL));
+	chdir("/");
 	return result;
 }
 
@@ -83,7 +83,7 @@ static int open_workshop(struct idmap_stage *stage)
 		return 0;
 	if (!stage->plan->new_root || stage->plan->root->booted)
 		return open_mounted_workshop(stage);
-	/* No folder for its spots, which would cost as much as the move of a root. */
+	/* Absolute, and a folder for each spot: one less to make and to delete. */
 	stage->workshop = "/" WORKSHOP ".";
 	return 0;
 }
@@ -120,10 +120,10 @@ int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd
 	if (result)
 		return result;
 	path = spot_path(stage, spot, buffer);
-	result = make_folder(path);
-	if (result)
-		return result;
-	return or_errno(sys_move_mount(tree_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
+	if (mkdirat(stage->workshop_fd, path, 0700) && errno != EEXIST)
+		return -errno;
+	return or_errno(
+		sys_move_mount(tree_fd, "", stage->workshop_fd, path, MOVE_MOUNT_F_EMPTY_PATH));
 }
 
 void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot, int *fd)
@@ -132,8 +132,17 @@ void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot, in
 
 	if (*fd < 0)
 		return;
-	umount2(spot_path(stage, spot, buffer), MNT_DETACH | UMOUNT_NOFOLLOW);
+	if (stage->workshop_fd < 0 || !fchdir(stage->workshop_fd))
+		umount2(spot_path(stage, spot, buffer), MNT_DETACH | UMOUNT_NOFOLLOW);
+	chdir("/");
 	idmap_close(fd);
+}
+
+int idmap_workshop_failed(int error, struct idmap_error *ret_error)
+{
+	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, error,
+			  "/ cannot be made ready for mounts (%m); run as root in the first mount"
+			  " namespace, with /run writable");
 }
 
 int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
@@ -206,9 +215,7 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	}
 	if (!result)
 		return 0;
-	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-			  "/ cannot be made ready for mounts (%m); run as root in the first mount"
-			  " namespace, with /run writable");
+	return idmap_workshop_failed(-result, ret_error);
 }
 
 void idmap_parents_close(struct idmap_stage *stage)

@@ -226,9 +226,11 @@ const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *
 #else
 static inline const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret)
 {
-	ret->kind = strncmp(row->source, "/dev/", 5) || row->flags & IDMAP_CLONE
-			    ? IDMAP_SOURCE_OTHER
-			    : IDMAP_SOURCE_DEVICE;
+	ret->kind = IDMAP_SOURCE_OTHER;
+	if (row->flags & IDMAP_CLONE || idmap_type_has("virtiofs:9p:tmpfs:overlay", row->type))
+		return NULL;
+	if (!strncmp(row->source, "/dev/", 5))
+		ret->kind = IDMAP_SOURCE_DEVICE;
 	return strchr(row->source, '=') && *row->source != '/'
 		       ? "is a name, and names are not built into this idmap-init; write the"
 			 " device, as in /dev/vda"
@@ -261,7 +263,8 @@ static inline int idmap_order_make(struct idmap_table *table, struct idmap_plan 
 	for (row = table->first; row; row = row->next) {
 		if (!idmap_row_counts(row))
 			continue;
-		if (plan->rows || !idmap_row_is_root(row) || row->flags & IDMAP_OVERLAY)
+		if (plan->rows || !idmap_row_is_root(row) ||
+		    row->flags & (IDMAP_OVERLAY | IDMAP_LAYER))
 			idmap_table_error(table, &row->place, row->target_column,
 					  "this idmap-init is built for one row, the one for /;"
 					  " take this one out");
