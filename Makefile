@@ -85,7 +85,8 @@ cflags := -std=gnu11 -Oz $(warnings) -ffile-prefix-map=$(srctree)/= -ffunction-s
 	-fno-asynchronous-unwind-tables -I$(O)/include -Iidmap
 # Nothing here computes with fractions, so a function with `...` need not save their registers.
 cflags += $(if $(configured),$(call cc-option,-mgeneral-regs-only))
-ldflags := -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code
+# Else the file is padded to a page now and then, to spare a page of memory.
+ldflags := -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,common-page-size=64
 ifeq ($(CONFIG_HARDENING),y)
 # Debian's musl-gcc makes of -static-pie a program that asks for a loader, so the start-up that
 # relocates is named here.
@@ -110,12 +111,12 @@ table-y += plan
 device-y := file
 device-$(CONFIG_NAMES) += names disks
 device-y += wait
-mount-y := userns idmapped view area filesystem clone
+mount-y := userns idmapped view owners area filesystem clone
 mount-$(CONFIG_ROWS) += inside bind
 mount-$(CONFIG_IMAGES) += image
 mount-$(CONFIG_LAYERS) += layers
 mount-y += tree
-mount-$(CONFIG_ROWS) += rows
+mount-$(CONFIG_ROWS) += rows links
 mount-y += stage program
 init-y := msg early
 init-$(CONFIG_TABLE_FILE) += conf

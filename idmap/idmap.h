@@ -67,11 +67,6 @@ void idmap_text_init(struct idmap_text *text, char *buffer, size_t size);
 void idmap_text_add(struct idmap_text *text, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* The same into a buffer alone, which it gives back; what does not fit is dropped. */
 const char *idmap_print(char *buffer, size_t size, const char *format, ...) IDMAP_PRINTF(3, 4);
-/*
- * Writes a field as the table takes it: blanks, backslashes, quotes and control characters become
- * octal escapes, and so does `more` unless it is 0.
- */
-void idmap_text_field(struct idmap_text *text, const char *field, char more);
 
 /* Memory between `at` and `end`; what is kept grows up from `at`, scratch down from `end`. */
 struct idmap_arena {
@@ -80,8 +75,6 @@ struct idmap_arena {
 
 /* `size` zeroed bytes, aligned for any struct here, or NULL when the arena is full. */
 void *idmap_alloc(struct idmap_arena *arena, size_t size);
-/* The same from the far end. The caller saves `end` before and restores it when done. */
-void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
 /* How much an arena must hold so that a table of `text_size` bytes never fills it. */
 size_t idmap_arena_size(size_t text_size);
 
@@ -121,8 +114,6 @@ int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum 
 	       int error, const char *format, ...) IDMAP_PRINTF(5, 6);
 /* What an errno means, in words; static memory. */
 const char *idmap_errno_text(int error);
-/* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
-void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column);
 
 /* What does not stop anything and should be known. */
 struct idmap_note {
@@ -155,16 +146,12 @@ struct idmap_map {
 	uint32_t extents[IDMAP_KINDS];
 	uint32_t number; /* from 1, in the order of the table */
 	uint32_t users;	 /* rows that wait to be built with it */
+	uint32_t rows;	 /* the plan's own */
 	int userns_fd;	 /* -1, or the user namespace; closed when the last user is built */
 };
 
-/* What to write to uid_map or gid_map. Never cut when `size` is IDMAP_MAP_TEXT_SIZE. */
-size_t idmap_map_text(const struct idmap_map *map, enum idmap_kind kind, char *buffer, size_t size);
 /* The map as options of a table: idmap=…, or uidmap=…,gidmap=… where they differ. */
 void idmap_map_options(const struct idmap_map *map, struct idmap_text *text);
-/* The id on disk that is seen as `seen`; false where there is none. */
-bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t seen,
-		    uint32_t *ret_disk);
 
 /* --- the table ------------------------------------------------------------------------------ */
 
@@ -211,20 +198,25 @@ struct idmap_row {
 	const char *target; /* absolute, without // . or a final / */
 	const char *type;   /* a name or a list `erofs:squashfs` */
 	const char *inside; /* NULL, or the path in the new root that is cloned, or the image */
+	size_t base;	    /* so many bytes of it are SOURCE, which the links of subdir stay in */
 	uint32_t flags;	    /* enum idmap_row_flag */
 	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
 	uint32_t attr_said; /* which of them the row speaks of */
 	uint32_t target_column, source_column, type_column, nofail_column;
 	uint32_t wait_s;
 	struct idmap_map *map;
-	const char *data;   /* for the filesystem: strings one after the other, an empty one last */
-	const char *subdir; /* NULL or X-mount.subdir= */
+	/* For the filesystem: strings one after the other, an empty one last. */
+	const char *root_data;	 /* those of rootflags=, or none */
+	const char *data;	 /* those of the row, which come after them and win */
+	const char *subdir;	 /* NULL or X-mount.subdir= */
 	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
 	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
-	uint32_t took_us;		 /* to look for, build and place, for the log */
-	struct idmap_row *placed_before; /* the stage's own */
-	uint32_t slot;			 /* the same: which folder holds the layer */
+	uint32_t took_us;		       /* to look for, build and place, for the log */
+	struct idmap_row *placed_before;       /* the stage's own */
+	uint32_t slot;			       /* the same: which folder holds the layer */
+	const char *said_target, *said_inside; /* the same: as written, where links were followed */
+	uint32_t made; /* the same: where in target the first name stands that was made; or 0 */
 };
 
 struct idmap_table {
@@ -233,8 +225,10 @@ struct idmap_table {
 	struct idmap_map *maps, **maps_tail;
 	struct idmap_error *errors, **errors_tail;
 	uint32_t row_count, map_count, error_count;
+	struct idmap_row *rootflags; /* what rootflags= says, once it has been read */
+	const char *rootfstype;	     /* the same */
 	bool unread; /* some row could not be read at all; it may have been the one for / */
-	bool off;    /* idmap=off was said */
+	bool off;    /* idmap=off was said, and no other idmap= counts */
 };
 
 /* An empty table whose rows, maps and errors live in `arena`. */
@@ -251,8 +245,6 @@ void idmap_table_error(struct idmap_table *table, const struct idmap_place *plac
 		       const char *format, ...) IDMAP_PRINTF(4, 5);
 /* A row as a line of a table that says the same (no newline). */
 void idmap_row_text(const struct idmap_row *row, struct idmap_text *text);
-/* Whether `type` is or holds the name `name`. */
-bool idmap_type_has(const char *type, const char *name);
 
 #define IDMAP_ERRORS_MAX 32
 
@@ -279,11 +271,12 @@ enum idmap_onfail {
 
 /* What a kernel command line says, but for its rows. Strings live as long as the table. */
 struct idmap_cmdline {
-	const char *text;	  /* as the kernel shows it, NUL-terminated; the caller's */
-	struct idmap_root root;	  /* root= and its kin */
-	const char *init;	  /* init=, or NULL */
-	const char *own_init;	  /* idmap.init=, or NULL */
-	const char *conf;	  /* idmap.conf=, or NULL */
+	const char *text;	/* as the kernel shows it, NUL-terminated; the caller's */
+	size_t cut;		/* the caller's, too: a longer line is cut to so many bytes; or 0 */
+	struct idmap_root root; /* root= and its kin */
+	const char *init;	/* init=, or NULL */
+	const char *own_init;	/* idmap.init=, or NULL */
+	const char *conf;	/* idmap.conf=, or NULL */
 	enum idmap_onfail onfail; /* idmap.onfail= */
 	uint32_t words;		  /* how many idmap= there were */
 	uint32_t root_delay_s;	  /* rootdelay= */
@@ -300,6 +293,7 @@ struct idmap_plan {
 		*row; /* the root first (its layers before it), each after what it stands on */
 	uint32_t rows;
 	uint32_t maps;
+	uint32_t maps_at_once;	       /* so many wait for a row at some time, each in a file */
 	const struct idmap_root *root; /* the caller's */
 	bool new_root;		       /* there is a row for / */
 	bool disk_view;		       /* a row clones from another: unmapped trees must be kept */
@@ -340,11 +334,10 @@ uint64_t idmap_now_us(void);
 
 /* Zero but for what is said; uevent_fd is closed by the caller. */
 struct idmap_devices {
-	struct idmap_arena
-		*arena;	   /* what is found lives there, and all disks while one is sought */
-	uint64_t start_us; /* since when rows wait */
-	uint64_t came_us;  /* when the device came that was waited for; 0: it was there */
-	int uevent_fd;	   /* -1 at first: the kernel's events */
+	struct idmap_arena *arena; /* for what is found, and for all disks while one is sought */
+	uint64_t start_us;	   /* since when rows wait */
+	uint64_t came_us;	   /* when the device came that was waited for; 0: it was there */
+	int uevent_fd;		   /* -1 at first: the kernel's events */
 	/* of the row that waits */
 	const struct idmap_row *row;
 	uint64_t began_us;
@@ -379,6 +372,7 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 
 struct idmap_stage {
 	const struct idmap_plan *plan;
+	struct idmap_notes *notes;
 	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
 	int area_fd;	      /* of a tmpfs for layers, or -1 */
 	uint32_t slots;	      /* how many folders that has */
@@ -399,40 +393,54 @@ struct idmap_stage {
 /*
  * Begins. `carry` names folders where mounts stand, such as /dev, that come along into a new root.
  * Where a row may land in one of them, or show it, they are cloned into the root, and what they
- * were cloned from stays behind for us. The plan is needed until the end.
+ * were cloned from stays behind for us. The plan and the notes are needed until the end.
  */
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error);
-/* Builds the row's tree and puts it in place on the stage. */
+		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_notes *notes,
+		     struct idmap_error *ret_error);
+/* Beyond what the kernel gives, whose last is -4095. */
+#define IDMAP_BY_LINK (-4096)
+/*
+ * Builds the row's tree and puts it in place on the stage. IDMAP_BY_LINK: a link is in the way of
+ * its target or source, and *ret_error is not filled; begin again as idmap_stage_resolve() has it.
+ */
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
 /* Marks the row as skipped: one less waits for its map, which is given up after the last. */
 void idmap_stage_skip(struct idmap_row *row);
+/*
+ * Gives each row of the plan the paths that its target and its source lead to in the root, which
+ * must stand on the stage with no other row. Then the stage is dropped, the plan is made anew from
+ * the same table, and all rows are added once more. The paths live in `arena`.
+ */
+int idmap_stage_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
+			struct idmap_error *ret_error);
+/* The error of a link that is still in the way: it lies in another row's tree. */
+int idmap_stage_link_failed(const struct idmap_stage *stage, const struct idmap_row *row,
+			    struct idmap_error *ret_error);
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
-/*
- * The new root is / by now, and `old_fd` leads to the one before: moves the mounts that come along,
- * unless their clones have come already.
- */
-void idmap_stage_carry(struct idmap_stage *stage, int old_fd);
+/* The new root is / by now, `old_fd` leads to the one before: moves what comes along, if not
+ * cloned. */
+int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error *ret_error);
 /* The old root is gone: takes down what it had of ours and has come along. */
 void idmap_stage_close(struct idmap_stage *stage);
 /* Takes everything back. */
 void idmap_stage_drop(struct idmap_stage *stage);
-/*
- * Opens `path` as a process chroot'ed to `root_fd` would (openat2(2), RESOLVE_IN_ROOT and more of
- * its flags), with `flags` of open(2) and O_CLOEXEC.
- */
+/* openat2(2) as a process chroot'ed to `root_fd` would, with O_CLOEXEC and more RESOLVE_… flags. */
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
 
 /* --- programs ------------------------------------------------------------------------------- */
 
 /* What is wrong with a program, for the line that a person reads. */
 struct idmap_program {
+	uint32_t uid, gid;     /* its owner, as seen */
 	char head[64];	       /* how its file begins: an ELF header, elf(5) */
 	char interpreter[128]; /* whose trouble it is, or "" for the program's own */
 };
 
+/* Notes that the program at `path` of the new root is nobody's, and which map it needs. */
+void idmap_stage_note_program(struct idmap_stage *stage, const char *path);
 /*
  * Whether the program can be run in that root: its mode, its format, that its interpreter or
  * loader is there and can be run too. 0, or the -errno that execve(2) would give, or a clearer one.

@@ -101,7 +101,9 @@ int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 				: move_over(stage, ret_error);
 	if (result)
 		return result;
-	idmap_stage_carry(stage, old_fd);
+	result = idmap_stage_carry(stage, old_fd, ret_error);
+	if (result)
+		return result;
 	/* After a pivot too: on 7.2 unmounting the initramfs alone gives no memory back. */
 	if (!booted)
 		delete_contents(old_fd);

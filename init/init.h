@@ -10,6 +10,7 @@
 #define INIT_H
 
 #include <errno.h>
+#include <sys/resource.h>
 
 #include "generated/autoconf.h"
 #include "idmap.h"
@@ -20,11 +21,15 @@
 struct boot {
 	char **argv, **envp;
 	struct idmap_cmdline cmdline;
+	struct idmap_table table;
 	struct idmap_devices devices;
-	uint64_t row_us;  /* when the row at hand was begun, or its device came */
-	bool pivots;	  /* pivot_root(2) may work from here */
-	bool no_way_back; /* for what a failure can do */
-	bool skips;	  /* a row was skipped, by nofail */
+	struct idmap_notes notes; /* in an arena of their own */
+	uint64_t row_us;	  /* when the row at hand was begun, or its device came */
+	bool pivots;		  /* pivot_root(2) may work from here */
+	bool no_way_back;	  /* for what a failure can do */
+	bool skips;		  /* a row was skipped, by nofail */
+	bool files_raised;
+	struct rlimit files; /* as it was, where it was raised */
 	/* The early mounts that are there; "" ends the list. */
 	char carry[EARLY_MOUNTS + 1][IDMAP_CARRIED_SIZE];
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
@@ -51,7 +56,7 @@ void lines_begin(struct lines *lines, int level, uint32_t count);
 /* Begins the next line; what it says is added to the text that this gives. */
 struct idmap_text *lines_next(struct lines *lines);
 void lines_end(struct lines *lines);
-/* Tells what the library noted, as warnings, and empties the list. */
+/* Tells what the library noted, so that it is seen under `quiet`, and empties the list. */
 void msg_notes(struct idmap_notes *notes);
 
 /* --- early.c --------------------------------------------------------------------------------- */
@@ -101,8 +106,8 @@ static inline void modules_load(const struct boot *boot, struct idmap_arena *are
  * Which init to run: idmap.init=, else init=, else the kernel's list, looked up in the new root.
  * What was passed over has been told.
  */
-int realinit_find(const struct idmap_cmdline *cmdline, int root_fd, const char **ret_init,
-		  struct idmap_error *ret_error);
+int realinit_find(const struct idmap_cmdline *cmdline, struct idmap_stage *stage,
+		  const char **ret_init, struct idmap_error *ret_error);
 
 /* --- handoff.c ------------------------------------------------------------------------------- */
 

@@ -10,7 +10,9 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -20,10 +22,34 @@
 #define RUN_TABLE RUN_TABLE_DIR "/table"
 #define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
 #define TABLE_PIECE 4000 /* written at once, unless a row alone is longer */
+#define FEW_MAPS 64	 /* so many fit any limit */
 #define LOGGED_MOST 239	 /* bytes of a row */
 
 /* For a usual command line; beside the program's data no page table has to be made for it. */
 static char memory[512 * 1024] __attribute__((aligned(sizeof(void *))));
+/* Notes are told row by row. */
+static char notes_memory[8 * sizeof(struct idmap_note)] __attribute__((aligned(sizeof(void *))));
+
+/*
+ * Every map that waits is an open file: as many as there may be. The real init gets its limit back.
+ * By prlimit(2), since musl's setrlimit() is made for programs of many threads.
+ */
+static void raise_files(struct boot *boot)
+{
+	struct rlimit limit;
+
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &boot->files))
+		return;
+	limit = boot->files;
+	limit.rlim_cur = limit.rlim_max;
+	boot->files_raised = !prlimit(0, RLIMIT_NOFILE, &limit, NULL);
+}
+
+static void restore_files(const struct boot *boot)
+{
+	if (boot->files_raised)
+		prlimit(0, RLIMIT_NOFILE, &boot->files, NULL);
+}
 
 static void fail(const struct boot *boot, const struct idmap_error *error)
 	__attribute__((noreturn));
@@ -44,6 +70,7 @@ static void fail(const struct boot *boot, const struct idmap_error *error)
 		break;
 	case IDMAP_ONFAIL_SHELL:
 		/* The initramfs' own only: a half-made root is nobody's. */
+		restore_files(boot);
 		if (!boot->no_way_back && !boot->cmdline.root.booted)
 			execve(shell, shell_argv, boot->envp);
 		break;
@@ -79,6 +106,14 @@ static int make_room(struct idmap_arena *arena, size_t size, struct idmap_error 
 							: idmap_arena_map(arena, size, ret_error);
 }
 
+/* The kernel's COMMAND_LINE_SIZE (asm/setup.h) on the machines that this is built for. */
+static size_t cmdline_size(void)
+{
+	struct utsname uts;
+
+	return !uname(&uts) && !strncmp(uts.machine, "riscv", 5) ? 1024 : 2048;
+}
+
 static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idmap_arena *arena,
 			struct idmap_error *ret_error)
 {
@@ -94,25 +129,26 @@ static int read_cmdline(struct boot *boot, struct idmap_table *table, struct idm
 	if (result)
 		return result;
 	boot->cmdline.text = text;
+	boot->cmdline.cut = cmdline_size() - 1;
 	idmap_table_init(table, arena);
 	idmap_cmdline_read(&boot->cmdline, table);
 	return 0;
 }
 
+static int make_plan(struct boot *boot, struct idmap_plan *plan, struct idmap_error *ret_error)
+{
+	idmap_plan_make(&boot->table, &boot->cmdline.root, plan);
+	return tell_table_errors(&boot->table, ret_error);
+}
+
 static int read_table(struct boot *boot, struct idmap_arena arena[2], struct idmap_plan *plan,
 		      struct idmap_error *ret_error)
 {
-	struct idmap_table table;
-	int result = read_cmdline(boot, &table, &arena[0], ret_error);
+	int result = read_cmdline(boot, &boot->table, &arena[0], ret_error);
 
-	if (!result && !table.off)
-		result = conf_read(&boot->cmdline, &table, &arena[1], ret_error);
-	if (result)
-		return result;
-	if (table.off) /* root= alone is left */
-		idmap_table_init(&table, &arena[0]);
-	idmap_plan_make(&table, &boot->cmdline.root, plan);
-	return tell_table_errors(&table, ret_error);
+	if (!result && !boot->table.off)
+		result = conf_read(&boot->cmdline, &boot->table, &arena[1], ret_error);
+	return result ? result : make_plan(boot, plan, ret_error);
 }
 
 /* For what rows' names lead to, the disks' names while they are looked at, and tell_rows(). */
@@ -129,29 +165,35 @@ static void skip(struct boot *boot, struct idmap_row *row)
 	boot->row_us = idmap_now_us();
 }
 
-/* Whether a row was skipped that this one stands on. */
-static bool stands_on_none(const struct boot *boot, const struct idmap_plan *plan,
-			   const struct idmap_row *row)
+/* The row that was skipped and has this path in it, or NULL. */
+static const struct idmap_row *skipped_around(const struct boot *boot,
+					      const struct idmap_plan *plan, const char *path)
 {
 	uint32_t i;
 
-	for (i = 0; boot->skips && plan->row[i] != row; i++)
+	for (i = 0; boot->skips && path && i < plan->rows; i++)
 		if (plan->row[i]->flags & IDMAP_SKIPPED &&
-		    idmap_path_inside(row->target, plan->row[i]->target))
-			return true;
-	return false;
+		    idmap_path_inside(path, plan->row[i]->target))
+			return plan->row[i];
+	return NULL;
+}
+
+/* Whether what the row shows is not there; every other failure is one, nofail or not. */
+static bool is_absent(int result, const struct idmap_error *error)
+{
+	return error->class == IDMAP_NO_SOURCE &&
+	       (result == -ENOENT || result == -ENODEV || result == -EINVAL); /* of a tag */
 }
 
 static int wait_for_device(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
 {
-	struct idmap_notes notes;
 	int result;
 
 	if (row->flags & IDMAP_OWN_ROOT)
 		return 0;
-	idmap_notes_init(&notes, boot->arena);
-	while ((result = idmap_device_wait(&boot->devices, row, &notes, ret_error)) == -EAGAIN)
-		msg_notes(&notes);
+	while ((result = idmap_device_wait(&boot->devices, row, &boot->notes, ret_error)) ==
+	       -EAGAIN)
+		msg_notes(&boot->notes);
 	if (boot->devices.came_us)
 		boot->row_us = boot->devices.came_us;
 	return result;
@@ -160,15 +202,26 @@ static int wait_for_device(struct boot *boot, struct idmap_row *row, struct idma
 static int build_row(struct boot *boot, const struct idmap_plan *plan, struct idmap_stage *stage,
 		     struct idmap_row *row, struct idmap_error *ret_error)
 {
+	const struct idmap_row *skipped = skipped_around(boot, plan, row->inside);
 	uint64_t end_us;
 	int result;
 
-	if (stands_on_none(boot, plan, row)) {
+	if (row->flags & IDMAP_SKIPPED) { /* and told, before links were followed */
+		skip(boot, row);
+		return 0;
+	}
+	if (skipped_around(boot, plan, row->target)) {
 		skip(boot, row);
 		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
 		return 0;
 	}
-	result = wait_for_device(boot, row, ret_error);
+	/* What lies below the row that is not there is not what is meant. */
+	result =
+		skipped ? idmap_fail(
+				  ret_error, row, IDMAP_NO_SOURCE, ENOENT,
+				  "the row for %s, which %s lies on, is absent; say nofail here, too",
+				  skipped->target, row->source)
+			: wait_for_device(boot, row, ret_error);
 	if (!result)
 		result = idmap_stage_add(stage, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
@@ -178,8 +231,7 @@ static int build_row(struct boot *boot, const struct idmap_plan *plan, struct id
 		row->attr |= IDMAP_RDONLY;
 		result = idmap_stage_add(stage, row, ret_error);
 	}
-	if (result && result != -ENOTUNIQ && ret_error->class == IDMAP_NO_SOURCE &&
-	    row->flags & IDMAP_NOFAIL) {
+	if (result && row->flags & IDMAP_NOFAIL && is_absent(result, ret_error)) {
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
 		skip(boot, row);
@@ -201,15 +253,50 @@ static void tell_left(const struct idmap_stage *stage)
 			    stage->carry[i]);
 }
 
+/* Adds rows, up to the root alone or all of them. *ret_row: the one that failed. */
+static int add_rows(struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
+		    bool root_only, const struct idmap_row **ret_row, struct idmap_error *ret_error)
+{
+	int result = idmap_stage_open(stage, plan, boot->carry, &boot->notes, ret_error);
+	uint32_t i;
+
+	for (i = 0; !result && i < plan->rows && !(root_only && stage->seen_fd >= 0); i++) {
+		*ret_row = plan->row[i];
+		result = build_row(boot, plan, stage, plan->row[i], ret_error);
+		msg_notes(&boot->notes);
+	}
+	return result;
+}
+
+/* Makes the plan anew, by the paths that links of the root lead to. */
+static int follow_links(struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
+			struct idmap_error *ret_error)
+{
+	const struct idmap_row *unused;
+	int result = add_rows(boot, plan, stage, true, &unused, ret_error);
+
+	if (!result)
+		result = idmap_stage_resolve(stage, boot->arena, ret_error);
+	idmap_stage_drop(stage);
+	return result ? result : make_plan(boot, plan, ret_error);
+}
+
 /* All trees in place on the stage, or nothing left of any. */
 static int build_root(struct boot *boot, struct idmap_plan *plan, struct idmap_stage *stage,
 		      struct idmap_error *ret_error)
 {
-	int result = idmap_stage_open(stage, plan, boot->carry, ret_error);
-	uint32_t i;
+	const struct idmap_row *row = NULL;
+	int result = add_rows(boot, plan, stage, false, &row, ret_error);
 
-	for (i = 0; !result && i < plan->rows; i++)
-		result = build_row(boot, plan, stage, plan->row[i], ret_error);
+	if (result == IDMAP_BY_LINK) {
+		idmap_stage_drop(stage);
+		result = follow_links(boot, plan, stage, ret_error);
+		if (result)
+			return result;
+		result = add_rows(boot, plan, stage, false, &row, ret_error);
+	}
+	if (result == IDMAP_BY_LINK)
+		result = idmap_stage_link_failed(stage, row, ret_error);
 	if (result)
 		idmap_stage_drop(stage);
 	else
@@ -284,7 +371,7 @@ int main(int argc, char **argv, char **envp)
 {
 	/* They are there once, and a fixed address is shorter to name than a place on the stack. */
 	static struct boot boot;
-	static struct idmap_arena arena[2];
+	static struct idmap_arena arena[2], notes_arena;
 	static struct idmap_stage stage;
 	static struct idmap_error error;
 	static struct idmap_plan plan;
@@ -297,6 +384,9 @@ int main(int argc, char **argv, char **envp)
 	boot.cmdline.onfail = CONFIG_ONFAIL;
 	boot.arena = boot.devices.arena = &arena[0];
 	boot.devices.uevent_fd = -1;
+	notes_arena.at = notes_memory;
+	notes_arena.end = notes_memory + sizeof(notes_memory);
+	idmap_notes_init(&boot.notes, &notes_arena);
 	arena[0].at = memory;
 	arena[0].end = memory + sizeof(memory);
 	if (early_mounts(&boot, &error))
@@ -309,17 +399,21 @@ int main(int argc, char **argv, char **envp)
 	for (; boot.cmdline.root_delay_s; boot.cmdline.root_delay_s--)
 		poll(NULL, 0, 1000);
 	boot.row_us = boot.devices.start_us = idmap_now_us();
+	if (plan.maps_at_once > FEW_MAPS)
+		raise_files(&boot);
 	if (build_root(&boot, &plan, &stage, &error))
 		fail(&boot, &error);
-	if (realinit_find(&boot.cmdline, stage.seen_fd, &init, &error)) {
+	if (realinit_find(&boot.cmdline, &stage, &init, &error)) {
 		idmap_stage_drop(&stage);
 		fail(&boot, &error);
 	}
+	msg_notes(&boot.notes);
 	tell_rows(&boot, &plan);
 	boot.no_way_back = true;
 	if (plan.new_root && handoff_switch(&boot, &stage, &error))
 		fail(&boot, &error);
 	tell_left(&stage);
+	restore_files(&boot);
 	handoff_exec(&boot, init, &error);
 	fail(&boot, &error);
 }

@@ -12,6 +12,8 @@
 #include "init.h"
 #include "device/device.h"
 
+#define NOBODY 65534 /* what an id is seen as that the map leaves out */
+
 /* The linker's: this program in memory, from its first byte. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
@@ -46,7 +48,7 @@ static int check(int root_fd, const char *path, struct idmap_program *ret, bool 
 
 /* `parameter=path`, which a person chose: its failure is the boot's. */
 static int check_named(int root_fd, const char *parameter, const char *path,
-		       struct idmap_error *ret_error)
+		       struct idmap_program *program, struct idmap_error *ret_error)
 {
 	static const struct idmap_words remedies[] = {
 		{ENOENT, "name a program of the new root, links and all"},
@@ -54,9 +56,8 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 		{ENOEXEC, "name a program for this machine, or a script that begins with #!"},
 		{0, "name a program of the new root"},
 	};
-	struct idmap_program program;
 	bool self;
-	int result = check(root_fd, path, &program, &self);
+	int result = check(root_fd, path, program, &self);
 
 	if (self)
 		return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
@@ -66,14 +67,15 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 	if (result)
 		return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, -result,
 				  "cmdline: %s=%s: it cannot be run in the new root (%s%s%m); %s",
-				  parameter, path, program.interpreter,
-				  *program.interpreter ? ", its interpreter: " : "",
+				  parameter, path, program->interpreter,
+				  *program->interpreter ? ", its interpreter: " : "",
 				  idmap_words_for(remedies, (uint32_t)-result));
 	return 0;
 }
 
-int realinit_find(const struct idmap_cmdline *cmdline, int root_fd, const char **ret_init,
-		  struct idmap_error *ret_error)
+/* Which one, without a word on its owner. */
+static int find(const struct idmap_cmdline *cmdline, int root_fd, const char **ret_init,
+		struct idmap_program *program, struct idmap_error *ret_error)
 {
 	/* init/main.c, kernel_init() */
 	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
@@ -81,26 +83,26 @@ int realinit_find(const struct idmap_cmdline *cmdline, int root_fd, const char *
 
 	if (cmdline->own_init) {
 		*ret_init = cmdline->own_init;
-		return check_named(root_fd, "idmap.init", cmdline->own_init, ret_error);
+		return check_named(root_fd, "idmap.init", cmdline->own_init, program, ret_error);
 	}
 	/* Started by the kernel as init=, we are what that names; it says nothing of the real one.
 	 */
 	if (cmdline->init && !(cmdline->root.booted && is_self(root_fd, cmdline->init))) {
 		*ret_init = cmdline->init;
-		return check_named(root_fd, "init", cmdline->init, ret_error);
+		return check_named(root_fd, "init", cmdline->init, program, ret_error);
 	}
 	for (i = 0; i < COUNT_OF(usual); i++) {
-		struct idmap_program program;
 		bool self;
-		int result = check(root_fd, usual[i], &program, &self);
+		int result = check(root_fd, usual[i], program, &self);
 
 		if (!result) {
 			*ret_init = usual[i];
 			return 0;
 		}
-		if (result != -ENOENT || *program.interpreter)
+		if (result != -ENOENT || *program->interpreter)
 			msg(MSG_ERROR, "%s of the new root is passed over (%s%s%s)", usual[i],
-			    program.interpreter, *program.interpreter ? ", its interpreter: " : "",
+			    program->interpreter,
+			    *program->interpreter ? ", its interpreter: " : "",
 			    self ? "idmap-init itself" : idmap_errno_text(-result));
 	}
 	return idmap_fail(
@@ -110,4 +112,15 @@ int realinit_find(const struct idmap_cmdline *cmdline, int root_fd, const char *
 		cmdline->root.source || cmdline->root.booted
 			? ", check that the map covers its owner"
 			: ", or another root with root= or a row for /");
+}
+
+int realinit_find(const struct idmap_cmdline *cmdline, struct idmap_stage *stage,
+		  const char **ret_init, struct idmap_error *ret_error)
+{
+	struct idmap_program program;
+	int result = find(cmdline, stage->seen_fd, ret_init, &program, ret_error);
+
+	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
+		idmap_stage_note_program(stage, *ret_init);
+	return result;
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from guest import Guest, GuestFailed
 
 MAPPED = ["6.1", "6.12", "7.x"]  # kernels that idmap erofs and ext4
+EVERY = [*MAPPED, "newest"]  # and the newest that Debian has, backports included
 NOBODY = (65534, 65534)
 PRE = "idmap-init: "  # what each of its lines begins with
 ROOT = "/dev/vda / erofs idmap=100000:0:65536\n"  # the usual first row of a table

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 
 import images
-from common import OWNERS, PRE, last_words, log_lines, options, owners, seen
+from common import EVERY, OWNERS, PRE, last_words, log_lines, options, owners, seen
 from guest import Disk
 from images import Dir, File, Link
 
@@ -112,9 +112,6 @@ def assert_no_workshop(guest):
     assert guest.ask("stat /dev/.idmap") == {"error": "ENOENT"}
 
 
-EVERY = ["6.1", "6.12", "7.x"]
-
-
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_images_of_booted_root(kernel, plain_root, second, boot):
     """No folder of the root that the kernel booted is covered while the new one is put together: an
@@ -163,6 +160,24 @@ def test_booted_root_without(kernel, without, plain_root, second, boot):
         assert_no_workshop(guest)
         assert sorted(m.target for m in guest.mounts()) == sorted(
             ["/", "/dev", "/opt/app", "/proc", "/srv", "/sys"] + ["/run"] * ("/run" not in without))
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_links_in_place(kernel, plain_root, second, boot):
+    """The paths that links lead to decide here, too."""
+    def change(tree):
+        tree["/usr"] = Dir(100000, 100000)
+        tree["/lib"] = Link("usr/deep", 100000, 100000)
+        tree["/usr/deep"] = tree["/usr/deep/er"] = Dir(100000, 100000)
+
+    conf = ("/dev/vdb /usr erofs idmap=5000:0:10\n/images/app /lib/er bind idmap=100000:4:1\n"
+            "/lib/er/run /etc/hostname bind\n")
+    initrd, root = plain_root(kernel, conf, change=change)
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, Disk(second())]) as guest:
+        assert seen(guest, "/usr/file") == (7, 7)
+        assert seen(guest, "/usr/deep/er/run") == (4, 4) == seen(guest, "/lib/er/run")
+        assert guest.ask("read /etc/hostname")["content"] == "#!/bin/sh\necho app\n"
+        assert_no_workshop(guest)
 
 
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)

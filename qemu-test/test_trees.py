@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from common import MAPPED, NOBODY, ROOT, last_words, log_lines, options, seen
+from common import EVERY, MAPPED, NOBODY, ROOT, last_words, log_lines, options, seen
 from guest import Disk
-from images import Dir, Link
+from images import Dir, File, Link
 
 
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
@@ -151,24 +151,30 @@ def test_links_stay_inside(kernel, root_tree, second, image, initramfs, boot):
         assert seen(guest, "/opt/app/run") == (9, 9)
 
 
-@pytest.mark.parametrize("row, path", [
-    ("/etc/link/deep /opt/app bind", "/srv/deep"),
-    ("/etc/link /opt/app rbind", "/srv"),
-    ("/ /opt/app bind X-mount.subdir=/srv/deep", "/srv/deep"),
+@pytest.mark.parametrize("row, shown", [
+    ("/etc/link/deep /opt/app bind", "er"),
+    ("/etc/link /opt/app rbind", "file"),
+    ("/ /opt/app bind X-mount.subdir=/srv/deep", "er"),
+    ("/etc /opt/app bind X-mount.subdir=alink/deep", "er"),
+    ("/to-etc /opt/app bind X-mount.subdir=alink/deep", "er"),
 ])
-def test_link_to_another_row(row, path, kernel, root_tree, second, image, initramfs, boot_fails):
-    """Which row a source needs is read off its path; where a link leads to yet another, a line says
-    so, whichever of them is built first."""
+def test_link_to_another_row(row, shown, kernel, root_tree, second, image, initramfs, boot):
+    """Which row a source needs is read off the path that it leads to, whichever is built first; the
+    links of X-mount.subdir stay in the folder that it is of."""
     for target in ("/home", "/opt/app"):
         tree = root_tree()
         tree["/srv/deep"] = Dir(100000, 100000)
+        tree["/etc/srv/deep"] = Dir(100000, 100000)
+        tree["/etc/srv/deep/er"] = File("in /etc", 100000, 100000)
         tree["/etc/link"] = Link("/srv", 100000, 100000)
+        tree["/etc/alink"] = Link("/srv", 100000, 100000)
+        tree["/to-etc"] = Link("etc", 100000, 100000)
         conf = ROOT + row.replace("/opt/app", target) + "\n/dev/vdb /srv erofs idmap=5000:0:10\n"
         disks = [Disk(image(tree, "erofs")), Disk(second())]
-        console = boot_fails(kernel, initramfs(kernel, conf), "", disks)
-        assert last_words(console) == (
-            f"idmap-init: /etc/idmap.conf:2: {row.split()[0]} on {target}: {row.split()[0]} leads"
-            f" to {path}, where the row for /srv stands; write that path as SOURCE", "0x00000200")
+        with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+            entry = guest.ask("ls", target)["entries"][shown]
+            assert entry["type"] == ("file" if shown == "file" or "alink" in row else "dir")
+            assert seen(guest, "/srv/file") == (7, 7)
 
 
 def test_target_by_a_link(kernel, root_tree, second, image, initramfs, boot):
@@ -186,17 +192,81 @@ def test_target_by_a_link(kernel, root_tree, second, image, initramfs, boot):
             (0, 0), (7, 7), (5000, 5000)]
 
 
-def test_target_into_another_row(kernel, root_tree, second, image, initramfs, boot_fails):
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_target_into_another_row(kernel, root_tree, second, image, initramfs, boot):
     tree = root_tree()
     tree["/etc/link"] = Link("/srv", 100000, 100000)
     conf = ROOT + ("/dev/vdb /srv erofs idmap=5000:0:10\n/images/app /opt/app bind\n"
                    "/images/app /xlink/deep bind\n")
     tree["/xlink"] = Link("/srv", 100000, 100000)
     disks = [Disk(image(tree, "erofs")), Disk(second())]
-    console = boot_fails(kernel, initramfs(kernel, conf), "", disks)
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert {"run", "data"} <= set(guest.ask("ls /srv/deep")["entries"])
+        assert seen(guest, "/srv/file") == (7, 7)
+
+
+USR = {"/": Dir(6000, 6000), "/lib": Dir(6000, 6000), "/lib/modules": Dir(6000, 6000),
+       "/of-usr": File("x", 6000, 6000)}
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_rows_behind_a_link_are_not_covered(kernel, root_tree, second, image, initramfs, boot):
+    """/lib is a link to usr/lib: by its name /lib/modules would come before /usr, which covers it."""
+    tree = root_tree()
+    tree["/usr"] = tree["/usr/lib"] = Dir(100000, 100000)
+    tree["/usr/lib/modules"] = Dir(100000, 100000)
+    tree["/lib"] = Link("usr/lib", 100000, 100000)
+    conf = ROOT + ("/dev/vdb /usr erofs idmap=6000:0:10\n"
+                   "/dev/vdc /lib/modules erofs idmap=5000:0:10\n"
+                   "/lib/modules/deep /opt/app bind idmap=5000:3:1\n")
+    disks = [Disk(image(tree, "erofs")), Disk(image(USR, "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert seen(guest, "/usr/of-usr") == (0, 0)
+        assert seen(guest, "/usr/lib/modules/file") == (7, 7) == seen(guest, "/lib/modules/file")
+        assert seen(guest, "/opt/app/er") == (3, 3)
+        assert not [m for m in guest.mounts() if ".idmap" in m.target]
+
+
+@pytest.mark.parametrize("row", [
+    "own /srv/keys tmpfs", "own /srv/keys/deep tmpfs X-mount.mkdir", "/srv/keys /opt/app bind rw,idmap=0:1000:1",
+    "/srv/keys /opt/app rbind"])
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_links_of_a_stranger(row, kernel, root_tree, image, initramfs, boot_fails):
+    """A link in a tree that does not stand at / decides neither where a row lands nor what it shows."""
+    stranger = {"/": Dir(5000, 5000), "/keys": Link("/etc", 5000, 5000)}
+    conf = ROOT + f"/dev/vdb /srv erofs idmap=5000:0:10\n{row}\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image(stranger, "erofs"))]
+    console = boot_fails(kernel, initramfs(kernel, conf), "quiet", disks)
+    source, target = row.split()[:2]
     assert last_words(console) == (
-        "idmap-init: /etc/idmap.conf:4: /images/app on /xlink/deep: /xlink/deep leads to /srv/deep, where"
-        " the row for /srv stands; write that path as TARGET", "0x00000200")
+        f"idmap-init: /etc/idmap.conf:3: {source} on {target}: there is a link in its way, in the tree of"
+        " the row for /srv, where links decide nothing; write the path that is meant", "0x00000200")
+
+
+@pytest.mark.parametrize("name", ["/alink", "/zlink"])
+def test_link_that_a_row_covers(name, kernel, root_tree, second, image, initramfs, boot):
+    """A link of the root below another row's target is covered, by whatever name that row came."""
+    tree = root_tree()
+    tree[name] = Link("/srv", 100000, 100000)
+    tree["/srv/deep"] = Link("/etc", 100000, 100000)
+    conf = ROOT + f"/dev/vdb {name} erofs idmap=5000:0:10\nown /srv/deep tmpfs size=64k\n"
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert [m.target for m in guest.mounts() if "size=64k" in m.super_options] == ["/srv/deep"]
+        assert seen(guest, "/etc/hostname") == (0, 0)
+        assert seen(guest, "/srv/file") == (7, 7)
+
+
+def test_collision_behind_a_link(kernel, root_tree, second, image, initramfs, boot_fails):
+    """Two names of one folder are one target."""
+    tree = root_tree()
+    tree["/link"] = Link("srv", 100000, 100000)
+    conf = ROOT + "/dev/vdb /srv erofs\n/images/app /link bind\n"
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    console = boot_fails(kernel, initramfs(kernel, conf), "quiet", disks)
+    assert last_words(console) == (
+        "idmap-init: /etc/idmap.conf:3:13: the target /srv has a row already (/etc/idmap.conf:2); keep one"
+        " of them", "0x00000200")
 
 
 def test_map_in_place(kernel, root_tree, image, initramfs, boot):

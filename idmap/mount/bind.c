@@ -10,8 +10,8 @@
 
 #include "mount/mount.h"
 
-int idmap_open_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
-		      struct idmap_error *ret_error)
+int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
+		      bool *ret_folder)
 {
 	const int root_fd = stage->disk_fd;
 	int fd = idmap_open_inside(root_fd, row->inside, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
@@ -19,15 +19,7 @@ int idmap_open_source(struct idmap_stage *stage, const struct idmap_row *row, bo
 	*ret_folder = fd >= 0;
 	if (fd == -ENOTDIR)
 		fd = idmap_open_inside(root_fd, row->inside, O_PATH, RESOLVE_NO_SYMLINKS);
-	if (fd != -ELOOP)
-		return fd;
-	idmap_carry_now(stage);
-	fd = idmap_open_inside(root_fd, row->inside, O_PATH, 0);
-	if (fd >= 0 && idmap_check_source_link(stage, row, fd, ret_error)) {
-		idmap_close(&fd);
-		return IDMAP_TOLD;
-	}
-	return fd;
+	return fd == -ELOOP ? IDMAP_BY_LINK : fd;
 }
 
 /* A clone of the row's source by the folder that holds it, if no link is in the way. */
@@ -55,23 +47,16 @@ static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *ro
 int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		       struct idmap_error *ret_error)
 {
-	idmap_closed int source_fd = -1, folder_fd = -1;
-	int fd = row->subdir || !row->inside[1] ? -1 : clone_in_folder(stage, row, ret_folder);
+	int fd = row->inside[1] ? clone_in_folder(stage, row, ret_folder) : -1;
+	idmap_closed int source_fd = -1;
 	struct statfs unused;
 
 	if (fd >= 0)
 		return fd;
-	fd = source_fd = idmap_open_source(stage, row, ret_folder, ret_error);
-	if (fd >= 0 && row->subdir) {
-		*ret_folder = false;
-		fd = folder_fd = idmap_open_inside(source_fd, row->subdir, O_PATH, 0);
-		if (fd >= 0 && idmap_check_source_link(stage, row, fd, ret_error))
-			return IDMAP_TOLD;
-	}
-	if (fd == IDMAP_TOLD)
-		return fd;
-	if (fd >= 0)
-		fd = idmap_clone(fd, row->flags & IDMAP_RBIND);
+	source_fd = idmap_open_source(stage, row, ret_folder);
+	if (source_fd == IDMAP_BY_LINK)
+		return IDMAP_BY_LINK;
+	fd = source_fd < 0 ? source_fd : idmap_clone(source_fd, row->flags & IDMAP_RBIND);
 	if (fd >= 0) /* as idmap_tree_map() does: maybe nobody has asked its server yet */
 		fstatfs(fd, &unused);
 	if (fd < 0)

@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h> /* BLKROGET */
 
 #include "mount/mount.h"
 
@@ -36,11 +38,29 @@ struct attempt {
 	char words[256]; /* the kernel's */
 };
 
-static int configure(int fs_fd, const struct idmap_row *row, struct attempt *attempt)
+/* Options of the table, one after the other. */
+static int set_options(int fs_fd, const char *item, struct attempt *attempt)
 {
 	char key[IDMAP_OPTION_MAX + 1];
+	int result = 0;
+
+	for (; !result && *item; item += strlen(item) + 1) {
+		const char *equals = strchr(item, '=');
+		size_t length = equals ? (size_t)(equals - item) : strlen(item);
+
+		attempt->option = item;
+		memcpy(key, item, length);
+		key[length] = 0;
+		result = equals ? set_option(fs_fd, FSCONFIG_SET_STRING, key, equals + 1)
+				: set_option(fs_fd, FSCONFIG_SET_FLAG, key, NULL);
+	}
+	return result;
+}
+
+static int configure(int fs_fd, const struct idmap_row *row, struct attempt *attempt)
+{
+	char id_text[12];
 	const bool tmpfs = row->map && !strcmp(row->type, "tmpfs");
-	const char *item, *equals;
 	uint32_t id, kind;
 	int result;
 
@@ -56,21 +76,13 @@ static int configure(int fs_fd, const struct idmap_row *row, struct attempt *att
 	for (kind = 0; !result && tmpfs && kind < IDMAP_KINDS; kind++) {
 		if (!idmap_map_disk(row->map, (enum idmap_kind)kind, 0, &id))
 			continue;
-		idmap_print(key, sizeof(key), "%u", id);
 		result = set_option(fs_fd, FSCONFIG_SET_STRING, kind == IDMAP_UID ? "uid" : "gid",
-				    key);
+				    idmap_print(id_text, sizeof(id_text), "%u", id));
 	}
-	for (item = row->data; !result && *item; item += strlen(item) + 1) {
-		size_t length;
-
-		attempt->option = item;
-		equals = strchr(item, '=');
-		length = equals ? (size_t)(equals - item) : strlen(item);
-		memcpy(key, item, length);
-		key[length] = 0;
-		result = equals ? set_option(fs_fd, FSCONFIG_SET_STRING, key, equals + 1)
-				: set_option(fs_fd, FSCONFIG_SET_FLAG, key, NULL);
-	}
+	if (!result)
+		result = set_options(fs_fd, row->root_data, attempt);
+	if (!result)
+		result = set_options(fs_fd, row->data, attempt);
 	if (result)
 		return result;
 	attempt->option = NULL;
@@ -99,6 +111,35 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	return attempt->error = result;
 }
 
+/*
+ * Whether mounting it writes to the device though the row says ro: a journal that a crash has left
+ * is replayed, by ext4 and by btrfs alike, and then the image is another one for all who share it.
+ */
+static bool is_replayed(const struct idmap_row *row, const char *type)
+{
+	static const struct {
+		const char *type;
+		uint32_t at, mask; /* of a little-endian number in the superblock */
+	} dirty[] = {
+		{"ext4", 1024 + 96, 0x4},   /* s_feature_incompat, INCOMPAT_RECOVER */
+		{"ext3", 1024 + 96, 0x4},   /* fs/ext4/ext4.h */
+		{"btrfs", 65536 + 96, ~0u}, /* log_root: linux/btrfs_tree.h */
+	};
+	idmap_closed int fd = -1;
+	char bytes[4] = {0};
+	int read_only = 0;
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(dirty) && strcmp(dirty[i].type, type); i++)
+		;
+	if (i == COUNT_OF(dirty) || !(row->attr & IDMAP_RDONLY))
+		return false;
+	fd = idmap_open(row->device, O_RDONLY);
+	return !ioctl(fd, BLKROGET, &read_only) && !read_only &&
+	       pread(fd, bytes, sizeof(bytes), dirty[i].at) == sizeof(bytes) &&
+	       idmap_little(bytes, sizeof(bytes)) & dirty[i].mask;
+}
+
 /* virtiofs and 9p name a share of the host by a tag; theirs is an error of their own. */
 static bool no_such_tag(const char *type, const struct attempt *attempt)
 {
@@ -125,6 +166,9 @@ static const char *mount_remedy(const struct idmap_row *row, const char *type,
 	if (no_such_tag(type, attempt))
 		return "give the host's share this tag, or load the driver that brings it"
 		       " (mkinitramfs -m virtio_pci)";
+	if (attempt->error == -EROFS && row->attr & IDMAP_RDONLY)
+		return "a crash has left its journal, which cannot be replayed there: mount it once where"
+		       " it can be written, or add noload (ext4), norecovery (xfs), nologreplay (btrfs)";
 	if (attempt->error == -EACCES || attempt->error == -EROFS)
 		return row->flags & IDMAP_UPPER
 			       ? "the upper layer needs a device that can be written"
@@ -173,13 +217,13 @@ static void kernel_types(char *list, size_t size)
 	}
 }
 
-int idmap_filesystem_mount(const struct idmap_row *row, uint32_t attr,
-			   struct idmap_error *ret_error)
+int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_row *row,
+			   uint32_t attr, struct idmap_error *ret_error)
 {
 	char types[1024], type[64], tried[512];
 	const char *list = row->type, *end = list;
 	struct attempt attempt;
-	bool no_ext23 = false;
+	bool no_ext23 = false, replayed;
 	struct idmap_text text;
 	int fd = -ENODEV, denied = 0, count = 0;
 
@@ -197,7 +241,14 @@ int idmap_filesystem_mount(const struct idmap_row *row, uint32_t attr,
 		idmap_print(type, sizeof(type), "%.*s", (int)(end - list), list);
 		if (no_ext23 && (!strcmp(type, "ext2") || !strcmp(type, "ext3")))
 			continue;
+		replayed = is_replayed(row, type);
 		fd = try_type(row, type, attr, &attempt);
+		if (fd >= 0 && replayed)
+			idmap_note(
+				stage->notes,
+				"%s on %s: ro, and yet its journal was replayed: the disk has been"
+				" written to; attach it read-only where others use it too",
+				row->source, row->target);
 		if (fd >= 0)
 			return fd;
 		count++;

@@ -18,12 +18,18 @@
 
 static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_fd)
 {
-	/* NOSYMFOLLOW is of 5.14, so it is set where it is said and never cleared. */
+	/*
+	 * A clone keeps what it shows, as mount --bind does, and adds its own. All other trees have
+	 * been made with their attributes, but for the root that we are in. NOSYMFOLLOW is of 5.14,
+	 * so it is set where it is said and never cleared.
+	 */
 	const uint32_t clearable =
 		IDMAP_RDONLY | IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC | IDMAP_NODIRATIME;
+	const bool keeps = row->flags & IDMAP_CLONE && !(row->attr_said & IDMAP_ATIME_MASK);
 	struct sys_mount_attr attr = {
-		.attr_set = row->attr,
-		.attr_clr = (clearable & ~row->attr) | IDMAP_ATIME_MASK,
+		.attr_set = row->attr & ~(keeps ? (uint32_t)IDMAP_ATIME_MASK : 0),
+		.attr_clr = (row->flags & IDMAP_CLONE ? 0 : clearable & ~row->attr) |
+			    (keeps ? 0 : (uint32_t)IDMAP_ATIME_MASK),
 	};
 
 	if (userns_fd >= 0) {
@@ -62,8 +68,8 @@ static bool is_before(const char *release, uint32_t major, uint32_t minor)
 }
 
 /*
- * By statfs(2)'s f_type: a filesystem's name, and since which Linux it can be idmapped; 0: never.
- * The numbers are linux/magic.h's.
+ * By statfs(2)'s f_type: a filesystem's name, and since which Linux it can be idmapped; 0: none
+ * that is known of. The numbers are linux/magic.h's.
  */
 static const struct support {
 	uint32_t magic;
@@ -82,7 +88,7 @@ static const struct support {
 	{0x00c36400, "cephfs", 6, 7},
 	{0x958458f6, "hugetlbfs", 6, 9},
 	{MAGIC_FUSE, "virtiofs", 6, 12},
-	{MAGIC_OVERLAYFS, "overlay", 0, 0},
+	{MAGIC_OVERLAYFS, "overlay", 7, 3},
 	{0x858458f6, "ramfs", 0, 0},
 	{0x9fa0, "proc", 0, 0},
 	{0x62656572, "sysfs", 0, 0},
@@ -116,13 +122,17 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 	/* 9p tells what the server's own folder lies on (fs/9p/vfs_super.c, v9fs_statfs()). */
 	magic = strcmp(row->type, "9p") ? (uint32_t)fs.f_type : MAGIC_9P;
 	support = support_of(magic);
+	if (magic == MAGIC_OVERLAYFS)
+		return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
+				  "overlay cannot be idmapped on this kernel (%s); map each of its"
+				  " layers",
+				  release);
 	if (support && !support->major)
 		return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
-				  "%s can never be idmapped; %s", support->name,
-				  magic == MAGIC_OVERLAYFS ? "map each of its layers"
-				  : magic == MAGIC_9P
-					  ? "use virtiofs for a mapped folder of the host"
-					  : "use erofs, ext4 or xfs for a mapped tree");
+				  "%s cannot be idmapped on this kernel (%s); %s", support->name,
+				  release,
+				  magic == MAGIC_9P ? "use virtiofs for a mapped folder of the host"
+						    : "use erofs, ext4 or xfs for a mapped tree");
 	if (magic == MAGIC_EXT4 &&
 	    (idmap_type_has(row->type, "ext2") || idmap_type_has(row->type, "ext3")))
 		return idmap_fail(

@@ -50,7 +50,8 @@ static int attach_loop(const char *file, const char *name, char path[24])
 	return result;
 }
 
-static int mount_by_loop(struct idmap_row *row, uint32_t attr, struct idmap_error *ret_error)
+static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
+			 struct idmap_error *ret_error)
 {
 	char path[24];
 	const char *file = row->device;
@@ -64,7 +65,7 @@ static int mount_by_loop(struct idmap_row *row, uint32_t attr, struct idmap_erro
 			"the image file gets no loop device (%m); load the module loop (mkinitramfs -m"
 			" loop)");
 	row->device = path;
-	fd = idmap_filesystem_mount(row, attr, ret_error);
+	fd = idmap_filesystem_mount(stage, row, attr, ret_error);
 	row->device = file;
 	return fd;
 }
@@ -80,14 +81,13 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	int fd, result;
 
 	if (*source != '/' && !row->inside)
-		return idmap_filesystem_mount(row, attr, ret_error);
-	file_fd = row->inside ? idmap_open_source(stage, row, &folder, ret_error)
-			      : idmap_open(source, O_PATH);
-	if (file_fd == IDMAP_TOLD)
+		return idmap_filesystem_mount(stage, row, attr, ret_error);
+	file_fd = row->inside ? idmap_open_source(stage, row, &folder) : idmap_open(source, O_PATH);
+	if (file_fd == IDMAP_BY_LINK)
 		return file_fd;
 	result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));
 	if (is_tag(row) || (!result && S_ISBLK(st.st_mode)))
-		return idmap_filesystem_mount(row, attr, ret_error);
+		return idmap_filesystem_mount(stage, row, attr, ret_error);
 	if (result)
 		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
 				  "the image file cannot be opened (%m); a path is one of the %s",
@@ -103,9 +103,9 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 				  " tmpfs on it");
 	if (row->inside)
 		row->device = idmap_print(path, sizeof(path), "/proc/self/fd/%u", file_fd);
-	fd = idmap_filesystem_mount(row, attr, ret_error);
+	fd = idmap_filesystem_mount(stage, row, attr, ret_error);
 	if (fd == -ENOTBLK)
-		fd = mount_by_loop(row, attr, ret_error);
+		fd = mount_by_loop(stage, row, attr, ret_error);
 	row->device = source;
 	return fd;
 }

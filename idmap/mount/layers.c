@@ -31,25 +31,100 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 
 /* --- the top --------------------------------------------------------------------------------- */
 
-/* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
-static int copy_looks(int from_fd, int to_fd, int mode_fd)
-{
-	char names[1024], value[1024], *name;
-	struct stat st, mode;
-	long size, left;
+/* linux/posix_acl_xattr.h: an entry, little-endian, behind a version of four bytes. */
+enum { ACL_HEADER = 4, ACL_ENTRY = 8, ACL_USER = 2, ACL_GROUP = 8 };
 
-	if (fstat(from_fd, &st) || fstat(mode_fd, &mode) || fchown(to_fd, st.st_uid, st.st_gid) ||
-	    fchmod(to_fd, mode.st_mode & 07777))
+static bool is_acl(const char *name)
+{
+	return !strncmp(name, "system.posix_acl_", 17);
+}
+
+/*
+ * The ids in an ACL of the layer, from those on disk to those that the top's filesystem stores. An
+ * id that is not seen has no rights to keep. Gives the new size.
+ */
+static size_t shift_acl(char *acl, size_t size, const struct idmap_map *layer,
+			const struct idmap_map *top)
+{
+	char *to = acl + ACL_HEADER;
+	size_t at;
+
+	for (at = ACL_HEADER; at + ACL_ENTRY <= size; at += ACL_ENTRY) {
+		const uint64_t tag = idmap_little(acl + at, 2);
+		const enum idmap_kind kind = tag == ACL_USER ? IDMAP_UID : IDMAP_GID;
+		uint32_t id = (uint32_t)idmap_little(acl + at + 4, 4);
+		size_t i;
+
+		if (tag == ACL_USER || tag == ACL_GROUP) {
+			if ((layer && !idmap_map_seen(layer, kind, id, &id)) ||
+			    (top && !idmap_map_disk(top, kind, id, &id)))
+				continue;
+		}
+		memmove(to, acl + at, ACL_ENTRY);
+		for (i = 0; i < 4; i++)
+			to[4 + i] = (char)(id >> 8 * i);
+		to += ACL_ENTRY;
+	}
+	return (size_t)(to - acl);
+}
+
+/* What a top gets its looks from, and where its folder is. */
+struct looks {
+	const struct idmap_stage *stage;
+	const struct idmap_row *row; /* the overlay's */
+	int from_fd, to_fd;
+	/*
+	 * Without any map, for ACLs: what getxattr(2) gives through a mapped mount, and what
+	 * setxattr(2) takes, is the id on disk on one kernel and the one seen on another.
+	 */
+	int unmapped_from_fd, unmapped_to_fd;
+};
+
+/* Copies an extended attribute of the root folder. -errno. */
+static int copy_attribute(const struct looks *looks, const char *name)
+{
+	static char value[65536]; /* XATTR_SIZE_MAX, xattr(7) */
+	const struct idmap_row *row = looks->row;
+	const bool acl = is_acl(name);
+	ssize_t size = fgetxattr(acl ? looks->unmapped_from_fd : looks->from_fd, name, value,
+				 sizeof(value));
+
+	if (size < 0)
 		return -errno;
-	left = flistxattr(from_fd, names, sizeof(names));
+	if (acl)
+		size = (ssize_t)shift_acl(value, (size_t)size, row->below->map,
+					  row->upper ? row->upper->map : NULL);
+	return or_errno(fsetxattr(acl ? looks->unmapped_to_fd : looks->to_fd, name, value,
+				  (size_t)size, 0));
+}
+
+/* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
+static int copy_looks(const struct looks *looks, int mode_fd)
+{
+	static char names[65536]; /* XATTR_LIST_MAX */
+	struct stat st, mode;
+	ssize_t left;
+	char *name;
+
+	if (fstat(looks->from_fd, &st) || fstat(mode_fd, &mode) ||
+	    fchown(looks->to_fd, st.st_uid, st.st_gid) ||
+	    fchmod(looks->to_fd, mode.st_mode & 07777))
+		return -errno;
+	left = flistxattr(looks->from_fd, names, sizeof(names));
 	for (name = names; left > 0; name += strlen(name) + 1) {
-		left -= (long)strlen(name) + 1;
+		int result;
+
+		left -= (ssize_t)strlen(name) + 1;
 		/* overlayfs keeps its own notes there. */
 		if (!strncmp(name, "trusted.overlay.", 16))
 			continue;
-		size = fgetxattr(from_fd, name, value, sizeof(value));
-		if (size >= 0)
-			fsetxattr(to_fd, name, value, (size_t)size, 0);
+		result = copy_attribute(looks, name);
+		if (result)
+			idmap_note(
+				looks->stage->notes,
+				"%s: the attribute %s of the layers' root folder is not there any"
+				" more (%s), the top takes none of its kind",
+				looks->row->target, name, idmap_errno_text(-result));
 	}
 	return 0;
 }
@@ -63,16 +138,30 @@ static int open_folder(int top_fd, const char *name, bool *ret_made)
 	return or_errno(openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
+static int open_slot(const struct idmap_stage *stage, uint32_t slot)
+{
+	return or_errno(openat(stage->area_fd, idmap_slot_name(slot, "").text,
+			       O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row)
+{
+	idmap_closed int fd = -1;
+
+	if (!strcmp(row->source, "none") || !(row->below->map || (row->upper && row->upper->map)))
+		return false;
+	fd = open_slot(stage, row->below->slot);
+	return fgetxattr(fd, "system.posix_acl_access", NULL, 0) > 0 ||
+	       fgetxattr(fd, "system.posix_acl_default", NULL, 0) > 0;
+}
+
 /* Makes the folders upper and work of the top in `slot`, where they are missing. */
 static int make_top(const struct idmap_stage *stage, const struct idmap_row *row, uint32_t slot,
-		    bool own_mode)
+		    bool own_mode, const struct idmap_unmapped *unmapped)
 {
-	const struct idmap_slot_name top = idmap_slot_name(slot, ""),
-				     below = idmap_slot_name(row->below->slot, "");
-	idmap_closed int top_fd = or_errno(openat(stage->area_fd, top.text, O_RDONLY | O_CLOEXEC));
-	idmap_closed int below_fd =
-		or_errno(openat(stage->area_fd, below.text, O_RDONLY | O_CLOEXEC));
-	idmap_closed int upper_fd = -1, work_fd = -1;
+	idmap_closed int top_fd = open_slot(stage, slot), upper_fd = -1, work_fd = -1;
+	idmap_closed int below_fd = open_slot(stage, row->below->slot), from_fd = -1, to_fd = -1;
+	struct looks looks = {.stage = stage, .row = row};
 	bool made;
 
 	if (top_fd < 0 || below_fd < 0)
@@ -83,7 +172,16 @@ static int make_top(const struct idmap_stage *stage, const struct idmap_row *row
 	upper_fd = open_folder(top_fd, "upper", &made);
 	if (upper_fd < 0)
 		return upper_fd;
-	return !made ? 0 : copy_looks(below_fd, upper_fd, own_mode ? top_fd : below_fd);
+	if (unmapped->layer_fd >= 0)
+		from_fd = openat(unmapped->layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (unmapped->top_fd >= 0)
+		to_fd = openat(unmapped->top_fd, "upper",
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	looks.from_fd = below_fd;
+	looks.to_fd = upper_fd;
+	looks.unmapped_from_fd = unmapped->layer_fd >= 0 ? from_fd : below_fd;
+	looks.unmapped_to_fd = unmapped->top_fd >= 0 ? to_fd : upper_fd;
+	return !made ? 0 : copy_looks(&looks, own_mode ? top_fd : below_fd);
 }
 
 static int top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
@@ -160,7 +258,7 @@ static int add_volatile(struct idmap_stage *stage, const struct idmap_row *row, 
 	top.type = "tmpfs";
 	top.data = data;
 	top.map = NULL;
-	fd = idmap_filesystem_mount(&top, 0, ret_error);
+	fd = idmap_filesystem_mount(stage, &top, 0, ret_error);
 	if (fd < 0)
 		return fd;
 	result = idmap_layers_add(stage, fd, &top, ret_error);
@@ -198,7 +296,7 @@ static int mount_overlay(const struct idmap_stage *stage, const struct idmap_row
 }
 
 int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
-		       struct idmap_error *ret_error)
+		       const struct idmap_unmapped *unmapped, struct idmap_error *ret_error)
 {
 	char buffer[OPTIONS_SIZE];
 	const bool none = !strcmp(row->source, "none"), upper = row->upper;
@@ -215,7 +313,7 @@ int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 			return result;
 	}
 	if (!none) {
-		result = make_top(stage, row, slot, own_mode);
+		result = make_top(stage, row, slot, own_mode, unmapped);
 		if (result)
 			return top_failed(upper ? row->upper : row, -result, ret_error);
 	}
@@ -232,8 +330,11 @@ int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 		idmap_text_add(&options, ",upperdir=%s,workdir=%s",
 			       idmap_slot_name(slot, "upper").text,
 			       idmap_slot_name(slot, "work").text);
-	/* What one layer may say of another stays what every overlayfs can read. */
-	idmap_text_add(&options, ",redirect_dir=off,metacopy=off,index=off");
+	/*
+	 * What one layer may say of another stays what every overlayfs can read; and a layer of
+	 * somebody's making says nothing of others (redirect_dir=off would follow it).
+	 */
+	idmap_text_add(&options, ",redirect_dir=nofollow,metacopy=off,index=off");
 	for (item = row->data; *item; item += strlen(item) + 1)
 		if (none || upper || !is_tmpfs_option(item))
 			idmap_text_add(&options, ",%s", item);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between the files of mount/, which carry out a plan: userns, idmapped, view, area, filesystem,
- * clone, inside, bind, image, layers, tree, rows, stage, program, each in need of those before it.
- * Of the rest of the library they know table/ and device/. What Kconfig takes out leaves an inline
- * stub here.
+ * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
+ * filesystem, clone, inside, bind, image, layers, tree, rows, stage, program, each in need of those
+ * before it. Of the rest of the library they know table/ and device/. What Kconfig takes out leaves
+ * an inline stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
  */
@@ -44,13 +44,28 @@ void idmap_parents_close(struct idmap_stage *stage);
 
 /* Attaches a detached mount at a spot of the workshop. -errno, of making that one too. */
 int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd);
-/* Unmounts what hangs at a spot, with all that stands on it, and closes *fd, which leads to it. */
-void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot, int *fd);
+/* Unmounts what hangs at a spot, with all that stands on it. */
+void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot);
+/* Whether a mount could not come along since the new root has no such folder. */
+static inline bool idmap_no_folder(int result)
+{
+	return result == -ENOENT || result == -ENOTDIR || result == -ELOOP;
+}
+/* What another failure of it is told as. */
+int idmap_carry_failed(const char *path, int error, struct idmap_error *ret_error);
 /* What a workshop that cannot be made is told as: not the image's fault, but of the root we are in.
  */
 int idmap_workshop_failed(int error, struct idmap_error *ret_error);
 /* What a failed target is told as. */
 int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
+
+/* --- owners.c: what a map makes of the owner of a tree ---------------------------------------- */
+
+/* Notes what is odd about the row's map, before the tree is mapped. */
+void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row);
+/* The same of a file of the row's tree, opened without the map. */
+void idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
+			    int file_fd, const char *path);
 
 /* --- area.c: a place for trees that have to be attached -------------------------------------- */
 
@@ -70,8 +85,8 @@ void idmap_area_take(const struct idmap_stage *stage, uint32_t slot);
  * Mounts the row's source: a new, detached, unmapped mount with the attributes `attr`. Errors are
  * those of fsopen(2), fsconfig(2), fsmount(2); the kernel's own words are in the message.
  */
-int idmap_filesystem_mount(const struct idmap_row *row, uint32_t attr,
-			   struct idmap_error *ret_error);
+int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_row *row,
+			   uint32_t attr, struct idmap_error *ret_error);
 
 /* --- clone.c: what stands somewhere becomes a tree ------------------------------------------- */
 
@@ -85,10 +100,6 @@ int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idma
 
 /* --- inside.c: rows inside a view ------------------------------------------------------------ */
 
-/* Beyond what the kernel gives, whose last is -4095: *ret_error is filled; a link led there. */
-#define IDMAP_TOLD (-4096)
-#define IDMAP_BY_LINK (-4097)
-
 /*
  * The folder that holds `path`, which stays open for paths that follow, and its name there. Links
  * are not followed: -ELOOP.
@@ -97,31 +108,29 @@ int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
 		    const char **ret_name);
 /* Attaches a folder's tree at the row's target by the folder that holds it, without a link. */
 int idmap_attach_in_folder(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row);
-/* Attaches the tree at the row's target below the root of a view, where links lead in it. */
+/* Attaches the tree at the row's target below the root of a view. IDMAP_BY_LINK is not told. */
 int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
 			struct idmap_error *ret_error);
-/*
- * Whether a link led the row's source, which `fd` is, or its target to where a row stands that had
- * to be built first, or unmapped: IDMAP_TOLD. Targets: IDMAP_BY_LINK, a link without harm.
- */
-int idmap_check_source_link(const struct idmap_stage *stage, const struct idmap_row *row, int fd,
-			    struct idmap_error *ret_error);
-int idmap_check_target_link(const struct idmap_stage *stage, const struct idmap_row *row,
-			    struct idmap_error *ret_error);
-
 /*
  * Makes the row's target where that is asked for. Through the seen view, so that what is made
  * belongs to what root is seen as.
  */
-int idmap_make_target(const struct idmap_stage *stage, const struct idmap_row *row,
+int idmap_make_target(const struct idmap_stage *stage, struct idmap_row *row,
 		      struct idmap_error *ret_error);
 #ifdef CONFIG_ROWS
 /* From here on the new root shows what comes along, as a chrooted process would expect. */
-void idmap_carry_now(struct idmap_stage *stage);
+int idmap_carry_now(struct idmap_stage *stage, struct idmap_error *ret_error);
+/* Removes the folders that were made, by the seen view's descriptor, when no row stands any more.
+ */
+void idmap_targets_unmake(const struct idmap_stage *stage);
 #else
-static inline void idmap_carry_now(struct idmap_stage *stage)
+static inline void idmap_targets_unmake(const struct idmap_stage *stage)
 {
 	(void)stage;
+}
+static inline int idmap_carry_now(struct idmap_stage *stage, struct idmap_error *ret_error)
+{
+	return (void)stage, (void)ret_error, 0;
 }
 #endif
 
@@ -129,24 +138,24 @@ static inline void idmap_carry_now(struct idmap_stage *stage)
 
 #ifdef CONFIG_ROWS
 /*
- * Opens the row's source in the disk view; whether it surely is a folder. IDMAP_TOLD: it leads to
- * where another row stands, as *ret_error says. -errno of openat2(2) are not told yet.
+ * Opens the row's source in the disk view; whether it surely is a folder. -errno of openat2(2), and
+ * IDMAP_BY_LINK, are not told.
  */
-int idmap_open_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
-		      struct idmap_error *ret_error);
+int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
+		      bool *ret_folder);
 /* A clone of the row's source, unmapped: from the disk view. */
 int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		       struct idmap_error *ret_error);
 #else
-static inline int idmap_open_source(struct idmap_stage *stage, const struct idmap_row *row,
-				    bool *ret_folder, struct idmap_error *ret_error)
+static inline int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
+				    bool *ret_folder)
 {
-	return (void)stage, (void)row, (void)ret_folder, (void)ret_error, -ENOENT;
+	return (void)stage, (void)row, (void)ret_folder, -ENOENT;
 }
 static inline int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row,
 				     bool *ret_folder, struct idmap_error *ret_error)
 {
-	return idmap_open_source(stage, row, ret_folder, ret_error);
+	return (void)ret_error, idmap_open_source(stage, row, ret_folder);
 }
 #endif
 
@@ -163,23 +172,29 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 static inline int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 				    struct idmap_error *ret_error)
 {
-	(void)stage;
 	return row->inside ? idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
 					"image files are not built into this idmap-init; write"
 					" a device, as in /dev/vda")
-			   : idmap_filesystem_mount(row, attr, ret_error);
+			   : idmap_filesystem_mount(stage, row, attr, ret_error);
 }
 #endif
 
 /* --- layers.c: trees become one tree --------------------------------------------------------- */
 
+/* Trees without their map, O_PATH, or -1: of the highest layer, and of the row that is its top. */
+struct idmap_unmapped {
+	int layer_fd, top_fd;
+};
+
 #ifdef CONFIG_LAYERS
+/* Whether the merge needs the highest layer, and an upper with a map, unmapped: for their ACLs. */
+bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row);
 /* Keeps a layer's tree, mapped already, until its overlay is merged. */
 int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 		     struct idmap_error *ret_error);
 /* The overlay of the row's layers as a detached tree. */
 int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
-		       struct idmap_error *ret_error);
+		       const struct idmap_unmapped *unmapped, struct idmap_error *ret_error);
 #else
 static inline int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 				   struct idmap_error *ret_error)
@@ -191,12 +206,20 @@ static inline int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struc
 			  " lower and upper");
 }
 
+static inline bool idmap_layers_have_acl(const struct idmap_stage *stage,
+					 const struct idmap_row *row)
+{
+	return (void)stage, (void)row, false;
+}
+
 static inline int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
+				     const struct idmap_unmapped *unmapped,
 				     struct idmap_error *ret_error)
 {
-	(void)stage;
-	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-			  "overlays are not built into this idmap-init; write one row for it");
+	(void)unmapped;
+	return (void)stage, idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+				       "overlays are not built into this idmap-init; write one row"
+				       " for it");
 }
 #endif
 
@@ -224,6 +247,27 @@ static inline int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *ro
 				 struct idmap_error *ret_error)
 {
 	return (void)stage, (void)row, (void)ret_error, 0;
+}
+#endif
+
+/* --- links.c: real paths --------------------------------------------------------------------- */
+
+#ifdef CONFIG_ROWS
+/* idmap_stage_resolve() and idmap_stage_link_failed() of idmap.h. */
+int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
+			struct idmap_error *ret_error);
+int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row,
+		      struct idmap_error *ret_error);
+#else
+static inline int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
+				      struct idmap_error *ret_error)
+{
+	return (void)stage, (void)arena, (void)ret_error, 0;
+}
+static inline int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row,
+				    struct idmap_error *ret_error)
+{
+	return (void)plan, (void)row, (void)ret_error, -ELOOP;
 }
 #endif
 

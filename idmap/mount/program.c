@@ -49,12 +49,16 @@ static void elf_loader(const char *head, size_t size, struct idmap_text *ret)
 }
 
 /* The same question as execve(2)'s: a file, a mode for root, no noexec. */
-static int check_mode(int fd)
+static int check_mode(int fd, struct idmap_program *ret)
 {
 	struct stat st;
 
 	if (fstat(fd, &st))
 		return -errno;
+	if (ret) { /* an interpreter's owner is its own affair */
+		ret->uid = st.st_uid;
+		ret->gid = st.st_gid;
+	}
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
 	if (!S_ISREG(st.st_mode))
@@ -91,7 +95,7 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 {
 	idmap_closed int fd = idmap_open_inside(root_fd, path, O_PATH, 0);
 	char name[sizeof(ret->interpreter)], head[HEAD_SIZE + 1] = "";
-	int result = fd < 0 ? fd : check_mode(fd);
+	int result = fd < 0 ? fd : check_mode(fd, depth ? NULL : ret);
 
 	if (result)
 		return result;

@@ -5,18 +5,12 @@
  */
 #include "mount/mount.h"
 
-/*
- * Whether the row, as it is written, has to do with what comes along. Where a link leads there is
- * found when it is met.
- */
+/* Whether the row has to do with what comes along. */
 static bool needs_carried(const struct idmap_stage *stage, const struct idmap_row *row)
 {
 	uint32_t i;
 
 	if (row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_IN_DISK_VIEW))
-		return true;
-	/* They stand in / itself. */
-	if (row->subdir && row->inside && !row->inside[1])
 		return true;
 	for (i = 0; *stage->carry[i]; i++)
 		if (idmap_path_inside(row->target, stage->carry[i]) ||
@@ -55,14 +49,12 @@ int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_
 static int attach(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row, bool folder,
 		  struct idmap_error *ret_error)
 {
-	int result = 0;
+	int result;
 
 	if (folder && !idmap_attach_in_folder(stage, tree_fd, row))
 		return 0;
-	idmap_carry_now(stage);
+	result = idmap_carry_now(stage, ret_error);
 	idmap_parents_close(stage);
-	if (stage->plan->disk_view && !idmap_in_disk_view(stage, row))
-		result = idmap_check_target_link(stage, row, ret_error);
 	return result ? result : idmap_attach_inside(stage->seen_fd, tree_fd, row, ret_error);
 }
 
@@ -73,11 +65,13 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 	bool folder;
 	int result;
 
-	if (needs_carried(stage, row))
-		idmap_carry_now(stage);
+	result = needs_carried(stage, row) ? idmap_carry_now(stage, ret_error) : 0;
+	if (result)
+		return result;
 	tree_fd = idmap_tree_build(stage, row, &folder, ret_error);
 	if (tree_fd < 0)
 		return tree_fd;
+	idmap_owners_note(stage, tree_fd, row);
 	result = layer ? 0 : idmap_make_target(stage, row, ret_error);
 	if (!result && kept)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
@@ -86,11 +80,6 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 	if (result || layer)
 		return result ? result : idmap_layers_add(stage, tree_fd, row, ret_error);
 	result = attach(stage, tree_fd, row, folder, ret_error);
-	if (result == IDMAP_BY_LINK) {
-		row->flags |= IDMAP_IN_DISK_VIEW;
-		idmap_close(&tree_fd);
-		return idmap_rows_add(stage, row, ret_error);
-	}
 	if (!result && !stage->plan->new_root) {
 		row->placed_before = stage->placed;
 		stage->placed = row;

@@ -5,21 +5,40 @@
  */
 #include "mount/mount.h"
 
+/* An overlay; for ACLs of its layers with trees that nothing has been mapped in. */
+static int merge(struct idmap_stage *stage, const struct idmap_row *row,
+		 struct idmap_error *ret_error)
+{
+	struct idmap_unmapped unmapped = {-1, -1};
+	idmap_closed int layer_fd = -1, top_fd = -1;
+	bool folder;
+
+	if (idmap_layers_have_acl(stage, row)) {
+		layer_fd = idmap_tree_build(stage, row->below, &folder, ret_error);
+		if (layer_fd < 0)
+			return layer_fd;
+		if (row->upper && row->upper->map)
+			top_fd = idmap_tree_build(stage, row->upper, &folder, ret_error);
+		if (top_fd < 0 && row->upper && row->upper->map)
+			return top_fd;
+		unmapped = (struct idmap_unmapped){layer_fd, top_fd};
+	}
+	return idmap_layers_merge(stage, row, &unmapped, ret_error);
+}
+
 int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret_folder,
 		     struct idmap_error *ret_error)
 {
-	/* In the disk view a mount has no attributes that a clone would have to lose again. */
-	const uint32_t attr = idmap_in_disk_view(stage, row) ? 0 : row->attr;
 	int fd;
 
 	*ret_folder = !row->subdir;
 	if (row->flags & IDMAP_CLONE)
 		return idmap_clone_source(stage, row, ret_folder, ret_error);
 	if (row->flags & IDMAP_OVERLAY)
-		return idmap_layers_merge(stage, row, ret_error);
+		return merge(stage, row, ret_error);
 	if (row->flags & IDMAP_OWN_ROOT)
 		fd = idmap_clone_own_root(row, ret_error);
 	else
-		fd = idmap_image_mount(stage, row, attr, ret_error);
+		fd = idmap_image_mount(stage, row, row->attr, ret_error);
 	return fd >= 0 && row->subdir ? idmap_clone_subdir(stage, fd, row, ret_error) : fd;
 }

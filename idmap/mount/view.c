@@ -9,11 +9,13 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "mount/mount.h"
 
 #define WORKSHOP ".idmap"
+#define OTHER_FILES 24 /* that are open meanwhile */
 
 /* --- paths ----------------------------------------------------------------------------------- */
 
@@ -126,16 +128,26 @@ int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd
 		sys_move_mount(tree_fd, "", stage->workshop_fd, path, MOVE_MOUNT_F_EMPTY_PATH));
 }
 
-void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot, int *fd)
+void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot)
 {
 	char buffer[32];
 
-	if (*fd < 0)
-		return;
 	if (stage->workshop_fd < 0 || !fchdir(stage->workshop_fd))
 		umount2(spot_path(stage, spot, buffer), MNT_DETACH | UMOUNT_NOFOLLOW);
 	chdir("/");
-	idmap_close(fd);
+}
+
+int idmap_carry_failed(const char *path, int error, struct idmap_error *ret_error)
+{
+	static const struct idmap_words remedies[] = {
+		{ENOSPC, "raise the limit of mounts, sysctl.fs.mount-max="},
+		{ENOMEM, "give the machine more memory"},
+		{0, "report it"},
+	};
+
+	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, error,
+			  "%s cannot come along into the new root (%m); %s", path,
+			  idmap_words_for(remedies, (uint32_t)error));
 }
 
 int idmap_workshop_failed(int error, struct idmap_error *ret_error)
@@ -188,8 +200,24 @@ static int clone_standing(struct idmap_stage *stage)
 	return result;
 }
 
+/* Each map that waits for a row is an open file; before anything is mounted that is seen to. */
+static int check_files(const struct idmap_plan *plan, struct idmap_error *ret_error)
+{
+	struct rlimit limit;
+
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) ||
+	    plan->maps_at_once + OTHER_FILES <= limit.rlim_cur)
+		return 0;
+	return idmap_fail(
+		ret_error, NULL, IDMAP_BAD_SYSTEM, EMFILE,
+		"%u maps are in use at once, and %lu files can be open; let rows of one map"
+		" follow each other, or use fewer maps",
+		plan->maps_at_once, (unsigned long)limit.rlim_cur);
+}
+
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_error *ret_error)
+		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_notes *notes,
+		     struct idmap_error *ret_error)
 {
 	int result = 0;
 
@@ -202,7 +230,11 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 		.target.fd = -1,
 		.source.fd = -1,
 		.carry = carry,
+		.notes = notes,
 	};
+	result = check_files(plan, ret_error);
+	if (result)
+		return result;
 	if (stage->plan->new_root) {
 		/* A shared parent would show our mounts elsewhere. */
 		if (plan->root->shared)
@@ -228,8 +260,12 @@ void idmap_parents_close(struct idmap_stage *stage)
 void idmap_stage_done(struct idmap_stage *stage)
 {
 	idmap_parents_close(stage);
-	idmap_detach_from(stage, IDMAP_DISK, &stage->disk_fd);
-	idmap_detach_from(stage, IDMAP_AREA, &stage->area_fd);
+	if (stage->disk_fd >= 0)
+		idmap_detach_from(stage, IDMAP_DISK);
+	if (stage->area_fd >= 0)
+		idmap_detach_from(stage, IDMAP_AREA);
+	idmap_close(&stage->disk_fd);
+	idmap_close(&stage->area_fd);
 	if (!stage->plan->new_root)
 		idmap_stage_close(stage);
 }

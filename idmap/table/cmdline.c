@@ -200,14 +200,47 @@ static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *ta
 	}
 }
 
+/* Whether idmap=off stands anywhere; then no other idmap= is even looked at. */
+static bool is_off(const char *text)
+{
+	struct idmap_parameter parameter;
+
+	while (idmap_cmdline_next(&text, &parameter))
+		if (name_of(&parameter) == OWN && parameter.value &&
+		    idmap_same("off", parameter.value, parameter.value_length))
+			return true;
+	return false;
+}
+
+/* What the kernel or a loader has cut off may have been the map's last digits, or a row. */
+static void check_length(const struct idmap_cmdline *cmdline, struct idmap_table *table)
+{
+	const struct idmap_place place = {.name = "the line", .parameter = true};
+	size_t length = strlen(cmdline->text);
+
+	length -= length && cmdline->text[length - 1] == '\n';
+	if (cmdline->cut && length == cmdline->cut)
+		idmap_table_error(
+			table, &place, 0,
+			"it has %u bytes, and a longer one is cut to these without a word;"
+			" write rows and maps into /etc/idmap.conf (mkinitramfs -c)",
+			(uint32_t)length);
+}
+
 void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table)
 {
 	const char *text = cmdline->text;
 	struct idmap_parameter parameter;
 
+	check_length(cmdline, table);
+	table->off = is_off(text);
 	while (idmap_cmdline_next(&text, &parameter)) {
 		char *value = NULL;
 
+		if (table->off && name_of(&parameter) == OWN) {
+			cmdline->words++;
+			continue;
+		}
 		if (parameter.value) {
 			value = idmap_alloc(table->arena, parameter.value_length + 1);
 			if (!value) {

@@ -326,6 +326,22 @@ void idmap_map_options(const struct idmap_map *map, struct idmap_text *text)
 	add_extents(map, IDMAP_GID, text);
 }
 
+bool idmap_map_seen(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
+		    uint32_t *ret_seen)
+{
+	uint32_t i;
+
+	for (i = 0; i < map->extents[kind]; i++) {
+		const struct idmap_extent *e = &map->extent[kind][i];
+
+		if (disk >= e->disk && disk - e->disk < e->count) {
+			*ret_seen = e->seen + (disk - e->disk);
+			return true;
+		}
+	}
+	return false;
+}
+
 bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t seen,
 		    uint32_t *ret_disk)
 {

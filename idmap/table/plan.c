@@ -132,6 +132,71 @@ static void imply_root(struct idmap_table *table, const struct idmap_root *root)
 	idmap_table_add_root(table, &place);
 }
 
+/* The path of a bind with X-mount.subdir is that of the folder. */
+static void join_subdir(struct idmap_table *table, struct idmap_row *row)
+{
+	const size_t base = row->inside[1] ? strlen(row->inside) : 0;
+	const size_t size = strlen(row->subdir) + 1;
+	char *path = idmap_alloc(table->arena, base + size);
+
+	if (!path) {
+		idmap_table_full(table, &row->place, 0);
+		return;
+	}
+	memcpy(path, row->inside, base);
+	memcpy(path + base, row->subdir, size);
+	row->inside = path;
+	row->base = base;
+}
+
+/* What an earlier plan of the same table has left: its rows' paths may have changed since. */
+static void forget_plan(struct idmap_table *table)
+{
+	struct idmap_map *map;
+	struct idmap_row *row;
+
+	for (map = table->maps; map; map = map->next)
+		map->users = map->rows = 0;
+	for (row = table->first; row; row = row->next) {
+		row->flags &= ~(uint32_t)IDMAP_IN_DISK_VIEW;
+		row->below = row->upper = NULL;
+	}
+}
+
+/*
+ * A map on an overlay is its layers': so it stores the same on every kernel, those that could map
+ * the overlay itself included.
+ */
+static void give_map_to_layers(struct idmap_row *overlay)
+{
+	struct idmap_row *layer;
+
+	for (layer = overlay->below; layer; layer = layer->below)
+		if (!layer->map)
+			layer->map = overlay->map;
+	if (overlay->upper && !overlay->upper->map)
+		overlay->upper->map = overlay->map;
+	overlay->map = NULL;
+}
+
+/* How many maps have been built for a row and wait for another one, at the most. */
+static uint32_t count_at_once(const struct idmap_plan *plan)
+{
+	uint32_t i, open = 0, most = 0;
+
+	for (i = 0; i < plan->rows; i++) {
+		struct idmap_map *map = plan->row[i]->map;
+
+		if (!map)
+			continue;
+		open += !map->rows++;
+		if (open > most)
+			most = open;
+		open -= map->rows == map->users;
+	}
+	return most;
+}
+
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan)
 {
@@ -140,13 +205,18 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 	struct idmap_row *row;
 	uint32_t i;
 
+	forget_plan(table);
 	imply_root(table, root);
 	for (row = table->first; row; row = row->next) {
 		/* A row that could not be read has been reported; the others are still checked. */
 		if (!idmap_row_counts(row))
 			continue;
 		apply_root(table, row, root);
-		row->device = row->source;
+		if (!row->device)
+			row->device = row->source;
+		if (row->flags & IDMAP_CLONE && row->subdir && !row->base &&
+		    row->inside == row->source)
+			join_subdir(table, row);
 		apply_defaults(row);
 		check_row(table, row);
 	}
@@ -159,6 +229,9 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 	table->arena->end = scratch_end;
 	if (table->error_count)
 		return -EINVAL;
+	for (i = 0; i < plan.rows; i++)
+		if (plan.row[i]->flags & IDMAP_OVERLAY)
+			give_map_to_layers(plan.row[i]);
 	for (i = 0; i < plan.rows; i++) {
 		row = plan.row[i];
 		if (row->inside)
@@ -168,6 +241,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		if (row->map && !row->map->users++)
 			plan.maps++;
 	}
+	plan.maps_at_once = count_at_once(&plan);
 	*ret_plan = plan;
 	return 0;
 }

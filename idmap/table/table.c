@@ -91,7 +91,7 @@ static struct idmap_row *add_row(struct idmap_table *table, const struct idmap_p
 		return NULL;
 	}
 	row->place = *place;
-	row->data = "";
+	row->root_data = row->data = "";
 	row->wait_s = IDMAP_WAIT_S;
 	row->mkdir_mode = 0755;
 	*table->tail = row;
@@ -244,54 +244,60 @@ void idmap_table_word(struct idmap_table *table, const char *value, uint32_t num
 
 void idmap_table_rootflags(struct idmap_table *table, struct idmap_row *row, const char *flags)
 {
-	struct idmap_place place = {.name = "rootflags=", .parameter = true};
-	struct idmap_row said = {.place = place, .data = ""};
 	struct idmap_piece piece = {.at = flags, .length = strlen(flags), .column = 1};
-	size_t first = 0, second = 0;
-	char *data;
+	struct idmap_row *said = table->rootflags;
 
-	idmap_read_options(table, &said, &piece, true);
-	row->attr |= said.attr & ~row->attr_said;
-	row->attr_said |= said.attr_said;
-	/* The filesystem takes the last of two, and the row's own come last. */
-	while (said.data[first])
-		first += strlen(said.data + first) + 1;
-	while (row->data[second])
-		second += strlen(row->data + second) + 1;
-	data = idmap_alloc(table->arena, first + second + 1);
-	if (!data) {
-		idmap_table_full(table, &place, 0);
-		return;
+	if (!said) { /* read once, whatever the number of rows */
+		said = table->rootflags = idmap_alloc(table->arena, sizeof(*said));
+		if (!said) {
+			idmap_table_full(table, &row->place, 0);
+			return;
+		}
+		said->place = (struct idmap_place){.name = "rootflags=", .parameter = true};
+		said->data = "";
+		idmap_read_options(table, said, &piece, true);
 	}
-	memcpy(data, said.data, first);
-	memcpy(data + first, row->data, second);
-	row->data = data;
+	row->attr |= said->attr & ~row->attr_said;
+	row->attr_said |= said->attr_said;
+	row->root_data = said->data;
 }
 
 void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, const char *types)
 {
 	struct idmap_row said = {.place = {.name = "rootfstype=", .parameter = true}};
-	char *copy = idmap_alloc(table->arena, strlen(types) + 1);
 
-	if (!copy) {
-		idmap_table_full(table, &said.place, 0);
-		return;
+	if (!table->rootfstype) {
+		char *copy = idmap_alloc(table->arena, strlen(types) + 1);
+
+		if (!copy) {
+			idmap_table_full(table, &said.place, 0);
+			return;
+		}
+		memcpy(copy, types, strlen(types));
+		table->rootfstype = read_type(table, &said, 1, copy);
+		if (!table->rootfstype) /* told, and once is enough */
+			table->rootfstype = "";
 	}
-	memcpy(copy, types, strlen(types));
-	said.type = read_type(table, &said, 1, copy);
-	if (!said.type)
+	if (!*table->rootfstype)
 		return;
-	row->type = said.type;
+	row->type = table->rootfstype;
 	apply_type(row);
 }
 
 /* --- and back -------------------------------------------------------------------------------- */
 
+static void add_items(const char *item, struct idmap_text *text)
+{
+	for (; *item; item += strlen(item) + 1) {
+		idmap_text_add(text, ",");
+		idmap_text_field(text, item, ',');
+	}
+}
+
 void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 {
 	/* At the start of a line these would begin a comment, or a byte order mark. */
 	bool odd = *row->source == '#' || *row->source == '\xef';
-	const char *item;
 
 	if (odd)
 		idmap_text_add(text, *row->source == '#' ? "\\043" : "\\357");
@@ -317,10 +323,8 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 		idmap_text_add(text, ",X-mount.subdir=");
 		idmap_text_field(text, row->subdir, ',');
 	}
-	for (item = row->data; *item; item += strlen(item) + 1) {
-		idmap_text_add(text, ",");
-		idmap_text_field(text, item, ',');
-	}
+	add_items(row->root_data, text);
+	add_items(row->data, text);
 	if (row->map) {
 		idmap_text_add(text, ",");
 		idmap_map_options(row->map, text);

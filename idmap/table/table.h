@@ -29,6 +29,11 @@ static inline bool idmap_is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
+/*
+ * Writes a field as the table takes it: blanks, backslashes, quotes and control characters become
+ * octal escapes, and so does `more` unless it is 0.
+ */
+void idmap_text_field(struct idmap_text *text, const char *field, char more);
 void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list);
 /* Whether the `length` bytes at `text`, which need not end there, are the whole of `word`. */
 bool idmap_same(const char *word, const char *text, size_t length);
@@ -53,10 +58,15 @@ const char *idmap_read_digits(const char *text, uint32_t base, uint64_t *ret);
 /* A little-endian number of at most 8 bytes. */
 uint64_t idmap_little(const char *bytes, size_t size);
 
+/* idmap_alloc() from the far end. The caller saves `end` before and restores it when done. */
+void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
+
 /* --- error.c --------------------------------------------------------------------------------- */
 
 void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 			const char *format, va_list list);
+/* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
+void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column);
 /* The error of an arena that has no room left. */
 void idmap_table_full(struct idmap_table *table, const struct idmap_place *place, uint32_t column);
 
@@ -118,6 +128,15 @@ struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_p
 				 struct idmap_spec *specs, uint32_t count, uint32_t identity,
 				 uint32_t column);
 
+/* What to write to uid_map or gid_map. Never cut when `size` is IDMAP_MAP_TEXT_SIZE. */
+size_t idmap_map_text(const struct idmap_map *map, enum idmap_kind kind, char *buffer, size_t size);
+/* What the id on disk is seen as; false where the map leaves it out. */
+bool idmap_map_seen(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
+		    uint32_t *ret_seen);
+/* The id on disk that is seen as `seen`; false where there is none. */
+bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t seen,
+		    uint32_t *ret_disk);
+
 /* --- extents.c ------------------------------------------------------------------------------- */
 
 /* What one row's options have said of its map so far. */
@@ -172,6 +191,9 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
  * wrote; NULL when memory is short.
  */
 struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
+
+/* Whether `type` is or holds the name `name`. */
+bool idmap_type_has(const char *type, const char *name);
 
 static inline bool idmap_row_is_root(const struct idmap_row *row)
 {

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "idmap.h"
+#include "table/table.h"
 
 #ifndef CHECK_END
 #define CHECK_END() abort()

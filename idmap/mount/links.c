@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Real paths. A TARGET, or the SOURCE of a bind, may lead through links of the tree that stands at
+ * /. Which row stands on which is decided on the paths that they lead to, so those are read off
+ * before anything is built on them. Only that one tree is asked: where a path enters another row's
+ * target the rest is taken as it is written, since a link in a stranger's tree decides nothing.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "mount/mount.h"
+
+#define LINKS_MOST 40  /* as the kernel has it (MAXSYMLINKS) */
+#define ROUNDS_MOST 16 /* one row's path may wait for another's */
+
+/* A path on its way: what has been resolved, and what is still to be. */
+struct walk {
+	char done[PATH_MAX];
+	char rest[2 * PATH_MAX];
+	size_t base; /* links and .. do not lead above so many bytes of `done` */
+};
+
+/* Whether a row other than `row` has its target at `path`. */
+static bool is_target(const struct idmap_plan *plan, const struct idmap_row *row, const char *path)
+{
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++)
+		if (plan->row[i] != row && !idmap_row_is_root(plan->row[i]) &&
+		    strcmp(plan->row[i]->target, row->target) &&
+		    !strcmp(plan->row[i]->target, path))
+			return true;
+	return false;
+}
+
+/* Puts a link's text in front of what is still to be resolved. */
+static int follow(struct walk *walk, const char *link)
+{
+	char rest[sizeof(walk->rest)];
+	struct idmap_text text;
+
+	idmap_text_init(&text, rest, sizeof(rest));
+	idmap_text_add(&text, "%s/%s", link, walk->rest);
+	if (text.cut)
+		return -ENAMETOOLONG;
+	memcpy(walk->rest, rest, sizeof(rest));
+	if (*link == '/')
+		walk->done[walk->base] = 0;
+	return 0;
+}
+
+/* The link that the path done so far is, in `buffer`; 0: it is none, or nothing is there. */
+static long read_link(int root_fd, const char *path, char *buffer, size_t size)
+{
+	idmap_closed int fd =
+		idmap_open_inside(root_fd, path, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+	long n = fd < 0 ? 0 : readlinkat(fd, "", buffer, size - 1);
+
+	buffer[n > 0 ? n : 0] = 0;
+	return n > 0 ? n : 0;
+}
+
+/* Takes the next name off what is still to be resolved. -ENAMETOOLONG: it does not fit. */
+static int take_name(struct walk *walk)
+{
+	char *name = walk->rest, *slash;
+	size_t length, done = strlen(walk->done);
+
+	while (*name == '/')
+		name++;
+	slash = strchr(name, '/');
+	length = slash ? (size_t)(slash - name) : strlen(name);
+	if (length == 2 && !memcmp(name, "..", 2)) {
+		slash = strrchr(walk->done + walk->base, '/');
+		if (slash)
+			*slash = 0;
+	} else if (length && !(length == 1 && *name == '.')) {
+		if (done + 1 + length >= sizeof(walk->done))
+			return -ENAMETOOLONG;
+		walk->done[done] = '/';
+		memcpy(walk->done + done + 1, name, length);
+		walk->done[done + 1 + length] = 0;
+	}
+	memmove(walk->rest, name + length, strlen(name + length) + 1);
+	return 0;
+}
+
+/* Resolves what is left of the path, as far as no other row's tree is entered. */
+static int resolve_rest(int root_fd, const struct idmap_plan *plan, const struct idmap_row *row,
+			struct walk *walk)
+{
+	char link[PATH_MAX], before[PATH_MAX];
+	int links = 0, result = 0;
+
+	while (!result && walk->rest[strspn(walk->rest, "/")]) {
+		memcpy(before, walk->done, sizeof(before));
+		result = take_name(walk);
+		if (result || !strcmp(before, walk->done))
+			continue;
+		if (is_target(plan, row, walk->done)) {
+			while (!result && *walk->rest) /* another tree stands here */
+				result = take_name(walk);
+			break;
+		}
+		if (!read_link(root_fd, walk->done, link, sizeof(link)))
+			continue;
+		if (++links > LINKS_MOST)
+			return -ELOOP;
+		memcpy(walk->done, before, sizeof(before));
+		result = follow(walk, link);
+	}
+	return result;
+}
+
+/*
+ * Where `path` leads in the root, in walk->done. The first `base` bytes of it are a folder whose
+ * inner links do not lead out of it.
+ */
+static int resolve(int root_fd, const struct idmap_plan *plan, const struct idmap_row *row,
+		   const char *path, size_t base, struct walk *walk)
+{
+	int result;
+
+	*walk->done = 0;
+	walk->base = 0;
+	idmap_print(walk->rest, sizeof(walk->rest), "%.*s", (int)base, path);
+	result = resolve_rest(root_fd, plan, row, walk);
+	if (result)
+		return result;
+	walk->base = strlen(walk->done);
+	idmap_print(walk->rest, sizeof(walk->rest), "%s", path + base);
+	result = resolve_rest(root_fd, plan, row, walk);
+	if (!*walk->done)
+		memcpy(walk->done, "/", 2);
+	return result;
+}
+
+/* Gives the field the path that it leads to. 1: it is another one. */
+static int take_path(struct idmap_arena *arena, const struct walk *walk, const char **path)
+{
+	const size_t size = strlen(walk->done) + 1;
+	char *copy;
+
+	if (!strcmp(walk->done, *path))
+		return 0;
+	copy = idmap_alloc(arena, size);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, walk->done, size);
+	*path = copy;
+	return 1;
+}
+
+/* One round: 1 if any path has changed. */
+static int resolve_rows(int root_fd, const struct idmap_plan *plan, struct idmap_arena *arena,
+			struct idmap_error *ret_error)
+{
+	static struct walk walk; /* too large for a stack that is touched page by page */
+	bool changed = false;
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++) {
+		struct idmap_row *row = plan->row[i];
+		int result = 0;
+
+		/* Each time from what was written: other rows' targets may be others by now. */
+		if (!row->said_target) {
+			row->said_target = row->target;
+			row->said_inside = row->inside;
+		}
+		if (!idmap_row_is_root(row)) {
+			result = resolve(root_fd, plan, row, row->said_target, 0, &walk);
+			if (!result)
+				result = take_path(arena, &walk, &row->target);
+		}
+		if (result < 0)
+			return idmap_target_failed(row, -result, ret_error);
+		changed |= result;
+		if (!row->inside)
+			continue;
+		result = resolve(root_fd, plan, row, row->said_inside, row->base, &walk);
+		if (!result)
+			result = take_path(arena, &walk, &row->inside);
+		if (result < 0)
+			return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
+					  "%s cannot be followed in the new root (%m); correct its"
+					  " links in the image",
+					  row->source);
+		changed |= result;
+	}
+	return changed;
+}
+
+int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
+			struct idmap_error *ret_error)
+{
+	int rounds, result = 1;
+
+	for (rounds = 0; result > 0 && rounds < ROUNDS_MOST; rounds++)
+		result = resolve_rows(stage->seen_fd, stage->plan, arena, ret_error);
+	return result > 0
+		       ? idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, ELOOP,
+				    "links of the root lead the rows in a circle; write the paths"
+				    " that they lead to")
+		       : result;
+}
+
+int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row,
+		      struct idmap_error *ret_error)
+{
+	const struct idmap_row *around = row;
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *other = plan->row[i];
+
+		if (other != row && !idmap_row_is_root(other) &&
+		    (idmap_path_inside(row->target, other->target) ||
+		     (row->inside && idmap_path_inside(row->inside, other->target))))
+			around = other;
+	}
+	return idmap_fail(
+		ret_error, row, IDMAP_BAD_TABLE, ELOOP,
+		"there is a link in its way, in the tree of the row for %s, where links decide"
+		" nothing; write the path that is meant",
+		around->target);
+}

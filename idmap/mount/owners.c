@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What a map makes of the owner of a tree's root folder. Where it leaves that one out, a whole
+ * system goes wrong without a word: systemd's tools refuse a / of nobody. So the map is looked at
+ * with the ids on disk in hand, and what it was meant to be is guessed. The boot goes on.
+ */
+#define _GNU_SOURCE
+#include <sys/stat.h>
+
+#include "mount/mount.h"
+
+static const char *const kind_names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
+
+/* An extent for `disk`, which the map leaves out, from what the map has. */
+static void suggest(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
+		    struct idmap_text *text)
+{
+	const struct idmap_extent *first = map->extent[kind];
+	uint32_t seen, root;
+
+	/* mkfs leaves / to root, whoever else owns the files: it is the image that is to be mended.
+	 */
+	if (!disk && idmap_map_disk(map, kind, 0, &root))
+		idmap_text_add(
+			text,
+			"give it to %u in the image (mkfs.ext4 -E root_owner=), which is seen as 0",
+			root);
+	else if (idmap_map_disk(map, kind, disk, &seen) && first->disk < first->seen)
+		idmap_text_add(text, "DISK comes first; did you mean %u:%u:%u?", first->seen,
+			       first->disk, first->count);
+	else if (map->extents[kind] == 1)
+		idmap_text_add(text, "did you mean %u:%u:%u?", disk, first->seen, first->count);
+	else
+		idmap_text_add(text, "add %u:SEEN:1", disk);
+}
+
+/* A kind that was forgotten: the map leaves its ids as they are, and the other kind's it shifts. */
+static bool is_forgotten(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk)
+{
+	const enum idmap_kind other = kind == IDMAP_UID ? IDMAP_GID : IDMAP_UID;
+	const struct idmap_extent *all = map->extent[kind];
+	uint32_t seen;
+
+	return map->extents[kind] == 1 && !all->disk && !all->seen &&
+	       all->count == IDMAP_ID_MAX + 1 && idmap_map_seen(map, other, disk, &seen) &&
+	       seen != disk;
+}
+
+static void look_at(struct idmap_notes *notes, const struct idmap_row *row, enum idmap_kind kind,
+		    uint32_t disk)
+{
+	const char *name = kind_names[kind], *other = kind_names[1 - kind];
+	char place[128], hint[160];
+	struct idmap_text text;
+	uint32_t unused;
+
+	idmap_text_init(&text, place, sizeof(place));
+	idmap_place_text(&text, &row->place, 0);
+	idmap_text_init(&text, hint, sizeof(hint));
+	if (!idmap_map_seen(row->map, kind, disk, &unused)) {
+		suggest(row->map, kind, disk, &text);
+		idmap_note(
+			notes,
+			"%s: %s on %s: its root folder has the %s %u on disk, which the map leaves out:"
+			" it is nobody's (65534); %s",
+			place, row->source, row->target, name, disk, hint);
+	} else if (is_forgotten(row->map, kind, disk)) {
+		idmap_note(
+			notes,
+			"%s: %s on %s: its root folder has the %s %u on disk, and only %ss are mapped;"
+			" map %ss, too",
+			place, row->source, row->target, name, disk, other, name);
+	}
+	if (!(row->attr & IDMAP_RDONLY) && !idmap_map_disk(row->map, kind, 0, &unused))
+		idmap_note(
+			notes,
+			"%s: %s on %s: it is rw, and no %s on disk is seen as 0: root cannot make a file"
+			" there; add DISK:0:1",
+			place, row->source, row->target, name);
+}
+
+void idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
+			    int file_fd, const char *path)
+{
+	struct stat st;
+	uint32_t kind, unused;
+
+	if (fstat(file_fd, &st))
+		return;
+	for (kind = 0; kind < IDMAP_KINDS; kind++) {
+		const uint32_t disk = kind == IDMAP_UID ? st.st_uid : st.st_gid;
+		struct idmap_text text;
+		char hint[160];
+
+		if (idmap_map_seen(row->map, (enum idmap_kind)kind, disk, &unused))
+			continue;
+		idmap_text_init(&text, hint, sizeof(hint));
+		suggest(row->map, (enum idmap_kind)kind, disk, &text);
+		idmap_note(
+			stage->notes,
+			"%s of the new root has the %s %u on disk, which the map leaves out: it is"
+			" nobody's (65534); %s",
+			path, kind_names[kind], disk, hint);
+	}
+}
+
+void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)
+{
+	struct stat st;
+
+	/* A tmpfs gets its owner from the map. */
+	if (!row->map || !strcmp(row->type, "tmpfs") || fstat(tree_fd, &st) || !S_ISDIR(st.st_mode))
+		return;
+	look_at(stage->notes, row, IDMAP_UID, st.st_uid);
+	look_at(stage->notes, row, IDMAP_GID, st.st_gid);
+}

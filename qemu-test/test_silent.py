@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: MIT
+"""What would be wrong without a word: owners that are not those that were meant, trees that are not
+those that were named, and things left behind. Each is an error, a warning, or right."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+
+import pytest
+
+from common import EVERY, NOBODY, PRE, ROOT, last_words, log_lines, options, owners, seen
+from guest import Disk
+from images import Dir, File, Link
+
+SHORT = "root=/dev/vda rootfstype=erofs ro"
+
+
+# ---- the command line ----
+
+
+def padded(line, length):
+    """The line behind so much padding that it has `length` bytes with what the tests put before it."""
+    head = "console=ttyS0 panic=-1 "
+    return "pad=" + "x" * (length - len(head) - len("pad= ") - len(line)) + " " + line
+
+
+@pytest.mark.parametrize("cut", ["100000:0:65", "", SHORT + " idmap=100000:0:65536"],
+                         ids=["in a map", "before it", "nothing"])
+def test_line_that_was_cut(cut, kernel, root_tree, image, initramfs, boot_fails):
+    """The last digits of a map, or a whole row, may be lost where a line ends that is cut; so does
+    one of this very length that is whole. (QEMU itself does not start a kernel with a longer one.)"""
+    line = f"{SHORT} idmap={cut}" if cut != "" and " " not in cut else cut or SHORT
+    console = boot_fails(kernel, initramfs(kernel), padded(line, 2047),
+                         [Disk(image(root_tree(), "erofs"))])
+    assert last_words(console) == (
+        PRE + "cmdline: the line: it has 2047 bytes, and a longer one is cut to these without a word;"
+        " write rows and maps into /etc/idmap.conf (mkinitramfs -c)", "0x00000200")
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_line_that_just_fits(kernel, root_tree, image, initramfs, boot):
+    append = padded(f"quiet {SHORT} idmap=100000:0:65536", 2046)
+    with boot(kernel, initramfs(kernel), append, [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert seen(guest, "/owners/user") == (1000, 1000)
+
+
+def test_off_keeps_the_other_errors(kernel, root_tree, image, initramfs, boot_fails):
+    console = boot_fails(kernel, initramfs(kernel), f"{SHORT} idmap=nonsense,/,, idmap=off"
+                         " idmap.init=sbin/other idmap.onfail=nonsense",
+                         [Disk(image(root_tree(), "erofs"))])
+    assert PRE + "cmdline: idmap.init=: it needs an absolute path; write idmap.init=/PATH" in console
+    assert last_words(console) == (
+        PRE + "cmdline: idmap.onfail=: it is none of panic, reboot, poweroff, shell; write one of them",
+        "0x00000200")
+    assert "nonsense,/" not in console.partition("Unknown kernel command line")[0].rpartition("\n")[2]
+
+
+# ---- / of nobody ----
+
+HAS = PRE + "cmdline: idmap= #1: /dev/vda on /: its root folder has the "
+OUT = " on disk, which the map leaves out: it is nobody's (65534); "
+
+# name: (owner of /, options, what is said)
+NOBODYS = {
+    "mkfs": ((0, 0), "100000:0:65536", [
+        f"{HAS}{kind} 0{OUT}give it to 100000 in the image (mkfs.ext4 -E root_owner=), which is seen as 0"
+        for kind in ("uid", "gid")]),
+    "reversed": ((231072, 231072), "0:231072:65536", [
+        f"{HAS}{kind} 231072{OUT}DISK comes first; did you mean 231072:0:65536?" for kind in ("uid", "gid")]),
+    "another range": ((231072, 231072), "100000:0:65536", [
+        f"{HAS}{kind} 231072{OUT}did you mean 231072:0:65536?" for kind in ("uid", "gid")]),
+    "a kind forgotten": ((100000, 100000), "u:100000:0:65536", [
+        f"{HAS}gid 100000 on disk, and only uids are mapped; map gids, too"]),
+    "one kind wrong": ((100000, 200000), "100000:0:65536", [
+        f"{HAS}gid 200000{OUT}did you mean 200000:0:65536?"]),
+    "right": ((100000, 100000), "100000:0:65536", []),
+    "identity": ((0, 0), "100000:5:1,identity", []),
+}
+
+
+@pytest.mark.parametrize("name", NOBODYS)
+def test_root_of_nobody(name, kernel, root_tree, image, initramfs, boot):
+    """Said under `quiet`, and the boot goes on."""
+    (uid, gid), map_, said = NOBODYS[name]
+    tree = root_tree()
+    tree["/"] = Dir(uid, gid)
+    with boot(kernel, initramfs(kernel), f"quiet {SHORT} idmap={map_}",
+              [Disk(image(tree, "erofs"))]) as guest:
+        assert [line for line in log_lines(guest) if "root folder" in line] == said
+        guest.poweroff()
+        console = guest.console()
+    assert all(line in console for line in said)
+
+
+def test_nothing_is_seen_as_root(kernel, root_tree, image, initramfs, boot):
+    conf = ROOT + "/dev/vdb /srv ext4 rw,idmap=5000:7:10\n"
+    disks = [Disk(image(root_tree(), "erofs")),
+             Disk(image({"/": Dir(5000, 5000)}, "ext4"), readonly=False, snapshot=True)]
+    with boot(kernel, initramfs(kernel, conf), "quiet", disks) as guest:
+        assert [line for line in log_lines(guest) if "seen as 0" in line] == [
+            PRE + f"/etc/idmap.conf:2: /dev/vdb on /srv: it is rw, and no {kind} on disk is seen as 0: root"
+            " cannot make a file there; add DISK:0:1" for kind in ("uid", "gid")]
+        assert guest.ask("open /srv/new wc") == {"error": "EOVERFLOW"}
+
+
+# ---- a map on an overlay ----
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_map_on_an_overlay_is_its_layers(kernel, root_tree, image, initramfs, boot):
+    """On every kernel alike, those that could map the overlay itself among them."""
+    patch = {"/": Dir(100000, 100000), "/patch": File("p", 100005, 100005)}
+    conf = ("tmpfs / overlay size=16m,idmap=100000:0:65536\n/dev/vda / erofs lower\n"
+            "/dev/vdb / erofs lower,idmap=100000:1000:65536\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image(patch, "erofs"))]
+    modules = "virtio_pci,virtio_blk,erofs,overlay"
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks) as guest:
+        assert owners(guest)["user"] == (1000, 1000)
+        assert seen(guest, "/patch") == (1005, 1005)
+        assert "error" not in guest.ask("write /etc/new text")
+        assert seen(guest, "/etc/new") == (0, 0)
+        assert options(guest, "/") == ("overlay", {"rw", "relatime"})
+
+
+# ---- ids inside values ----
+
+
+def acl(*entries):
+    """A POSIX ACL as xattrs have it: (tag, permissions, id)."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+NO_ID = 0xffffffff
+
+
+def acl_for_group(gid):
+    return acl((1, 7, NO_ID), (4, 0, NO_ID), (8, 5, gid), (0x10, 5, NO_ID), (0x20, 0, NO_ID))
+
+
+# How the top of the overlay is written, and the row of an upper.
+TOPS = {
+    "tmpfs": ("tmpfs / overlay\n", ""),
+    "upper": ("upper / overlay\n", "/dev/vdb / ext4 upper\n"),
+    "mapped upper": ("upper / overlay\n", "/dev/vdb / ext4 upper,idmap=300000:0:65536\n"),
+}
+
+
+@pytest.mark.parametrize("top", TOPS)
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_acl_of_a_layer(top, kernel, root_tree, image, initramfs, tmp_path, boot):
+    """The merged root lets those in whom the layer's root does, whatever the kernel's getxattr gives."""
+    tree = root_tree()
+    tree["/"] = Dir(100000, 100000, 0o750, xattrs={"system.posix_acl_access": acl_for_group(100004)})
+    # A long attribute, which fakeroot does not take.
+    disk, value = tmp_path / "disk", tmp_path / "value"
+    disk.write_bytes(image(tree, "ext4").read_bytes())
+    value.write_text("x" * 1500)
+    subprocess.run(["debugfs", "-w", "-R", f"ea_set / trusted.long -f {value}", disk], check=True,
+                   env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+    overlay, upper = TOPS[top]
+    own = 300000 if "mapped" in top else 0
+    disks = [Disk(disk), Disk(image({"/": Dir(own, own)}, "ext4"), readonly=False, snapshot=True)]
+    modules = "virtio_pci,virtio_blk,ext4,overlay"
+    conf = overlay + "/dev/vda / ext4 lower,idmap=100000:0:65536\n" + upper
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks) as guest:
+        assert guest.ask("run 7 4 /bin/true")["exit"] == 0
+        assert guest.ask("run 7 100004 /bin/true") == {"error": "EACCES"}
+        assert guest.ask("run 7 7 /bin/true") == {"error": "EACCES"}
+        assert guest.ask("xattrs /")["xattrs"]["trusted.long"] == "x" * 1500
+        assert not [m for m in guest.mounts() if ".idmap" in m.target]
+
+
+# ---- the real init of nobody ----
+
+
+def test_init_of_nobody(kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    tree["/sbin/init"] = File(tree["/sbin/init"].content, 5, 100000, 0o755)
+    with boot(kernel, initramfs(kernel), f"quiet {SHORT} idmap=100000:0:65536",
+              [Disk(image(tree, "erofs"))]) as guest:
+        assert seen(guest, "/sbin/init") == (65534, 0)
+        assert [line for line in log_lines(guest) if "nobody's" in line] == [
+            PRE + "/sbin/init of the new root has the uid 5 on disk, which the map leaves out: it is nobody's"
+            " (65534); did you mean 5:0:65536?"]
+        assert not [m for m in guest.mounts() if ".idmap" in m.target]
+        assert [fd["fd"] for fd in guest.report()["fds"]] == [0, 1, 2]
+
+
+# ---- attributes ----
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_bind_keeps_what_it_shows(kernel, root_tree, second, image, initramfs, boot):
+    conf = ROOT + ("/dev/vdb /srv erofs noexec,nosymfollow,noatime\n"
+                   "/srv /opt/app bind suid,dev,exec,idmap=5000:3:10\n"
+                   "/srv/deep /mnt rbind strictatime\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        kept = {"ro", "nosuid", "nodev", "noexec", "nosymfollow"}
+        assert options(guest, "/srv")[1] == kept | {"noatime"}
+        assert options(guest, "/opt/app")[1] == kept | {"noatime", "idmapped"}
+        assert options(guest, "/mnt")[1] == kept
+        assert seen(guest, "/opt/app/file") == (10, 10)
+
+
+# ---- a ro row that writes ----
+
+
+@pytest.fixture
+def dirty(image, tmp_path):
+    """dirty(tree): an ext4 whose journal was left by a crash."""
+
+    def make(tree):
+        disk = tmp_path / "dirty"
+        disk.write_bytes(image(tree, "ext4").read_bytes())
+        subprocess.run(["debugfs", "-w", "-R", "feature needs_recovery", disk], check=True,
+                       env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+        return disk
+
+    return make
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_replayed_journal(kernel, root_tree, dirty, initramfs, boot):
+    """As mount(8)'s ro does; and it is told."""
+    append = "quiet root=/dev/vda rootfstype=ext4 ro idmap=100000:0:65536"
+    with boot(kernel, initramfs(kernel), append,
+              [Disk(dirty(root_tree()), readonly=False, snapshot=True)]) as guest:
+        assert [line for line in log_lines(guest) if "replayed" in line] == [
+            PRE + "/dev/vda on /: ro, and yet its journal was replayed: the disk has been written to; attach"
+            " it read-only where others use it too"]
+        assert "ro" in options(guest, "/")[1]
+
+
+def test_journal_on_a_disk_that_cannot_be_written(kernel, root_tree, dirty, initramfs, boot, boot_fails):
+    append = "quiet root=/dev/vda rootfstype=ext4 ro idmap=100000:0:65536"
+    disk = Disk(dirty(root_tree()))
+    last, code = last_words(boot_fails(kernel, initramfs(kernel), append, [disk]))
+    assert last.startswith(PRE + "cmdline: idmap= #1: /dev/vda on /: ext4 does not mount (read-only") and last.endswith(
+        "; a crash has left its journal, which cannot be replayed there: mount it once where it can be"
+        " written, or add noload (ext4), norecovery (xfs), nologreplay (btrfs)")
+    assert code == "0x00000400"
+    with boot(kernel, initramfs(kernel), append + ",noload", [disk]) as guest:
+        assert owners(guest)["user"] == (1000, 1000)
+
+
+# ---- nofail ----
+
+
+def test_what_lies_on_a_skipped_row(kernel, root_tree, image, initramfs, boot, boot_fails):
+    """What lies below the row that is absent is not what is meant."""
+    tree = root_tree()
+    tree["/srv/keys"] = Dir(100000, 100000)
+    conf = ROOT + "/dev/vdz /srv erofs nofail,wait=0\n/srv/keys /opt/app bind idmap=0:1000:1"
+    disk = Disk(image(tree, "erofs"))
+    with boot(kernel, initramfs(kernel, conf + ",nofail\n"), "", [disk]) as guest:
+        assert not [m for m in guest.mounts() if m.target == "/opt/app"]
+        assert PRE + "/opt/app is skipped, its row says nofail" in log_lines(guest)
+    console = boot_fails(kernel, initramfs(kernel, conf + "\n"), "quiet", [disk])
+    assert last_words(console) == (
+        PRE + "/etc/idmap.conf:3: /srv/keys on /opt/app: the row for /srv, which /srv/keys lies on, is"
+        " absent; say nofail here, too", "0x00000300")
+
+
+@pytest.mark.parametrize("source", ["/images", "/dev/zero", "/circle"])
+def test_only_absence_is_forgiven(source, kernel, root_tree, image, initramfs, tmp_path, boot_fails):
+    """A SOURCE that is there and wrong is not absent."""
+    extra = tmp_path / "extra"
+    (extra / "images").mkdir(parents=True)
+    (extra / "circle").symlink_to("circle")
+    conf = ROOT + f"{source} /srv erofs nofail\n"
+    console = boot_fails(kernel, initramfs(kernel, conf, add=[(extra, "/")]), "quiet",
+                         [Disk(image(root_tree(), "erofs"))])
+    last, code = last_words(console)
+    assert last.startswith(PRE + f"/etc/idmap.conf:2: {source} on /srv: ") and code == "0x00000300"
+
+
+# ---- all or nothing ----
+
+
+@pytest.fixture
+def fails_to_shell(programs, initramfs, boot):
+    """fails_to_shell(kernel, conf, disks): the probe as the initramfs' /bin/sh looks at what is left."""
+
+    def make(kernel, conf, disks, append="", modules="virtio_pci,virtio_blk,erofs,ext4"):
+        initrd = initramfs(kernel, conf, add=[(programs.probe, "/bin/sh")], modules=modules)
+        return boot(kernel, initrd, f"idmap.onfail=shell {append}", disks)
+
+    return make
+
+
+OWN_FOUR = ["/dev", "/proc", "/run", "/sys"]
+
+
+def left(guest):
+    return sorted(m.target for m in guest.mounts() if m.target != "/")
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_nothing_stays_mounted(kernel, root_tree, image, fails_to_shell):
+    """A root of mode 0700 and of nobody lets nobody in, nor out; the stage goes all the same."""
+    tree = root_tree()
+    tree["/"] = Dir(5, 5, 0o700)
+    conf = ROOT + "/images/app /opt/app bind\nt /no/such tmpfs\n"
+    with fails_to_shell(kernel, conf, [Disk(image(tree, "erofs"))]) as guest:
+        assert guest.report()["argv"] == ["/bin/sh"]
+        assert left(guest) == OWN_FOUR
+        assert [fd["fd"] for fd in guest.report()["fds"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_no_folder_stays(kernel, root_tree, image, initramfs, programs, boot, tmp_path, fails_to_shell):
+    """Folders that X-mount.mkdir made on a disk are gone after a failure, and nothing else is."""
+    tree = root_tree()
+    tree["/srv/there"] = Dir(100000, 100000)
+    disk = tmp_path / "disk"
+    disk.write_bytes(image(tree, "ext4").read_bytes())
+    root = "/dev/vda / ext4 rw,idmap=100000:0:65536\n"
+    conf = root + ("t /srv/there/a/b tmpfs X-mount.mkdir\nt /srv/there/a/c tmpfs X-mount.mkdir\n"
+                   "t /srv/there tmpfs\n/no/such /srv/new/x bind X-mount.mkdir\n"
+                   "/images/app/run /mnt/deep/er bind X-mount.mkdir\n")
+    with fails_to_shell(kernel, conf, [Disk(disk, readonly=False)]) as guest:
+        assert left(guest) == OWN_FOUR
+        assert log_lines(guest)[-1].startswith(PRE + "/etc/idmap.conf:")
+        guest.poweroff()
+    with boot(kernel, initramfs(kernel, root), "", [Disk(disk, readonly=False)]) as guest:
+        assert guest.ask("ls /srv")["entries"].keys() == {"there"}
+        assert guest.ask("ls /srv/there")["entries"] == {}
+        assert guest.ask("ls /mnt")["entries"] == {}
+
+
+def test_no_room_for_mounts(kernel, root_tree, image, initramfs, boot_fails):
+    """Only a root without such a folder goes without what comes along; any other failure is one."""
+    failed = set()
+    for limit in range(6, 12):
+        try:
+            console = boot_fails(kernel, initramfs(kernel, ROOT + "/images/app /run/x bind X-mount.mkdir\n"),
+                                 f"quiet sysctl.fs.mount-max={limit}", [Disk(image(root_tree(), "erofs"))])
+        except Exception as error:  # with more room the boot is a good one
+            assert "the probe runs in a boot that is meant to fail" in str(error)
+            break
+        assert "has no folder" not in console
+        failed.add(last_words(console)[0].partition(" (no room left)")[0])
+    assert any("cannot come along into the new root" in line for line in failed), failed
+
+
+# ---- many ----
+
+
+def many_maps(count):
+    """So many maps that are all in use until the last row has been built."""
+    rows = [f"/images/app /t/{i} bind idmap=100000:{i}:1" for i in range(count)]
+    again = [f"/images/app /u/{i} bind idmap=100000:{i}:1" for i in range(count)]
+    return ROOT + "\n".join(rows + again) + "\n"
+
+
+def tree_for(root_tree, count):
+    tree = root_tree()
+    for folder in ("t", "u"):
+        tree.update({f"/{folder}/{i}": Dir(100000, 100000) for i in range(count)})
+    return tree
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_more_maps_than_files(kernel, root_tree, image, initramfs, boot):
+    """The limit of open files is raised for as long as it is needed."""
+    tree = tree_for(root_tree, 1200)
+    with boot(kernel, initramfs(kernel, many_maps(1200)), "", [Disk(image(tree, "erofs"))],
+              timeout=240) as guest:
+        assert seen(guest, "/u/1199/run") == (1199, 1199)
+        limits = guest.ask("read /proc/self/limits")["content"]
+        assert re.search(r"^Max open files +(\d+) +(\d+)", limits, re.M).groups() == ("1024", "4096")
+
+
+def test_too_many_maps(kernel, root_tree, image, initramfs, boot_fails):
+    """Said before anything is mounted."""
+    tree = tree_for(root_tree, 2)
+    console = boot_fails(kernel, initramfs(kernel, many_maps(4200)), "quiet",
+                         [Disk(image(tree, "erofs"))], timeout=240)
+    assert last_words(console) == (
+        PRE + "4200 maps are in use at once, and 4096 files can be open; let rows of one map follow each"
+        " other, or use fewer maps", "0x00000100")
+
+
+def test_long_rootflags(kernel, root_tree, image, initramfs, boot):
+    """Read once, whatever the number of rows of /dev/root."""
+    count = 400
+    tree = root_tree()
+    tree.update({f"/d/{i}": Dir(100000, 100000) for i in range(count)})
+    tree.update({f"/t/{i}": Dir(100000, 100000) for i in range(count)})
+    flags = "user_xattr," * 140 + "nodev"
+    conf = "/dev/root / auto idmap=100000:0:65536\n" + "".join(
+        f"/dev/root /t/{i} auto X-mount.subdir=d/{i}\n" for i in range(count))
+    with boot(kernel, initramfs(kernel, conf), f"root=/dev/vda rootfstype=erofs ro rootflags={flags}",
+              [Disk(image(tree, "erofs"))], timeout=240) as guest:
+        assert len(guest.mounts()) == 5 + count
+        assert "nodev" in options(guest, "/")[1]
