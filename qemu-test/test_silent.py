@@ -173,6 +173,38 @@ def test_acl_of_a_layer(top, kernel, root_tree, image, initramfs, tmp_path, boot
         assert not [m for m in guest.mounts() if ".idmap" in m.target]
 
 
+# ---- all at once ----
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_all_at_once(kernel, root_tree, image, initramfs, boot, boot_fails):
+    """ACLs of a layer, a row behind a link, what lies on an absent row: right; with a link of a stranger
+    as well: refused."""
+    own = {"uid": 100000, "gid": 100000}
+    tree = root_tree()
+    tree["/"] = Dir(**own, mode=0o750, xattrs={"system.posix_acl_access": acl_for_group(100004)})
+    tree["/usr"] = tree["/usr/lib"] = tree["/usr/lib/modules"] = tree["/srv/x"] = Dir(**own)
+    tree["/lib"] = Link("usr/lib", **own)
+    usr = {"/": Dir(6000, 6000), "/lib": Dir(6000, 6000), "/lib/modules": Dir(6000, 6000)}
+    stranger = {"/": Dir(5000, 5000), "/file": File("x", 5007, 5007), "/keys": Link("/etc", 5000, 5000)}
+    disks = [Disk(image(one, "erofs")) for one in (tree, usr, stranger)]
+    conf = ("tmpfs / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n"
+            "/dev/vdb /usr erofs idmap=6000:0:10\n/dev/vdc /lib/modules erofs idmap=5000:0:10\n"
+            "/dev/vdz /srv erofs nofail,wait=0\n/srv/x /mnt bind nofail,rw,idmap=0:1000:1\n")
+    modules = "virtio_pci,virtio_blk,erofs,overlay"
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "quiet", disks) as guest:
+        assert guest.ask("run 7 4 /bin/true")["exit"] == 0
+        assert guest.ask("run 7 100004 /bin/true") == {"error": "EACCES"}
+        assert seen(guest, "/usr/lib/modules/file") == (7, 7)
+        assert {m.target for m in guest.mounts()} == {
+            "/", "/usr", "/usr/lib/modules", "/dev", "/proc", "/sys", "/run"}
+    console = boot_fails(kernel, initramfs(kernel, conf + "own /lib/modules/keys tmpfs\n", modules=modules),
+                         "quiet", disks)
+    last, code = last_words(console)
+    assert "there is a link in its way, in the tree of the row for /usr/lib/modules" in last
+    assert code == "0x00000200"
+
+
 # ---- the real init of nobody ----
 
 
