@@ -27,8 +27,7 @@
 
 /* For a usual command line; beside the program's data no page table has to be made for it. */
 static char memory[512 * 1024] __attribute__((aligned(sizeof(void *))));
-/* Notes are told row by row. */
-static char notes_memory[8 * sizeof(struct idmap_note)] __attribute__((aligned(sizeof(void *))));
+#define NOTES_SIZE (8 * sizeof(struct idmap_note)) /* of it; they are told row by row */
 
 /*
  * Every map that waits is an open file: as many as there may be. The real init gets its limit back.
@@ -384,11 +383,11 @@ int main(int argc, char **argv, char **envp)
 	boot.cmdline.onfail = CONFIG_ONFAIL;
 	boot.arena = boot.devices.arena = &arena[0];
 	boot.devices.uevent_fd = -1;
-	notes_arena.at = notes_memory;
-	notes_arena.end = notes_memory + sizeof(notes_memory);
-	idmap_notes_init(&boot.notes, &notes_arena);
 	arena[0].at = memory;
-	arena[0].end = memory + sizeof(memory);
+	arena[0].end = memory + sizeof(memory) - NOTES_SIZE;
+	notes_arena.at = arena[0].end;
+	notes_arena.end = memory + sizeof(memory);
+	idmap_notes_init(&boot.notes, &notes_arena);
 	if (early_mounts(&boot, &error))
 		fail(&boot, &error);
 	if (read_table(&boot, arena, &plan, &error))

@@ -78,16 +78,19 @@ struct looks {
 	 * setxattr(2) takes, is the id on disk on one kernel and the one seen on another.
 	 */
 	int unmapped_from_fd, unmapped_to_fd;
+	char *value; /* XATTR_SIZE_MAX bytes, xattr(7) */
 };
+
+#define ATTRIBUTE_SIZE 65536 /* XATTR_SIZE_MAX and XATTR_LIST_MAX alike */
 
 /* Copies an extended attribute of the root folder. -errno. */
 static int copy_attribute(const struct looks *looks, const char *name)
 {
-	static char value[65536]; /* XATTR_SIZE_MAX, xattr(7) */
 	const struct idmap_row *row = looks->row;
 	const bool acl = is_acl(name);
+	char *value = looks->value;
 	ssize_t size = fgetxattr(acl ? looks->unmapped_from_fd : looks->from_fd, name, value,
-				 sizeof(value));
+				 ATTRIBUTE_SIZE);
 
 	if (size < 0)
 		return -errno;
@@ -99,9 +102,10 @@ static int copy_attribute(const struct looks *looks, const char *name)
 }
 
 /* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
-static int copy_looks(const struct looks *looks, int mode_fd)
+static int copy_looks(struct looks *looks, int mode_fd)
 {
-	static char names[65536]; /* XATTR_LIST_MAX */
+	struct idmap_error unused;
+	struct idmap_arena arena; /* on the side: hardly any root folder has attributes */
 	struct stat st, mode;
 	ssize_t left;
 	char *name;
@@ -110,8 +114,14 @@ static int copy_looks(const struct looks *looks, int mode_fd)
 	    fchown(looks->to_fd, st.st_uid, st.st_gid) ||
 	    fchmod(looks->to_fd, mode.st_mode & 07777))
 		return -errno;
-	left = flistxattr(looks->from_fd, names, sizeof(names));
-	for (name = names; left > 0; name += strlen(name) + 1) {
+	left = flistxattr(looks->from_fd, NULL, 0);
+	if (left <= 0)
+		return 0;
+	if (idmap_arena_map(&arena, 2 * ATTRIBUTE_SIZE, &unused))
+		return -ENOMEM;
+	looks->value = arena.at + ATTRIBUTE_SIZE;
+	left = flistxattr(looks->from_fd, arena.at, ATTRIBUTE_SIZE);
+	for (name = arena.at; left > 0; name += strlen(name) + 1) {
 		int result;
 
 		left -= (ssize_t)strlen(name) + 1;

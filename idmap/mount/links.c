@@ -157,7 +157,7 @@ static int take_path(struct idmap_arena *arena, const struct walk *walk, const c
 static int resolve_rows(int root_fd, const struct idmap_plan *plan, struct idmap_arena *arena,
 			struct idmap_error *ret_error)
 {
-	static struct walk walk; /* too large for a stack that is touched page by page */
+	struct walk walk;
 	bool changed = false;
 	uint32_t i;
 
