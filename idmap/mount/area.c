@@ -6,7 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "mount/mount.h"
@@ -14,7 +13,8 @@
 static int open_area(struct idmap_stage *stage)
 {
 	idmap_closed int fs_fd = -1;
-	int fd, result;
+	idmap_closed int fd = -1;
+	int result;
 
 	if (stage->area_fd >= 0)
 		return 0;
@@ -23,13 +23,7 @@ static int open_area(struct idmap_stage *stage)
 	if (result)
 		return result;
 	fd = or_errno(sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, 0));
-	if (fd < 0)
-		return fd;
-	result = idmap_attach_at(stage, IDMAP_AREA, fd);
-	if (result)
-		idmap_close(&fd);
-	stage->area_fd = fd;
-	return result;
+	return fd < 0 ? fd : idmap_attach_at(stage, IDMAP_AREA, &fd);
 }
 
 struct idmap_slot_name idmap_slot_name(uint32_t slot, const char *folder)
@@ -53,11 +47,4 @@ int idmap_area_put(struct idmap_stage *stage, int tree_fd, uint32_t *ret_slot)
 		return -errno;
 	return or_errno(
 		sys_move_mount(tree_fd, "", stage->area_fd, name.text, MOVE_MOUNT_F_EMPTY_PATH));
-}
-
-void idmap_area_take(const struct idmap_stage *stage, uint32_t slot)
-{
-	if (!fchdir(stage->area_fd))
-		umount2(idmap_slot_name(slot, "").text, MNT_DETACH | UMOUNT_NOFOLLOW);
-	chdir("/");
 }

@@ -8,13 +8,6 @@
 
 #include "mount/mount.h"
 
-int idmap_clone(int dir_fd, bool recursive)
-{
-	return or_errno(sys_open_tree(dir_fd, "",
-				      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-					      (recursive ? AT_RECURSIVE : 0)));
-}
-
 int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error)
 {
 	idmap_closed int root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
@@ -39,8 +32,6 @@ int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idma
 		idmap_fail(
 			ret_error, row, IDMAP_NO_MOUNT, -fd,
 			"it has no folder %s to show (%m); correct X-mount.subdir=", row->subdir);
-	if (!result)
-		idmap_area_take(stage, slot);
 	idmap_close(&tree_fd);
 	return fd;
 }

@@ -33,6 +33,9 @@ int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error 
 
 /* --- view.c: what hangs where while the root is put together --------------------------------- */
 
+/* A detached clone of what `dir_fd` shows; with what stands on it if asked. open_tree(2). */
+int idmap_clone(int dir_fd, bool recursive);
+
 /* The spots of the workshop. */
 enum idmap_spot { IDMAP_SEEN, IDMAP_DISK, IDMAP_AREA };
 
@@ -42,8 +45,11 @@ bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row 
 /* Forgets the folders of rows: a mount by way of a link may have covered them. */
 void idmap_parents_close(struct idmap_stage *stage);
 
-/* Attaches a detached mount at a spot of the workshop. -errno, of making that one too. */
-int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd);
+/*
+ * Attaches a detached mount at a spot of the workshop; from then on its descriptor is the stage's.
+ * -errno, of making the workshop too: then the tree is still the caller's.
+ */
+int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int *tree_fd);
 /* Unmounts what hangs at a spot, with all that stands on it. */
 void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot);
 /* Whether a mount could not come along since the new root has no such folder. */
@@ -76,8 +82,6 @@ struct idmap_slot_name {
 struct idmap_slot_name idmap_slot_name(uint32_t slot, const char *folder);
 /* Attaches a tree in a new folder of the area. */
 int idmap_area_put(struct idmap_stage *stage, int tree_fd, uint32_t *ret_slot);
-/* Takes it out again. */
-void idmap_area_take(const struct idmap_stage *stage, uint32_t slot);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 
@@ -90,8 +94,6 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_r
 
 /* --- clone.c: what stands somewhere becomes a tree ------------------------------------------- */
 
-/* A detached clone of what `dir_fd` shows; with submounts for rbind. open_tree(2). */
-int idmap_clone(int dir_fd, bool recursive);
 /* A clone of the root that we are in. */
 int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error);
 /* The folder row->subdir of a tree, as a tree. Takes tree_fd, also on failure. */

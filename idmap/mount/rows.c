@@ -27,19 +27,18 @@ int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_
 	int clone_fd, result;
 
 	if (idmap_row_is_root(row)) {
-		result = idmap_attach_at(stage, IDMAP_DISK, *tree_fd);
+		result = idmap_attach_at(stage, IDMAP_DISK, tree_fd);
 		if (result)
 			return idmap_workshop_failed(-result, ret_error);
-		stage->disk_fd = *tree_fd; /* from now on it goes with the stage */
+		clone_fd = idmap_clone(stage->disk_fd, false);
 	} else {
 		idmap_parents_close(stage);
 		result = idmap_attach_inside(stage->disk_fd, *tree_fd, row, ret_error);
 		if (result)
 			return result;
-	}
-	clone_fd = idmap_clone(*tree_fd, row->flags & IDMAP_RBIND);
-	if (!idmap_row_is_root(row))
+		clone_fd = idmap_clone(*tree_fd, row->flags & IDMAP_RBIND);
 		idmap_close(tree_fd);
+	}
 	*tree_fd = clone_fd;
 	return clone_fd < 0 ? idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -clone_fd,
 					 "the mount cannot be cloned (%m); report it")

@@ -9,17 +9,15 @@
 
 #include "mount/mount.h"
 
-/* The new root itself: its descriptor becomes the seen view's. */
+/* The new root itself. */
 static int attach_root(struct idmap_stage *stage, int *tree_fd, struct idmap_error *ret_error)
 {
-	int result = idmap_attach_at(stage, IDMAP_SEEN, *tree_fd);
+	int result = idmap_attach_at(stage, IDMAP_SEEN, tree_fd);
 	struct stat st;
 	uint32_t i;
 
 	if (result)
 		return idmap_workshop_failed(-result, ret_error);
-	stage->seen_fd = *tree_fd;
-	*tree_fd = -1;
 	/* Where such a folder is a link, rows may land in it by another name. */
 	for (i = 0; !result && stage->plan->rows > 1 && *stage->carry[i]; i++)
 		if (!fstatat(stage->seen_fd, stage->carry[i] + 1, &st, AT_SYMLINK_NOFOLLOW) &&
@@ -74,10 +72,10 @@ void idmap_stage_note_program(struct idmap_stage *stage, const char *path)
 	uint32_t i;
 	bool folder;
 
+	/* The last one: an overlay comes after its layers. */
 	for (i = 0; i < stage->plan->rows; i++)
 		if (idmap_row_is_root(stage->plan->row[i]))
-			root = stage->plan
-				       ->row[i]; /* the last: an overlay comes after its layers */
+			root = stage->plan->row[i];
 	if (root && root->map) {
 		/* The same once more, without its map: who else could tell the ids on disk? */
 		idmap_closed int tree_fd = idmap_tree_build(stage, root, &folder, &unused);

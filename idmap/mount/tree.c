@@ -17,10 +17,11 @@ static int merge(struct idmap_stage *stage, const struct idmap_row *row,
 		layer_fd = idmap_tree_build(stage, row->below, &folder, ret_error);
 		if (layer_fd < 0)
 			return layer_fd;
-		if (row->upper && row->upper->map)
+		if (row->upper && row->upper->map) {
 			top_fd = idmap_tree_build(stage, row->upper, &folder, ret_error);
-		if (top_fd < 0 && row->upper && row->upper->map)
-			return top_fd;
+			if (top_fd < 0)
+				return top_fd;
+		}
 		unmapped = (struct idmap_unmapped){layer_fd, top_fd};
 	}
 	return idmap_layers_merge(stage, row, &unmapped, ret_error);

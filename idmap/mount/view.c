@@ -17,7 +17,7 @@
 #define WORKSHOP ".idmap"
 #define OTHER_FILES 24 /* that are open meanwhile */
 
-/* --- paths ----------------------------------------------------------------------------------- */
+/* --- paths and clones ------------------------------------------------------------------------ */
 
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve)
 {
@@ -27,6 +27,13 @@ int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve
 	};
 
 	return or_errno(sys_openat2(root_fd, path, &how));
+}
+
+int idmap_clone(int dir_fd, bool recursive)
+{
+	return or_errno(sys_open_tree(dir_fd, "",
+				      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+					      (recursive ? AT_RECURSIVE : 0)));
 }
 
 /* --- the workshop ---------------------------------------------------------------------------- */
@@ -113,8 +120,13 @@ void idmap_stage_close(struct idmap_stage *stage)
 
 /* --- attaching and taking down --------------------------------------------------------------- */
 
-int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd)
+int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int *tree_fd)
 {
+	int *const kept_fd[] = {
+		[IDMAP_SEEN] = &stage->seen_fd,
+		[IDMAP_DISK] = &stage->disk_fd,
+		[IDMAP_AREA] = &stage->area_fd,
+	};
 	char buffer[32];
 	const char *path;
 	int result = open_workshop(stage);
@@ -124,8 +136,13 @@ int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int tree_fd
 	path = spot_path(stage, spot, buffer);
 	if (mkdirat(stage->workshop_fd, path, 0700) && errno != EEXIST)
 		return -errno;
-	return or_errno(
-		sys_move_mount(tree_fd, "", stage->workshop_fd, path, MOVE_MOUNT_F_EMPTY_PATH));
+	result = or_errno(
+		sys_move_mount(*tree_fd, "", stage->workshop_fd, path, MOVE_MOUNT_F_EMPTY_PATH));
+	if (result)
+		return result;
+	*kept_fd[spot] = *tree_fd;
+	*tree_fd = -1;
+	return 0;
 }
 
 void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot)
@@ -187,17 +204,9 @@ bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row 
 /* In place the disk view is a clone of all that stands. */
 static int clone_standing(struct idmap_stage *stage)
 {
-	int result, tree_fd = or_errno(sys_open_tree(stage->seen_fd, "",
-						     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-							     AT_EMPTY_PATH | AT_RECURSIVE));
+	idmap_closed int tree_fd = idmap_clone(stage->seen_fd, true);
 
-	if (tree_fd < 0)
-		return tree_fd;
-	result = idmap_attach_at(stage, IDMAP_DISK, tree_fd);
-	if (result)
-		idmap_close(&tree_fd);
-	stage->disk_fd = tree_fd;
-	return result;
+	return tree_fd < 0 ? tree_fd : idmap_attach_at(stage, IDMAP_DISK, &tree_fd);
 }
 
 /* Each map that waits for a row is an open file; before anything is mounted that is seen to. */
