@@ -9,6 +9,8 @@
 
 #include "mount/mount.h"
 
+#define HINT_SIZE 160
+
 static const char *const kind_names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
 /* An extent for `disk`, which the map leaves out, from what the map has. */
@@ -34,6 +36,20 @@ static void suggest(const struct idmap_map *map, enum idmap_kind kind, uint32_t 
 		idmap_text_add(text, "add %u:SEEN:1", disk);
 }
 
+/* Whether the map leaves out the id on disk; then `hint` says how to get it in. */
+static bool is_left_out(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
+			char hint[HINT_SIZE])
+{
+	struct idmap_text text;
+	uint32_t unused;
+
+	if (idmap_map_seen(map, kind, disk, &unused))
+		return false;
+	idmap_text_init(&text, hint, HINT_SIZE);
+	suggest(map, kind, disk, &text);
+	return true;
+}
+
 /* A kind that was forgotten: the map leaves its ids as they are, and the other kind's it shifts. */
 static bool is_forgotten(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk)
 {
@@ -50,15 +66,13 @@ static void look_at(struct idmap_notes *notes, const struct idmap_row *row, enum
 		    uint32_t disk)
 {
 	const char *name = kind_names[kind], *other = kind_names[1 - kind];
-	char place[128], hint[160];
+	char place[128], hint[HINT_SIZE];
 	struct idmap_text text;
 	uint32_t unused;
 
 	idmap_text_init(&text, place, sizeof(place));
 	idmap_place_text(&text, &row->place, 0);
-	idmap_text_init(&text, hint, sizeof(hint));
-	if (!idmap_map_seen(row->map, kind, disk, &unused)) {
-		suggest(row->map, kind, disk, &text);
+	if (is_left_out(row->map, kind, disk, hint)) {
 		idmap_note(
 			notes,
 			"%s: %s on %s: its root folder has the %s %u on disk, which the map leaves out:"
@@ -83,24 +97,20 @@ void idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_
 			    int file_fd, const char *path)
 {
 	struct stat st;
-	uint32_t kind, unused;
+	uint32_t kind;
 
 	if (fstat(file_fd, &st))
 		return;
 	for (kind = 0; kind < IDMAP_KINDS; kind++) {
 		const uint32_t disk = kind == IDMAP_UID ? st.st_uid : st.st_gid;
-		struct idmap_text text;
-		char hint[160];
+		char hint[HINT_SIZE];
 
-		if (idmap_map_seen(row->map, (enum idmap_kind)kind, disk, &unused))
-			continue;
-		idmap_text_init(&text, hint, sizeof(hint));
-		suggest(row->map, (enum idmap_kind)kind, disk, &text);
-		idmap_note(
-			stage->notes,
-			"%s of the new root has the %s %u on disk, which the map leaves out: it is"
-			" nobody's (65534); %s",
-			path, kind_names[kind], disk, hint);
+		if (is_left_out(row->map, (enum idmap_kind)kind, disk, hint))
+			idmap_note(
+				stage->notes,
+				"%s of the new root has the %s %u on disk, which the map leaves out:"
+				" it is nobody's (65534); %s",
+				path, kind_names[kind], disk, hint);
 	}
 }
 

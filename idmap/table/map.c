@@ -27,12 +27,17 @@ struct check {
 	bool failed;
 };
 
-static uint32_t first_id(const struct idmap_spec *spec, enum side side)
+static uint32_t id_of(const struct idmap_extent *extent, enum side side)
 {
 	uint32_t id;
 
-	memcpy(&id, (const char *)&spec->extent + side, sizeof(id));
+	memcpy(&id, (const char *)extent + side, sizeof(id));
 	return id;
+}
+
+static uint32_t first_id(const struct idmap_spec *spec, enum side side)
+{
+	return id_of(&spec->extent, side);
 }
 
 static uint32_t last_id(const struct idmap_spec *spec, enum side side)
@@ -326,34 +331,32 @@ void idmap_map_options(const struct idmap_map *map, struct idmap_text *text)
 	add_extents(map, IDMAP_GID, text);
 }
 
-bool idmap_map_seen(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
-		    uint32_t *ret_seen)
+/* The id that `id` of that side is on the other one; false: the map leaves it out. */
+static bool translate(const struct idmap_map *map, enum idmap_kind kind, enum side side,
+		      uint32_t id, uint32_t *ret)
 {
 	uint32_t i;
 
 	for (i = 0; i < map->extents[kind]; i++) {
 		const struct idmap_extent *e = &map->extent[kind][i];
+		const uint32_t first = id_of(e, side);
 
-		if (disk >= e->disk && disk - e->disk < e->count) {
-			*ret_seen = e->seen + (disk - e->disk);
+		if (id >= first && id - first < e->count) {
+			*ret = id_of(e, side == DISK ? SEEN : DISK) + (id - first);
 			return true;
 		}
 	}
 	return false;
 }
 
+bool idmap_map_seen(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
+		    uint32_t *ret_seen)
+{
+	return translate(map, kind, DISK, disk, ret_seen);
+}
+
 bool idmap_map_disk(const struct idmap_map *map, enum idmap_kind kind, uint32_t seen,
 		    uint32_t *ret_disk)
 {
-	uint32_t i;
-
-	for (i = 0; i < map->extents[kind]; i++) {
-		const struct idmap_extent *e = &map->extent[kind][i];
-
-		if (seen >= e->seen && seen - e->seen < e->count) {
-			*ret_disk = e->disk + (seen - e->seen);
-			return true;
-		}
-	}
-	return false;
+	return translate(map, kind, SEEN, seen, ret_disk);
 }
