@@ -91,12 +91,11 @@ static inline int conf_read(const struct idmap_cmdline *cmdline, struct idmap_ta
 
 #ifdef CONFIG_MODULES
 /* Loads the modules that mkinitramfs listed, in its order; none where there is no list. */
-void modules_load(const struct boot *boot, struct idmap_arena *arena);
+void modules_load(const struct boot *boot);
 #else
-static inline void modules_load(const struct boot *boot, struct idmap_arena *arena)
+static inline void modules_load(const struct boot *boot)
 {
 	(void)boot;
-	(void)arena;
 }
 #endif
 

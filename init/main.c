@@ -392,7 +392,7 @@ int main(int argc, char **argv, char **envp)
 		fail(&boot, &error);
 	if (read_table(&boot, arena, &plan, &error))
 		fail(&boot, &error);
-	modules_load(&boot, &arena[0]);
+	modules_load(&boot);
 	if (make_room_for_devices(&boot, &plan, &error))
 		fail(&boot, &error);
 	for (; boot.cmdline.root_delay_s; boot.cmdline.root_delay_s--)

@@ -34,11 +34,11 @@ static void load(const char *path, const char *cmdline)
 		    idmap_errno_text(-result));
 }
 
-void modules_load(const struct boot *boot, struct idmap_arena *arena)
+void modules_load(const struct boot *boot)
 {
 	char *line, *end;
 	size_t size;
-	int result = idmap_file_read(MODULES_LIST, arena, &line, &size);
+	int result = idmap_file_read(MODULES_LIST, boot->arena, &line, &size);
 
 	if (result == -ENOENT)
 		return;

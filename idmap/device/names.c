@@ -116,7 +116,7 @@ bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, cha
 	};
 	size_t i;
 
-	for (i = 0; i < sizeof(known) / sizeof(*known); i++) {
+	for (i = 0; i < COUNT_OF(known); i++) {
 		if (memcmp(blocks + known[i].magic_at, known[i].magic, strlen(known[i].magic)))
 			continue;
 		if (kind == IDMAP_SOURCE_UUID)

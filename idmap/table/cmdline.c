@@ -109,12 +109,7 @@ static void read_path(struct idmap_table *table, const char *name, const char *v
 				  name);
 }
 
-/* The parameters that are read. None has a `-` or `_`, which are the same to the kernel. */
-static const char *const names[] = {
-	"root", "rootfstype", "rootflags", "rootwait",	 "rootdelay",  "ro",
-	"rw",	"init",	      "idmap",	   "idmap.conf", "idmap.init", "idmap.onfail",
-};
-
+/* The parameters that are read. */
 enum name {
 	ROOT,
 	ROOTFSTYPE,
@@ -129,6 +124,22 @@ enum name {
 	OWN_INIT,
 	OWN_ONFAIL,
 	NAMES,
+};
+
+/* None has a `-` or `_`, which are the same to the kernel. */
+static const char *const names[NAMES] = {
+	[ROOT] = "root",
+	[ROOTFSTYPE] = "rootfstype",
+	[ROOTFLAGS] = "rootflags",
+	[ROOTWAIT] = "rootwait",
+	[ROOTDELAY] = "rootdelay",
+	[RO] = "ro",
+	[RW] = "rw",
+	[INIT] = "init",
+	[OWN] = "idmap",
+	[OWN_CONF] = "idmap.conf",
+	[OWN_INIT] = "idmap.init",
+	[OWN_ONFAIL] = "idmap.onfail",
 };
 
 static enum name name_of(const struct idmap_parameter *parameter)
