@@ -373,3 +373,10 @@ def _xfs_mode(kind: str, mode: int) -> str:
 def _search_path() -> str:
     """mkfs programs are in sbin, which users often do not have in their path."""
     return os.environ.get("PATH", "/bin:/usr/bin") + ":/usr/sbin:/sbin"
+
+
+def debugfs(image: Path, request: str, *, write: bool = False) -> str:
+    """What debugfs(8) says to a request about an ext4 image."""
+    return subprocess.run(["debugfs", *(["-w"] if write else []), "-R", request, image], check=True,
+                          env=os.environ | {"PATH": _search_path()}, text=True,
+                          stdout=subprocess.PIPE).stdout

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 
 import pytest
 
 from common import MAPPED, NOBODY, OWNERS, last_words, log_lines, options, owners, seen
 from guest import Disk
-from images import Dir, File, Link, Node
+from images import Dir, File, Link, Node, debugfs
 
 MODULES = "virtio_pci,virtio_blk,erofs,squashfs,ext4,overlay"
 BASE = "/dev/vda / erofs lower,idmap=100000:0:65536\n"
@@ -148,8 +147,7 @@ def test_persistent_root(kernel, root_tree, patch, image, initramfs, boot, tmp_p
         # What the guest has made of its root stays.
         assert guest.ask("stat /")["mode"] & 0o7777 == 0o755
         guest.poweroff()
-    found = subprocess.run(["debugfs", "-R", "stat /upper/etc/new", top], capture_output=True,
-                           text=True, check=True).stdout
+    found = debugfs(top, "stat /upper/etc/new")
     assert re.search(r"User: *301000 +Group: *301001", found)
 
 

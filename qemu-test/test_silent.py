@@ -4,16 +4,14 @@ those that were named, and things left behind. Each is an error, a warning, or r
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import subprocess
 
 import pytest
 
 from common import EVERY, NOBODY, PRE, ROOT, last_words, log_lines, options, owners, seen
 from guest import Disk
-from images import Dir, File, Link
+from images import Dir, File, Link, debugfs
 
 SHORT = "root=/dev/vda rootfstype=erofs ro"
 
@@ -158,8 +156,7 @@ def test_acl_of_a_layer(top, kernel, root_tree, image, initramfs, tmp_path, boot
     disk, value = tmp_path / "disk", tmp_path / "value"
     disk.write_bytes(image(tree, "ext4").read_bytes())
     value.write_text("x" * 1500)
-    subprocess.run(["debugfs", "-w", "-R", f"ea_set / trusted.long -f {value}", disk], check=True,
-                   env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+    debugfs(disk, f"ea_set / trusted.long -f {value}", write=True)
     overlay, upper = TOPS[top]
     own = 300000 if "mapped" in top else 0
     disks = [Disk(disk), Disk(image({"/": Dir(own, own)}, "ext4"), readonly=False, snapshot=True)]
@@ -248,8 +245,7 @@ def dirty(image, tmp_path):
     def make(tree):
         disk = tmp_path / "dirty"
         disk.write_bytes(image(tree, "ext4").read_bytes())
-        subprocess.run(["debugfs", "-w", "-R", "feature needs_recovery", disk], check=True,
-                       env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+        debugfs(disk, "feature needs_recovery", write=True)
         return disk
 
     return make

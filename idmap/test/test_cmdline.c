@@ -15,6 +15,7 @@
 
 #include "device/device.h"
 #include "kernel_rules.h"
+#include "random.h"
 
 /* As in a table of the kernel's own words: [name] or [name|value]. */
 static void cut(const char *line, char *out, size_t size)
@@ -173,16 +174,6 @@ static void test_lines(void **state)
 		assert_string_equal(rules, lines[i].words);
 		assert_string_equal(ours, lines[i].words);
 	}
-}
-
-static uint64_t random_state = 88172645463325252u;
-
-static uint32_t random_below(uint32_t limit)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)(random_state >> 33) % limit;
 }
 
 /* Few letters, many of them special: every short line of them comes up. */

@@ -13,6 +13,7 @@
 
 #define CHECK_END() fail()
 #include "check.h"
+#include "random.h"
 #include "table/table.h"
 
 #define UID (1u << IDMAP_UID)
@@ -287,16 +288,6 @@ static void test_text_sizes(void **state)
 
 #define IDS 24
 #define NONE UINT32_MAX
-
-static uint64_t random_state = 88172645463325252u;
-
-static uint32_t random_below(uint32_t limit)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)(random_state >> 33) % limit;
-}
 
 /* Ids 0 … IDS-1 stand for base … base+IDS-1, so that both ends of all ids are looked at. */
 struct model {
