@@ -108,20 +108,21 @@ table-y += cmdline
 table-$(CONFIG_NAMES) += source
 table-$(CONFIG_ROWS) += order
 table-y += plan
-device-y := file
+device-y := file proc klog
 device-$(CONFIG_NAMES) += names disks
 device-y += wait
-mount-y := userns idmapped view owners area filesystem clone
+mount-y := userns idmapped view owners area refusal filesystem clone
 mount-$(CONFIG_ROWS) += inside bind
 mount-$(CONFIG_IMAGES) += image
 mount-$(CONFIG_LAYERS) += layers
 mount-y += tree
 mount-$(CONFIG_ROWS) += rows links
-mount-y += stage program
-init-y := msg early
+mount-y += stage format program
+init-y := dev msg early watch
 init-$(CONFIG_TABLE_FILE) += conf
+init-y += table
 init-$(CONFIG_MODULES) += modules
-init-y += realinit handoff main
+init-y += build realinit handoff main
 
 lib-objects := $(addprefix $(O)/obj/idmap/,$(table-y:%=table/%.o) $(device-y:%=device/%.o) \
 	$(mount-y:%=mount/%.o))
@@ -129,7 +130,7 @@ init-objects := $(init-y:%=$(O)/obj/init/%.o)
 objects := $(lib-objects) $(init-objects)
 # These see memory and nothing else.
 pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf cmdline \
-	source order plan) device/names)
+	source order plan) device/names device/proc mount/format)
 
 all: $(O)/idmap-init $(O)/libidmap.a
 

@@ -53,6 +53,9 @@
 
 /* --- text and memory ------------------------------------------------------------------------ */
 
+/* Cuts the next line off *text, terminated in place of its newline; NULL: there is none. */
+char *idmap_next_line(char **text);
+
 /* A buffer being filled. What does not fit is dropped and `cut` set; always NUL-terminated. */
 struct idmap_text {
 	char *start, *at, *end;
@@ -112,6 +115,8 @@ struct idmap_error {
  */
 int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum idmap_class class,
 	       int error, const char *format, ...) IDMAP_PRINTF(5, 6);
+/* Adds to the line, strings as they are. */
+void idmap_fail_more(struct idmap_error *error, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* What an errno means, in words; static memory. */
 const char *idmap_errno_text(int error);
 
@@ -125,9 +130,13 @@ struct idmap_note {
 struct idmap_notes {
 	struct idmap_arena *arena;
 	struct idmap_note *first, **tail;
+	uint64_t traced_us; /* the caller's: steps become notes, too, with the time since then; or 0
+			     */
 };
 
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena);
+/* Adds a step that is done, where that is asked for. */
+void idmap_trace(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* Adds one; where the arena has no room left it is lost. */
 void idmap_note(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 
@@ -190,6 +199,13 @@ enum idmap_row_flag {
 #define IDMAP_WAIT_S 10
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
+/* The device that a name in an option has turned out to be. */
+struct idmap_found {
+	struct idmap_found *next;
+	const char *name; /* where it stands in the option */
+	const char *device;
+};
+
 struct idmap_row {
 	struct idmap_place place;
 	struct idmap_row *next;
@@ -206,11 +222,12 @@ struct idmap_row {
 	uint32_t wait_s;
 	struct idmap_map *map;
 	/* For the filesystem: strings one after the other, an empty one last. */
-	const char *root_data;	 /* those of rootflags=, or none */
-	const char *data;	 /* those of the row, which come after them and win */
-	const char *subdir;	 /* NULL or X-mount.subdir= */
-	struct idmap_row *below; /* of a layer the next one down, of an overlay its highest */
-	struct idmap_row *upper; /* of an overlay the row that takes what is written, or NULL */
+	const char *root_data;	   /* those of rootflags=, or none */
+	const char *data;	   /* those of the row, which come after them and win */
+	struct idmap_found *found; /* devices that were found for names in them */
+	const char *subdir;	   /* NULL or X-mount.subdir= */
+	struct idmap_row *below;   /* of a layer the next one down, of an overlay its highest */
+	struct idmap_row *upper;   /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
 	uint32_t took_us;		       /* to look for, build and place, for the log */
 	struct idmap_row *placed_before;       /* the stage's own */
@@ -258,7 +275,8 @@ struct idmap_root {
 	bool writable;	    /* rw came after ro */
 	bool booted;	    /* the kernel has mounted it, we are in it and not in an initramfs */
 	bool shared;	    /* some mount here is shared (mount_namespaces(7)) */
-	uint32_t wait_s;    /* rootwait; 0: not said */
+	bool waits;	    /* rootwait was said */
+	uint32_t wait_s;    /* then: so long */
 };
 
 /* What follows when nothing more can be done. */
@@ -267,19 +285,22 @@ enum idmap_onfail {
 	IDMAP_ONFAIL_REBOOT,
 	IDMAP_ONFAIL_POWEROFF,
 	IDMAP_ONFAIL_SHELL,
+	IDMAP_ONFAIL_HALT,
 };
 
 /* What a kernel command line says, but for its rows. Strings live as long as the table. */
 struct idmap_cmdline {
-	const char *text;	/* as the kernel shows it, NUL-terminated; the caller's */
-	size_t cut;		/* the caller's, too: a longer line is cut to so many bytes; or 0 */
-	struct idmap_root root; /* root= and its kin */
-	const char *init;	/* init=, or NULL */
-	const char *own_init;	/* idmap.init=, or NULL */
-	const char *conf;	/* idmap.conf=, or NULL */
-	enum idmap_onfail onfail; /* idmap.onfail= */
-	uint32_t words;		  /* how many idmap= there were */
-	uint32_t root_delay_s;	  /* rootdelay= */
+	const char *text; /* as the kernel shows it, NUL-terminated; the caller's */
+	size_t cut;	  /* the caller's, too: a longer line is cut to so many bytes; or 0 */
+	struct idmap_notes *notes; /* the same: what is odd and no error; or NULL */
+	struct idmap_root root;	   /* root= and its kin */
+	const char *init;	   /* init=, or NULL */
+	const char *own_init;	   /* idmap.init=, or NULL */
+	const char *conf;	   /* idmap.conf=, or NULL */
+	enum idmap_onfail onfail;  /* idmap.onfail= */
+	uint32_t words;		   /* how many idmap= there were */
+	uint32_t root_delay_s;	   /* rootdelay= */
+	bool debug;		   /* idmap.debug */
 };
 
 /* Reads cmdline->text: the kernel's and our parameters into *cmdline, idmap= into the table. */
@@ -305,6 +326,8 @@ struct idmap_plan {
  */
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan);
+/* Whether it is a filesystem that a server on the host gives: virtiofs, 9p. */
+bool idmap_is_served(const char *type);
 /* Whether `path` is `folder` or inside it, both as the table keeps them. */
 bool idmap_path_inside(const char *path, const char *folder);
 
@@ -324,6 +347,16 @@ int64_t idmap_file_size(const char *path);
  * The text lives as long as the arena. -errno of open(2) and read(2).
  */
 int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size);
+/* A line of /proc/self/mountinfo; proc_pid_mountinfo(5). */
+struct idmap_mountinfo {
+	const char *id, *parent;
+	const char *target; /* escaped as it stands there */
+	const char *type;
+	bool shared;
+};
+/* Cuts the next line off *text, in place; false: there is none. */
+bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);
+
 /* Microseconds since boot. */
 uint64_t idmap_now_us(void);
 
@@ -337,15 +370,18 @@ struct idmap_devices {
 	struct idmap_arena *arena; /* for what is found, and for all disks while one is sought */
 	uint64_t start_us;	   /* since when rows wait */
 	uint64_t came_us;	   /* when the device came that was waited for; 0: it was there */
+	uint64_t looked_us;	   /* when it was looked for the last time */
+	const char *modules_cause; /* the caller's: which module did not load, and why; or NULL */
 	int uevent_fd;		   /* -1 at first: the kernel's events */
-	/* of the row that waits */
-	const struct idmap_row *row;
+	/* of what is waited for */
+	const char *name;
 	uint64_t began_us;
 	bool told;
 };
 
 /*
- * Waits until the row's device can be opened, and finds it where the row has a name. -EAGAIN: a
+ * Waits until the row's device can be read, and those that its options name, and finds them where
+ * they are named. In that order. -EAGAIN: a
  * note says what it waits for; tell it and call again. -ENODEV: it did not come in the row's time.
  * -ENOTUNIQ: two devices have the name.
  */
@@ -373,11 +409,12 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 struct idmap_stage {
 	const struct idmap_plan *plan;
 	struct idmap_notes *notes;
-	int seen_fd, disk_fd; /* O_PATH of their roots, or -1 */
-	int area_fd;	      /* of a tmpfs for layers, or -1 */
-	uint32_t slots;	      /* how many folders that has */
-	const char *workshop; /* what the paths begin with where all of it hangs, or NULL */
-	int workshop_fd;      /* of the folder that the workshop is made in, if it must go; or -1 */
+	const char *modules_cause; /* the caller's: which module did not load, and why; or NULL */
+	int seen_fd, disk_fd;	   /* O_PATH of their roots, or -1 */
+	int area_fd;		   /* of a tmpfs for layers, or -1 */
+	uint32_t slots;		   /* how many folders that has */
+	const char *workshop;	   /* what the paths begin with where all of it hangs, or NULL */
+	int workshop_fd; /* of the folder that the workshop is made in, if it must go; or -1 */
 	/* The folders of the last target and of the last source: many rows share them. */
 	struct idmap_parent {
 		int fd;		  /* or -errno */
@@ -436,7 +473,8 @@ int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve
 struct idmap_program {
 	uint32_t uid, gid;     /* its owner, as seen */
 	char head[64];	       /* how its file begins: an ELF header, elf(5) */
-	char interpreter[128]; /* whose trouble it is, or "" for the program's own */
+	char interpreter[256]; /* whose trouble it is, or "" for the program's own */
+	char fault[200];       /* what is wrong and what to do, where that is known, or "" */
 };
 
 /* Notes that the program at `path` of the new root is nobody's, and which map it needs. */

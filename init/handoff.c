@@ -81,9 +81,9 @@ static int move_over(const struct idmap_stage *stage, struct idmap_error *ret_er
 	return result ? switch_failed("chroot", result, ret_error) : 0;
 }
 
-int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
-		   struct idmap_error *ret_error)
+int handoff_switch(struct boot *boot, struct idmap_error *ret_error)
 {
+	struct idmap_stage *stage = &boot->stage;
 	const bool booted = boot->cmdline.root.booted;
 	idmap_closed int old_fd = idmap_open("/", O_RDONLY | O_DIRECTORY);
 	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->seen_fd));
@@ -117,7 +117,7 @@ int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
 
 /* --- the exec -------------------------------------------------------------------------------- */
 
-int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *ret_error)
+int handoff_exec(const struct boot *boot, struct idmap_error *ret_error)
 {
 	char **from, **to;
 	int result;
@@ -127,10 +127,10 @@ int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *
 		if (strncmp(*from, "idmap=", 6))
 			*to++ = *from;
 	*to = NULL;
-	boot->argv[0] = (char *)(uintptr_t)init;
-	result = or_errno(execve(init, boot->argv, boot->envp));
+	boot->argv[0] = (char *)(uintptr_t)boot->init;
+	result = or_errno(execve(boot->init, boot->argv, boot->envp));
 	return idmap_fail(
 		ret_error, NULL, IDMAP_NO_INIT, -result,
 		"%s does not start (%m); check its format and that its interpreter is in the new root",
-		init);
+		boot->init);
 }

@@ -10,36 +10,74 @@
 #define INIT_H
 
 #include <errno.h>
-#include <sys/resource.h>
-
 #include "generated/autoconf.h"
 #include "idmap.h"
 
 #define EARLY_MOUNTS 4 /* /dev, /proc, /sys, /run */
+
+/* What the helper is at, for PID 1, which watches it. */
+enum step_kind {
+	STEP_START,
+	STEP_DELAY,  /* rootdelay= */
+	STEP_MODULE, /* a module is loaded */
+	STEP_DEVICE, /* a row's device is looked for and read */
+	STEP_SERVER, /* a row is mounted that a server on the host gives */
+	STEP_BUILD,  /* a row of any other kind is put into place */
+	STEP_INIT,   /* the real init is looked at */
+};
+
+struct step {
+	enum step_kind kind;
+	const struct idmap_row *row; /* or NULL: then `path` says what it is about */
+	const char *path;
+	uint64_t since_us;
+	uint32_t limit_s; /* taken for a hang after so long */
+	bool told;	  /* that it takes long */
+};
 
 /* What the kernel gave us, what its command line says, and how far the boot has come. */
 struct boot {
 	char **argv, **envp;
 	struct idmap_cmdline cmdline;
 	struct idmap_table table;
+	struct idmap_plan plan;
+	struct idmap_stage stage;
+	struct idmap_error error; /* why it fails, if it does */
+	const char *init;	  /* the real one, once it has been found */
+	struct step step;
 	struct idmap_devices devices;
 	struct idmap_notes notes; /* in an arena of their own */
 	uint64_t row_us;	  /* when the row at hand was begun, or its device came */
 	bool pivots;		  /* pivot_root(2) may work from here */
 	bool no_way_back;	  /* for what a failure can do */
 	bool skips;		  /* a row was skipped, by nofail */
-	bool files_raised;
-	struct rlimit files; /* as it was, where it was raised */
+	bool hangs;		  /* something does not answer */
+	bool has_console;	  /* fds 0 to 2 are the console, not /dev/null */
 	/* The early mounts that are there; "" ends the list. */
 	char carry[EARLY_MOUNTS + 1][IDMAP_CARRIED_SIZE];
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 
+/* --- dev.c ----------------------------------------------------------------------------------- */
+
+/* From here on /dev is where the folder is that has this name now. */
+void dev_begin(void);
+/*
+ * Opens the character device of that number by its name there, without waiting: a descriptor that
+ * is closed by an exec, or -errno; -ENODEV: the name is something else's.
+ */
+int dev_open(const char *name, int flags, uint32_t major, uint32_t minor);
+/* Makes the console the file descriptors 0 to 2; false: there is none yet, it is /dev/null. */
+bool dev_console(void);
+
 /* --- msg.c ----------------------------------------------------------------------------------- */
 
 enum { MSG_ERROR = 3, MSG_WARNING = 4, MSG_INFO = 6 };
 
-/* One line to the kernel log, or to the console where there is no /dev/kmsg. */
+/*
+ * One line to the kernel log, or to the console where there is no /dev/kmsg. An error is seen on
+ * the console whatever quiet and loglevel= say.
+ */
 void msg(int level, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* Many lines of one level, which go out together, as many as the log takes at once. */
 struct lines {
@@ -58,6 +96,10 @@ struct idmap_text *lines_next(struct lines *lines);
 void lines_end(struct lines *lines);
 /* Tells what the library noted, so that it is seen under `quiet`, and empties the list. */
 void msg_notes(struct idmap_notes *notes);
+/* A step for idmap.debug, told at once. */
+void msg_trace(struct idmap_notes *notes, const char *words, const char *string);
+/* Gives the console back the level that it had before an error was told. */
+void msg_restore_level(void);
 
 /* --- early.c --------------------------------------------------------------------------------- */
 
@@ -66,6 +108,17 @@ void msg_notes(struct idmap_notes *notes);
  * *boot and its root say of the mounts that were here before.
  */
 int early_mounts(struct boot *boot, struct idmap_error *ret_error);
+
+/* --- watch.c --------------------------------------------------------------------------------- */
+
+/* The helper begins a step, which is a hang after `limit_s`. One of `row` and `path` is NULL. */
+void step_begin(struct boot *boot, enum step_kind kind, const struct idmap_row *row,
+		const char *path, uint32_t limit_s);
+/*
+ * Lets a helper do the work, which gives 0 or 1, and watches it: 0, or else *ret_error is filled,
+ * by the work or for it.
+ */
+int watch_run(struct boot *boot, int (*work)(void *boot), struct idmap_error *ret_error);
 
 /* --- conf.c ---------------------------------------------------------------------------------- */
 
@@ -87,33 +140,49 @@ static inline int conf_read(const struct idmap_cmdline *cmdline, struct idmap_ta
 }
 #endif
 
+/* --- table.c --------------------------------------------------------------------------------- */
+
+/* Sees to it that the arena has so much room. -ENOMEM. */
+int make_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error);
+/* Reads the command line into arena[0], the table's file into arena[1], and makes the plan. */
+int table_read(struct boot *boot, struct idmap_arena arena[2], struct idmap_error *ret_error);
+/* Makes the plan of the table as it is by now. Errors but the last have been told. */
+int plan_make(struct boot *boot, struct idmap_error *ret_error);
+
 /* --- modules.c ------------------------------------------------------------------------------- */
 
 #ifdef CONFIG_MODULES
 /* Loads the modules that mkinitramfs listed, in its order; none where there is no list. */
-void modules_load(const struct boot *boot);
+void modules_load(struct boot *boot);
 #else
-static inline void modules_load(const struct boot *boot)
+static inline void modules_load(struct boot *boot)
 {
 	(void)boot;
 }
 #endif
 
+/* --- build.c --------------------------------------------------------------------------------- */
+
+/* All trees in place on the stage, or nothing left of any. */
+int build_root(struct boot *boot, struct idmap_error *ret_error);
+/* Tells which rows are in place, in the log and in /run/idmap/table. */
+void tell_rows(const struct boot *boot);
+/* Tells what did not come along into the new root. */
+void tell_left(const struct boot *boot);
+
 /* --- realinit.c ------------------------------------------------------------------------------ */
 
 /*
- * Which init to run: idmap.init=, else init=, else the kernel's list, looked up in the new root.
- * What was passed over has been told.
+ * Which init to run, in boot->init: idmap.init=, else init=, else one of the kernel's list, looked
+ * up in the new root. What was passed over has been told.
  */
-int realinit_find(const struct idmap_cmdline *cmdline, struct idmap_stage *stage,
-		  const char **ret_init, struct idmap_error *ret_error);
+int realinit_find(struct boot *boot, struct idmap_error *ret_error);
 
 /* --- handoff.c ------------------------------------------------------------------------------- */
 
 /* Makes the new root / and frees the initramfs. There is no way back from here. */
-int handoff_switch(const struct boot *boot, struct idmap_stage *stage,
-		   struct idmap_error *ret_error);
+int handoff_switch(struct boot *boot, struct idmap_error *ret_error);
 /* Becomes the real init. Returns only when that fails. */
-int handoff_exec(const struct boot *boot, const char *init, struct idmap_error *ret_error);
+int handoff_exec(const struct boot *boot, struct idmap_error *ret_error);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Loads what mkinitramfs put in: a list of modules in an order that needs no further thought, each
  * with the options that the kernel command line has for it. A module that does not load is not
- * yet a failure; the device that is then missing is, and says so.
+ * yet a failure; the device or the filesystem that is then missing is, and its line says why.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,45 +13,85 @@
 #include "mount/sys.h"
 
 #define MODULES_LIST "/etc/idmap.modules"
+#define LOAD_S 60
 
-static void load(const char *path, const char *cmdline)
+/* The first that did not load, and why. */
+static char cause[300];
+
+/* Whether the word stands on the command line by itself. */
+static bool has_word(const char *cmdline, const char *word)
+{
+	struct idmap_parameter parameter;
+
+	while (idmap_cmdline_next(&cmdline, &parameter))
+		if (!parameter.value && idmap_same(word, parameter.name, parameter.name_length))
+			return true;
+	return false;
+}
+
+/* Loads it; what the kernel says of a failure is in its log only, so that it is tried once more. */
+static int try_load(int fd, const char *options, struct idmap_text *words)
+{
+	int result = or_errno(sys_finit_module(fd, options));
+	idmap_closed int log_fd = -1;
+
+	/* ENODEV is a driver's word for hardware that is not here, such as a crc by another CPU. */
+	if (!result || result == -EEXIST || result == -ENODEV)
+		return 0;
+	log_fd = idmap_klog_begin();
+	result = or_errno(sys_finit_module(fd, options));
+	idmap_klog_read(log_fd, words);
+	return result == -EEXIST ? 0 : result;
+}
+
+static void load(struct boot *boot, const char *path)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	idmap_closed int fd = idmap_open(path, O_RDONLY);
-	struct idmap_text text;
+	struct idmap_arena scratch = *boot->arena;
+	const size_t size = strlen(boot->cmdline.text) + 2; /* they are a part of it */
+	char *options = idmap_alloc(&scratch, size), said[200], line[sizeof(cause)];
+	struct idmap_text text, words;
 	size_t length = 0;
-	char options[1024];
 	int result;
 
-	idmap_text_init(&text, options, sizeof(options));
+	idmap_text_init(&words, said, sizeof(said));
 	while (name[length] && name[length] != '.')
 		length++;
-	idmap_cmdline_module_options(cmdline, name, length, &text);
-	result = fd < 0 ? fd : or_errno(sys_finit_module(fd, options));
-	/* ENODEV is a driver's word for hardware that is not here, such as a crc by another CPU. */
-	if (result && result != -EEXIST && result != -ENODEV)
-		msg(MSG_WARNING, "module %s does not load (%s), going on without", path,
-		    idmap_errno_text(-result));
+	if (options) {
+		idmap_text_init(&text, options, size);
+		idmap_cmdline_module_options(boot->cmdline.text, name, length, &text);
+	}
+	result = fd < 0 ? fd : !options ? -ENOMEM : try_load(fd, options, &words);
+	if (!result)
+		return;
+	if (result == -EPERM && has_word(boot->cmdline.text, "nomodule"))
+		idmap_text_add(&words, "nomodule is on the kernel command line, take it out");
+	idmap_text_init(&text, line, sizeof(line));
+	text.most = sizeof(line);
+	idmap_text_add(&text, "module %s does not load (%s%s%s)", name, idmap_errno_text(-result),
+		       *said ? "; " : "", said);
+	msg(MSG_WARNING, "%s, going on without", line);
+	if (boot->devices.modules_cause)
+		return;
+	memcpy(cause, line, sizeof(cause));
+	boot->devices.modules_cause = cause;
 }
 
-void modules_load(const struct boot *boot)
+void modules_load(struct boot *boot)
 {
-	char *line, *end;
+	char *text, *line;
 	size_t size;
-	int result = idmap_file_read(MODULES_LIST, boot->arena, &line, &size);
+	int result = idmap_file_read(MODULES_LIST, boot->arena, &text, &size);
 
-	if (result == -ENOENT)
-		return;
-	if (result)
+	if (result && result != -ENOENT)
 		msg(MSG_WARNING, "%s cannot be read (%s), going on without modules", MODULES_LIST,
 		    idmap_errno_text(-result));
-	for (; !result && *line; line = end) {
-		end = strchr(line, '\n');
-		if (end)
-			*end++ = 0;
-		else
-			end = line + strlen(line);
-		if (*line)
-			load(line, boot->cmdline.text);
+	while (!result && (line = idmap_next_line(&text))) {
+		if (!*line)
+			continue;
+		step_begin(boot, STEP_MODULE, NULL, line, LOAD_S);
+		load(boot, line);
+		msg_trace(&boot->notes, "loaded", line);
 	}
 }

@@ -3,11 +3,14 @@
  * Lines for the kernel log. /dev/kmsg drops what comes after ten writes in five seconds, but counts
  * by open file (kernel/printk/printk.c, devkmsg_write()), so it is opened anew now and then. A
  * write may hold several lines, which the kernel shows as such, and costs it little more than one.
+ *
+ * Whoever reads an error sits before the console, so it is shown there under any loglevel=.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -25,6 +28,7 @@
 static void begin(struct lines *lines)
 {
 	idmap_text_init(&lines->text, lines->record, sizeof(lines->record) - 1);
+	lines->text.most = IDMAP_LINE_SIZE; /* no control character drives the console */
 	idmap_text_add(&lines->text, "<%u>", lines->level);
 	lines->prefixes = 0;
 }
@@ -45,6 +49,37 @@ static void end_line(struct lines *lines)
 	lines->prefixes += PREFIX_MOST;
 }
 
+#define CONSOLE_LEVEL 8 /* SYSLOG_ACTION_CONSOLE_LEVEL of linux/syslog.h, which musl has not */
+
+/* What the console's level was before it was raised, from 1 on; 0: it was not. */
+static uint32_t level_before;
+
+/* Raised once and for long: a console may print a line some time after it was written. */
+static void show_errors(void)
+{
+	char text[32], *end = text;
+	idmap_closed int fd = -1;
+	uint64_t level = 0;
+	long n;
+
+	if (level_before)
+		return;
+	fd = idmap_open("/proc/sys/kernel/printk", O_RDONLY);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n > 0)
+		end = (text[n] = 0, (char *)(uintptr_t)idmap_read_digits(text, 10, &level));
+	if (end > text && level > MSG_ERROR)
+		return;
+	level_before = level ? (uint32_t)level : 1;
+	klogctl(CONSOLE_LEVEL, NULL, MSG_ERROR + 1);
+}
+
+void msg_restore_level(void)
+{
+	if (level_before)
+		klogctl(CONSOLE_LEVEL, NULL, (int)level_before);
+}
+
 static void write_lines(struct lines *lines)
 {
 	static struct {
@@ -54,8 +89,10 @@ static void write_lines(struct lines *lines)
 	const size_t level = strlen("<6>"), size = (size_t)(lines->text.at - lines->record);
 	int fd = kmsg.fd;
 
+	if (lines->level <= MSG_ERROR)
+		show_errors();
 	if (kmsg.writes++ % WRITES_PER_OPEN == 0)
-		fd = idmap_open("/dev/kmsg", O_WRONLY);
+		fd = dev_open("kmsg", O_WRONLY, 1, 11);
 	if (fd >= 0 && fd != kmsg.fd) {
 		idmap_close(&kmsg.fd);
 		kmsg.fd = fd;
@@ -99,6 +136,7 @@ void msg(int level, const char *format, ...)
 
 void msg_notes(struct idmap_notes *notes)
 {
+	const uint64_t traced_us = notes->traced_us;
 	const struct idmap_note *note;
 
 	for (note = notes->first; note; note = note->next)
@@ -106,4 +144,11 @@ void msg_notes(struct idmap_notes *notes)
 	if (notes->first)
 		notes->arena->at = (char *)notes->first; /* it has notes only */
 	idmap_notes_init(notes, notes->arena);
+	notes->traced_us = traced_us;
+}
+
+void msg_trace(struct idmap_notes *notes, const char *words, const char *string)
+{
+	idmap_trace(notes, "%s %s", words, string);
+	msg_notes(notes);
 }

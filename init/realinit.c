@@ -69,7 +69,8 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 				  "cmdline: %s=%s: it cannot be run in the new root (%s%s%m); %s",
 				  parameter, path, program->interpreter,
 				  *program->interpreter ? ", its interpreter: " : "",
-				  idmap_words_for(remedies, (uint32_t)-result));
+				  *program->fault ? program->fault
+						  : idmap_words_for(remedies, (uint32_t)-result));
 	return 0;
 }
 
@@ -100,10 +101,11 @@ static int find(const struct idmap_cmdline *cmdline, int root_fd, const char **r
 			return 0;
 		}
 		if (result != -ENOENT || *program->interpreter)
-			msg(MSG_ERROR, "%s of the new root is passed over (%s%s%s)", usual[i],
+			msg(MSG_ERROR, "%s of the new root is passed over (%s%s%s%s%s)", usual[i],
 			    program->interpreter,
 			    *program->interpreter ? ", its interpreter: " : "",
-			    self ? "idmap-init itself" : idmap_errno_text(-result));
+			    self ? "idmap-init itself" : idmap_errno_text(-result),
+			    *program->fault ? "; " : "", program->fault);
 	}
 	return idmap_fail(
 		ret_error, NULL, IDMAP_NO_INIT, ENOENT,
@@ -114,13 +116,12 @@ static int find(const struct idmap_cmdline *cmdline, int root_fd, const char **r
 			: ", or another root with root= or a row for /");
 }
 
-int realinit_find(const struct idmap_cmdline *cmdline, struct idmap_stage *stage,
-		  const char **ret_init, struct idmap_error *ret_error)
+int realinit_find(struct boot *boot, struct idmap_error *ret_error)
 {
 	struct idmap_program program;
-	int result = find(cmdline, stage->seen_fd, ret_init, &program, ret_error);
+	int result = find(&boot->cmdline, boot->stage.seen_fd, &boot->init, &program, ret_error);
 
 	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
-		idmap_stage_note_program(stage, *ret_init);
+		idmap_stage_note_program(&boot->stage, boot->init);
 	return result;
 }

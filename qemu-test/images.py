@@ -65,7 +65,7 @@ class Link:
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A device node: type "c" or "b"."""
+    """A device node, type "c" or "b", or a FIFO, "p"."""
 
     type: str
     major: int
@@ -198,7 +198,7 @@ def pack(tree: Tree) -> bytes:
             if isinstance(entry, Link):
                 info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.target, 0o777
             elif isinstance(entry, Node):
-                info.type = tarfile.CHRTYPE if entry.type == "c" else tarfile.BLKTYPE
+                info.type = {"c": tarfile.CHRTYPE, "b": tarfile.BLKTYPE, "p": tarfile.FIFOTYPE}[entry.type]
                 info.devmajor, info.devminor, info.mode = entry.major, entry.minor, entry.mode
             else:
                 info.mode = entry.mode

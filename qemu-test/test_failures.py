@@ -24,16 +24,16 @@ CASES = {
         " check its name, load its driver (mkinitramfs -m), or raise wait=", 3),
     "wrong type": (
         "root=/dev/vda rootfstype=ext4 idmap=100000:0:65536", None,
-        "cmdline: idmap= #1: /dev/vda on /: ext4 does not mount (invalid argument); check TYPE and"
-        " what is on the device", 4),
+        "cmdline: idmap= #1: /dev/vda on /: ext4 does not mount (invalid argument; kernel: EXT4-fs"
+        " (vda): VFS: Can't find ext4 filesystem); the device holds erofs: write that as TYPE", 4),
     "wrong types": (
         "root=/dev/vda rootfstype=squashfs:ext4 idmap=100000:0:65536", None,
         "cmdline: idmap= #1: /dev/vda on /: no type mounts (squashfs: Can't find a SQUASHFS"
-        " superblock on vda, ext4: invalid argument); name the right TYPE and load its module", 4),
+        " superblock on vda, ext4: invalid argument); the device holds erofs: write that as TYPE", 4),
     "type of no kernel": (
         "root=/dev/vda rootfstype=nosuchfs", None,
         "cmdline: root=: /dev/vda on /: nosuchfs is no filesystem of this kernel (no such device);"
-        " load its module (mkinitramfs -m) or name another type", 4),
+        " the device holds erofs: write that as TYPE", 4),
     "unknown option": (
         "root=/dev/vda rootfstype=erofs idmap=100000:0:65536,sugar=1", None,
         "cmdline: idmap= #1: /dev/vda on /: erofs does not take the option sugar=1 (invalid argument;"
@@ -174,5 +174,6 @@ def test_no_user_namespaces(kernel, root_tree, image, initramfs, boot_fails):
                          "quiet root=/dev/vda rootfstype=erofs idmap=100000:0:65536"
                          " sysctl.user.max_user_namespaces=0", [Disk(image(root_tree(), "erofs"))])
     assert last_words(console) == (
-        PRE + "no user namespace for a map (no room left); raise /proc/sys/user/max_user_namespaces",
+        PRE + "cmdline: idmap= #1: /dev/vda on /: no user namespace for a map (no room left); raise"
+        " sysctl.user.max_user_namespaces= on the kernel command line, or take it out",
         "0x00000500")

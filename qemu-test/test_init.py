@@ -196,7 +196,7 @@ def test_onfail_shell_without_one(kernel, initramfs, boot_fails):
 def test_onfail_wrong(kernel, initramfs, boot_fails):
     console = boot_fails(kernel, initramfs(kernel), "quiet idmap.onfail=explode")
     assert last_words(console) == (
-        PRE + "cmdline: idmap.onfail=: it is none of panic, reboot, poweroff, shell; write one of"
+        PRE + "cmdline: idmap.onfail=: it is none of panic, reboot, poweroff, shell, halt; write one of"
         " them", "0x00000200")
 
 

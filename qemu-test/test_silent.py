@@ -51,7 +51,7 @@ def test_off_keeps_the_other_errors(kernel, root_tree, image, initramfs, boot_fa
                          [Disk(image(root_tree(), "erofs"))])
     assert PRE + "cmdline: idmap.init=: it needs an absolute path; write idmap.init=/PATH" in console
     assert last_words(console) == (
-        PRE + "cmdline: idmap.onfail=: it is none of panic, reboot, poweroff, shell; write one of them",
+        PRE + "cmdline: idmap.onfail=: it is none of panic, reboot, poweroff, shell, halt; write one of them",
         "0x00000200")
     assert "nonsense,/" not in console.partition("Unknown kernel command line")[0].rpartition("\n")[2]
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between the files of device/, which find the device that a SOURCE means: file, names, disks,
- * wait, each in need of those before it. Of the rest of the library they know table/.
+ * Between the files of device/, which find the device that a SOURCE means: file, proc, klog, names,
+ * disks, wait, each in need of those before it. Of the rest of the library they know table/.
  */
 #ifndef DEVICE_H
 #define DEVICE_H
@@ -15,10 +15,24 @@
 /* What a call gave, or -errno where that is -1. */
 int or_errno(int result);
 /*
- * open(2) with O_CLOEXEC of what is there: -errno. By openat(2), since musl's open() makes a second
- * call for that flag.
+ * open(2) of what is there, with O_CLOEXEC, and without waiting, whatever it is: -errno. By
+ * openat(2), since musl's open() makes a second call for that flag.
  */
 int idmap_open(const char *path, int flags);
+
+/* --- proc.c: pure ---------------------------------------------------------------------------- */
+
+/*
+ * What a record of /dev/kmsg says, in place; NULL: it is none, or not the kernel's own.
+ */
+const char *idmap_klog_words(char *record);
+
+/* --- klog.c ---------------------------------------------------------------------------------- */
+
+/* Opens the kernel's log at its end, or -errno; its reader closes it. */
+int idmap_klog_begin(void);
+/* What the kernel has said since, with a comma between. */
+void idmap_klog_read(int fd, struct idmap_text *ret_words);
 
 /* --- names.c: pure --------------------------------------------------------------------------- */
 
@@ -48,6 +62,9 @@ void idmap_names_disks(char *text, struct idmap_disk *ret_disks);
 /* The UUID or the LABEL in such blocks. */
 bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, char ret[NAMES_SIZE]);
 
+/* The type of the filesystem in such blocks, or NULL: none that is known here. */
+const char *idmap_names_type(const char *blocks);
+
 #define NAMES_SECTOR_MOST 4096
 #define NAMES_GPT_ENTRY_SIZE 128
 /*
@@ -71,7 +88,13 @@ bool idmap_names_equal(enum idmap_source_kind kind, const char *a, const char *b
  */
 uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_source *source,
 			  struct idmap_text *ret_paths, struct idmap_text *ret_list);
+/* The type of the filesystem on a device or in a file, by its superblock; or NULL. */
+const char *idmap_disks_type(const char *path);
 #else
+static inline const char *idmap_disks_type(const char *path)
+{
+	return (void)path, NULL;
+}
 static inline uint32_t idmap_disks_look(const struct idmap_arena *arena,
 					const struct idmap_source *source,
 					struct idmap_text *ret_paths, struct idmap_text *ret_list)
@@ -80,5 +103,10 @@ static inline uint32_t idmap_disks_look(const struct idmap_arena *arena,
 	return (void)arena, (void)source, (void)ret_paths, 0;
 }
 #endif
+
+/* --- wait.c ---------------------------------------------------------------------------------- */
+
+/* The device that a name in one of the row's options has turned out to be; else the name itself. */
+const char *idmap_device_found(const struct idmap_row *row, const char *name);
 
 #endif

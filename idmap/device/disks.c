@@ -55,17 +55,33 @@ static bool read_partition(const struct idmap_disk *disk, enum idmap_source_kind
 	       idmap_names_gpt(sectors, kind, ret);
 }
 
+/* What cannot be read stays zero and has no name. */
+static void read_blocks(int fd, char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE])
+{
+	memset(blocks, 0, NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE);
+	pread(fd, blocks, NAMES_FRONT_SIZE, 0);
+	pread(fd, blocks + NAMES_FRONT_SIZE, NAMES_BTRFS_SIZE, NAMES_BTRFS);
+}
+
 static bool read_filesystem(const struct idmap_disk *disk, enum idmap_source_kind kind,
 			    char ret[NAMES_SIZE])
 {
 	idmap_closed int fd = open_of("/dev/%s", disk->name);
 	char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE];
 
-	/* What cannot be read stays zero and has no name. */
-	memset(blocks, 0, sizeof(blocks));
-	pread(fd, blocks, NAMES_FRONT_SIZE, 0);
-	pread(fd, blocks + NAMES_FRONT_SIZE, NAMES_BTRFS_SIZE, NAMES_BTRFS);
+	read_blocks(fd, blocks);
 	return idmap_names_filesystem(blocks, kind, ret);
+}
+
+const char *idmap_disks_type(const char *path)
+{
+	idmap_closed int fd = idmap_open(path, O_RDONLY);
+	char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE];
+
+	if (fd < 0)
+		return NULL;
+	read_blocks(fd, blocks);
+	return idmap_names_type(blocks);
 }
 
 /* The disk's name of that kind; false where it has none. */

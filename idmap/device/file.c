@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -19,7 +20,8 @@ int or_errno(int result)
 
 int idmap_open(const char *path, int flags)
 {
-	return or_errno(openat(AT_FDCWD, path, flags | O_CLOEXEC));
+	return or_errno(
+		openat(AT_FDCWD, path, flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK)));
 }
 
 void idmap_close(int *fd)
@@ -92,4 +94,21 @@ uint64_t idmap_now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+void idmap_trace(struct idmap_notes *notes, const char *format, ...)
+{
+	const uint64_t now_us = notes->traced_us ? idmap_now_us() : 0;
+	char words[IDMAP_LINE_SIZE];
+	struct idmap_text text;
+	va_list list;
+
+	if (!notes->traced_us)
+		return;
+	idmap_text_init(&text, words, sizeof(words));
+	va_start(list, format);
+	idmap_text_vadd(&text, format, list);
+	va_end(list);
+	idmap_note(notes, "+%u us: %s", (uint32_t)(now_us - notes->traced_us), words);
+	notes->traced_us = idmap_now_us();
 }

@@ -97,35 +97,60 @@ bool idmap_names_equal(enum idmap_source_kind kind, const char *a, const char *b
 
 /* --- filesystems ----------------------------------------------------------------------------- */
 
-bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, char ret[NAMES_SIZE])
+/*
+ * Offsets in the blocks. ext4's magic is so short that another's UUID may look like it; mkfs.ext4
+ * may leave an old btrfs behind, and many leave a boot sector.
+ */
+static const struct known {
+	uint16_t magic_at, uuid_at, label_at, label_size; /* 0: names of it are not read */
+	char magic[9], type[9];
+} known[] = {
+	/* struct xfs_dsb of fs/xfs/libxfs/xfs_format.h */
+	{0, 32, 108, 12, "XFSB", "xfs"},
+	/* struct squashfs_super_block of fs/squashfs/squashfs_fs.h */
+	{0, 0, 0, 0, "hsqs", "squashfs"},
+	/* struct erofs_super_block of fs/erofs/erofs_fs.h */
+	{1024, 1024 + 48, 1024 + 64, 16, "\xe2\xe1\xf5\xe0", "erofs"},
+	/* struct f2fs_super_block of linux/f2fs_fs.h */
+	{1024, 0, 0, 0, "\x10\x20\xf5\xf2", "f2fs"},
+	/* struct ext4_super_block of fs/ext4/ext4.h */
+	{1024 + 56, 1024 + 104, 1024 + 120, 16, "\x53\xef", "ext4"},
+	/* struct btrfs_super_block of linux/btrfs_tree.h */
+	{NAMES_FRONT_SIZE + 64, NAMES_FRONT_SIZE + 32, NAMES_FRONT_SIZE + 299, 256, "_BHRfS_M",
+	 "btrfs"},
+	/* struct fat_boot_sector of linux/msdos_fs.h */
+	{54, 0, 0, 0, "FAT1", "vfat"},
+	{82, 0, 0, 0, "FAT32", "vfat"},
+};
+
+static const struct known *known_of(const char *blocks)
 {
-	/* Offsets in the blocks. mkfs.ext4 may leave an old btrfs behind, so that comes last. */
-	static const struct {
-		uint16_t magic_at, uuid_at, label_at, label_size;
-		char magic[9];
-	} known[] = {
-		/* struct xfs_dsb of fs/xfs/libxfs/xfs_format.h */
-		{0, 32, 108, 12, "XFSB"},
-		/* struct ext4_super_block of fs/ext4/ext4.h */
-		{1024 + 56, 1024 + 104, 1024 + 120, 16, "\x53\xef"},
-		/* struct erofs_super_block of fs/erofs/erofs_fs.h */
-		{1024, 1024 + 48, 1024 + 64, 16, "\xe2\xe1\xf5\xe0"},
-		/* struct btrfs_super_block of linux/btrfs_tree.h */
-		{NAMES_FRONT_SIZE + 64, NAMES_FRONT_SIZE + 32, NAMES_FRONT_SIZE + 299, 256,
-		 "_BHRfS_M"},
-	};
 	size_t i;
 
-	for (i = 0; i < COUNT_OF(known); i++) {
-		if (memcmp(blocks + known[i].magic_at, known[i].magic, strlen(known[i].magic)))
-			continue;
-		if (kind == IDMAP_SOURCE_UUID)
-			return put_hex(ret, blocks + known[i].uuid_at, "abcd-ef-gh-ij-klmnop");
-		memcpy(ret, blocks + known[i].label_at, known[i].label_size);
-		ret[known[i].label_size] = 0;
-		return *ret;
-	}
-	return false;
+	for (i = 0; i < COUNT_OF(known); i++)
+		if (!memcmp(blocks + known[i].magic_at, known[i].magic, strlen(known[i].magic)))
+			return &known[i];
+	return NULL;
+}
+
+const char *idmap_names_type(const char *blocks)
+{
+	const struct known *of = known_of(blocks);
+
+	return of ? of->type : NULL;
+}
+
+bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, char ret[NAMES_SIZE])
+{
+	const struct known *of = known_of(blocks);
+
+	if (!of || !of->label_size)
+		return false;
+	if (kind == IDMAP_SOURCE_UUID)
+		return put_hex(ret, blocks + of->uuid_at, "abcd-ef-gh-ij-klmnop");
+	memcpy(ret, blocks + of->label_at, of->label_size);
+	ret[of->label_size] = 0;
+	return *ret;
 }
 
 /* --- partitions ------------------------------------------------------------------------------ */

@@ -5,8 +5,9 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
+#include <string.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 
 #include "mount/mount.h"
 
@@ -49,7 +50,6 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
 {
 	int fd = row->inside[1] ? clone_in_folder(stage, row, ret_folder) : -1;
 	idmap_closed int source_fd = -1;
-	struct statfs unused;
 
 	if (fd >= 0)
 		return fd;
@@ -57,8 +57,12 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
 	if (source_fd == IDMAP_BY_LINK)
 		return IDMAP_BY_LINK;
 	fd = source_fd < 0 ? source_fd : idmap_clone(source_fd, row->flags & IDMAP_RBIND);
-	if (fd >= 0) /* as idmap_tree_map() does: maybe nobody has asked its server yet */
-		fstatfs(fd, &unused);
+	if (source_fd == -ENOENT && row->said_inside && strcmp(row->said_inside, row->inside))
+		return idmap_fail(
+			ret_error, row, IDMAP_NO_SOURCE, ENOENT,
+			"SOURCE is a link, or behind one, and that leads to %s (%m); make that"
+			" in the image, or correct the link",
+			row->inside);
 	if (fd < 0)
 		idmap_fail(
 			ret_error, row, source_fd < 0 ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -fd,
@@ -66,4 +70,48 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
 			" root",
 			row->source);
 	return fd;
+}
+
+/* Tries the map on the mount at `path` of the disk view alone. 0, or -errno with the error filled.
+ */
+static int map_one(const struct idmap_stage *stage, const struct idmap_row *row, const char *path,
+		   struct idmap_error *ret_error)
+{
+	struct idmap_row one = *row;
+	idmap_closed int fd = idmap_open_inside(stage->disk_fd, path, O_PATH, RESOLVE_NO_SYMLINKS);
+	idmap_closed int tree_fd = fd < 0 ? fd : idmap_clone(fd, false);
+
+	one.flags &= ~(uint32_t)IDMAP_RBIND;
+	one.flags |= IDMAP_BIND;
+	return tree_fd < 0 ? 0 : idmap_tree_map(tree_fd, &one, ret_error);
+}
+
+void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row *row,
+			 struct idmap_error *ret_error)
+{
+	char link[32], view[PATH_MAX], *text;
+	struct idmap_mountinfo mount;
+	struct idmap_arena arena;
+	struct idmap_error error;
+	size_t size, length;
+	long n;
+
+	idmap_print(link, sizeof(link), "/proc/self/fd/%u", stage->disk_fd);
+	n = readlink(link, view, sizeof(view) - 1);
+	if (!(row->flags & IDMAP_RBIND) || n < 0 || idmap_arena_map(&arena, 8 << 20, &error) ||
+	    idmap_file_read("/proc/self/mountinfo", &arena, &text, &size))
+		return;
+	view[n] = 0;
+	length = n == 1 ? 0 : (size_t)n;
+	while (idmap_mountinfo_next(&text, &mount)) {
+		const char *path = mount.target + length;
+
+		if (!idmap_path_inside(mount.target, view) ||
+		    !idmap_path_inside(path, row->inside) || !strcmp(path, row->inside) ||
+		    !map_one(stage, row, path, &error))
+			continue;
+		*ret_error = error;
+		idmap_fail_more(ret_error, "; that is the mount on %s, which comes along", path);
+		return;
+	}
 }

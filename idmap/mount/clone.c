@@ -26,7 +26,13 @@ int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idma
 	uint32_t slot;
 	int fd, result = idmap_area_put(stage, tree_fd, &slot);
 
-	folder_fd = result ? result : idmap_open_inside(tree_fd, row->subdir, O_PATH, 0);
+	if (result) {
+		idmap_close(&tree_fd);
+		return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
+				  "there is no place to take its folder from (%m); build the kernel"
+				  " with CONFIG_TMPFS, and give the machine memory");
+	}
+	folder_fd = idmap_open_inside(tree_fd, row->subdir, O_PATH, 0);
 	fd = folder_fd < 0 ? folder_fd : idmap_clone(folder_fd, false);
 	if (fd < 0)
 		idmap_fail(

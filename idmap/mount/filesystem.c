@@ -8,8 +8,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h> /* BLKROGET */
+#include <sys/statfs.h>
 
 #include "mount/mount.h"
+
+#define TYPE_SIZE 64
 
 /* The kernel's own words, from a file of fsopen(2): one message a read, its kind in front. */
 static void kernel_words(int fs_fd, struct idmap_text *text)
@@ -31,15 +34,9 @@ static int set_option(int fs_fd, int command, const char *key, const char *value
 	return or_errno(sys_fsconfig(fs_fd, command, key, value));
 }
 
-/* What failed, for the line that a person reads. */
-struct attempt {
-	const char *option; /* the refused option, or NULL */
-	int error;
-	char words[256]; /* the kernel's */
-};
-
 /* Options of the table, one after the other. */
-static int set_options(int fs_fd, const char *item, struct attempt *attempt)
+static int set_options(int fs_fd, const struct idmap_row *row, const char *item,
+		       struct idmap_attempt *attempt)
 {
 	char key[IDMAP_OPTION_MAX + 1];
 	int result = 0;
@@ -51,13 +48,14 @@ static int set_options(int fs_fd, const char *item, struct attempt *attempt)
 		attempt->option = item;
 		memcpy(key, item, length);
 		key[length] = 0;
-		result = equals ? set_option(fs_fd, FSCONFIG_SET_STRING, key, equals + 1)
+		result = equals ? set_option(fs_fd, FSCONFIG_SET_STRING, key,
+					     idmap_device_found(row, equals + 1))
 				: set_option(fs_fd, FSCONFIG_SET_FLAG, key, NULL);
 	}
 	return result;
 }
 
-static int configure(int fs_fd, const struct idmap_row *row, struct attempt *attempt)
+static int configure(int fs_fd, const struct idmap_row *row, struct idmap_attempt *attempt)
 {
 	char id_text[12];
 	const bool tmpfs = row->map && !strcmp(row->type, "tmpfs");
@@ -80,9 +78,9 @@ static int configure(int fs_fd, const struct idmap_row *row, struct attempt *att
 				    idmap_print(id_text, sizeof(id_text), "%u", id));
 	}
 	if (!result)
-		result = set_options(fs_fd, row->root_data, attempt);
+		result = set_options(fs_fd, row, row->root_data, attempt);
 	if (!result)
-		result = set_options(fs_fd, row->data, attempt);
+		result = set_options(fs_fd, row, row->data, attempt);
 	if (result)
 		return result;
 	attempt->option = NULL;
@@ -91,7 +89,7 @@ static int configure(int fs_fd, const struct idmap_row *row, struct attempt *att
 
 /* A detached mount of the row's source as `type`, or -errno with the attempt's story. */
 static int try_type(const struct idmap_row *row, const char *type, uint32_t attr,
-		    struct attempt *attempt)
+		    struct idmap_attempt *attempt)
 {
 	idmap_closed int fs_fd = or_errno(sys_fsopen(type, FSOPEN_CLOEXEC));
 	struct idmap_text words;
@@ -140,62 +138,23 @@ static bool is_replayed(const struct idmap_row *row, const char *type)
 	       idmap_little(bytes, sizeof(bytes)) & dirty[i].mask;
 }
 
-/* virtiofs and 9p name a share of the host by a tag; theirs is an error of their own. */
-static bool no_such_tag(const char *type, const struct attempt *attempt)
+/* The same once more, for what the kernel's log says of it. Should it succeed now, so be it. */
+static int try_again(const struct idmap_row *row, const char *type, uint32_t attr,
+		     struct idmap_attempt *attempt)
 {
-	return !attempt->option && ((attempt->error == -EINVAL && !strcmp(type, "virtiofs")) ||
-				    (attempt->error == -ENOENT && !strcmp(type, "9p")));
-}
+	idmap_closed int log_fd = -1;
+	struct idmap_text words;
+	int fd;
 
-static const char *mount_remedy(const struct idmap_row *row, const char *type,
-				const struct attempt *attempt)
-{
-	static const struct idmap_words remedies[] = {
-		{ENODEV, "load its module (mkinitramfs -m) or name another type"},
-		{ENOENT, "name a block device as SOURCE"},
-		{ENOTBLK, "name a block device as SOURCE"},
-		{ENXIO, "name a block device as SOURCE"},
-		{EBUSY, "it is mounted already, ro here and rw there; use the same in both rows"},
-		{ENOSYS, "Linux 5.12 or newer is needed"},
-		{0, NULL},
-	};
-	const char *words;
-
-	if (attempt->option)
-		return "see the filesystem's manual for the options it takes";
-	if (no_such_tag(type, attempt))
-		return "give the host's share this tag, or load the driver that brings it"
-		       " (mkinitramfs -m virtio_pci)";
-	if (attempt->error == -EROFS && row->attr & IDMAP_RDONLY)
-		return "a crash has left its journal, which cannot be replayed there: mount it once where"
-		       " it can be written, or add noload (ext4), norecovery (xfs), nologreplay (btrfs)";
-	if (attempt->error == -EACCES || attempt->error == -EROFS)
-		return row->flags & IDMAP_UPPER
-			       ? "the upper layer needs a device that can be written"
-			       : "the device is read-only; write ro";
-	words = idmap_words_for(remedies, (uint32_t)-attempt->error);
-	if (words)
-		return words;
-	return row->attr & IDMAP_RDONLY ? "check TYPE and what is on the device"
-					: "check TYPE and what is on the device, or try ro";
-}
-
-static int mount_failed(const struct idmap_row *row, const char *type,
-			const struct attempt *attempt, struct idmap_error *ret_error)
-{
-	const bool words = *attempt->words, tag = no_such_tag(type, attempt);
-	const char *what = tag			       ? "finds no share of that tag"
-			   : attempt->error == -ENODEV ? "is no filesystem of this kernel"
-						       : "does not mount";
-
-	if (attempt->option)
-		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -attempt->error,
-				  "%s does not take the option %s (%m%s%s); %s", type,
-				  attempt->option, words ? "; kernel: " : "", attempt->words,
-				  mount_remedy(row, type, attempt));
-	return idmap_fail(ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,
-			  "%s %s (%m%s%s); %s", type, what, words ? "; kernel: " : "",
-			  attempt->words, mount_remedy(row, type, attempt));
+	/* What there is no such type for, or what a server gives, leaves no word there. */
+	if (*attempt->words || attempt->error == -ENODEV || idmap_is_served(type))
+		return attempt->error;
+	log_fd = idmap_klog_begin();
+	fd = try_type(row, type, attr, attempt);
+	idmap_text_init(&words, attempt->words, sizeof(attempt->words));
+	if (fd < 0)
+		idmap_klog_read(log_fd, &words);
+	return fd;
 }
 
 /* All filesystems on devices that this kernel has, in its order, as a list of types. */
@@ -217,38 +176,64 @@ static void kernel_types(char *list, size_t size)
 	}
 }
 
+/* The next name of a list of types, and what follows it. */
+static const char *next_type(const char *list, char type[TYPE_SIZE])
+{
+	const size_t length = strcspn(list, ":");
+
+	idmap_print(type, TYPE_SIZE, "%.*s", (int)length, list);
+	return list + length + (list[length] == ':');
+}
+
+/* One type of the row's; what the kernel's driver writes to the disk on the way is told. */
+static int mount_type(const struct idmap_stage *stage, const struct idmap_row *row,
+		      const char *type, uint32_t attr, struct idmap_attempt *attempt)
+{
+	const bool replayed = is_replayed(row, type);
+	struct statfs unused;
+	int fd = try_type(row, type, attr, attempt);
+
+	if (fd < 0)
+		return fd;
+	if (replayed)
+		idmap_note(stage->notes,
+			   "%s on %s: ro, and yet its journal was replayed: the disk has been"
+			   " written to; attach it read-only where others use it too",
+			   row->source, row->target);
+	/*
+	 * A server says whether it allows a map in an answer that mounting does not wait for
+	 * (fs/fuse/inode.c, process_init_reply()); every other question does. And one that never
+	 * answers is to hang here.
+	 */
+	if (idmap_is_served(type))
+		fstatfs(fd, &unused);
+	idmap_trace(stage->notes, "%s is mounted as %s, for %s", row->source, type, row->target);
+	return fd;
+}
+
 int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_row *row,
 			   uint32_t attr, struct idmap_error *ret_error)
 {
-	char types[1024], type[64], tried[512];
-	const char *list = row->type, *end = list;
-	struct attempt attempt;
-	bool no_ext23 = false, replayed;
+	char types[1024], type[TYPE_SIZE], tried[512];
+	const char *list = row->type, *holds;
+	const bool any = !strcmp(list, "auto");
+	struct idmap_attempt attempt;
 	struct idmap_text text;
 	int fd = -ENODEV, denied = 0, count = 0;
+	bool all = true;
 
-	if (!strcmp(list, "auto")) {
+	if (any) {
 		kernel_types(types, sizeof(types));
 		list = types;
-		/* Their drivers cannot be idmapped, and ext4's reads what they read. */
-		no_ext23 = idmap_type_has(types, "ext4");
 	}
 	idmap_text_init(&text, tried, sizeof(tried));
-	for (; *list; list = end + (*end == ':')) {
-		end = strchr(list, ':');
-		if (!end)
-			end = list + strlen(list);
-		idmap_print(type, sizeof(type), "%.*s", (int)(end - list), list);
-		if (no_ext23 && (!strcmp(type, "ext2") || !strcmp(type, "ext3")))
+	while (*list && all) {
+		list = next_type(list, type);
+		/* Their drivers cannot be idmapped, and ext4's reads what they read. */
+		if (any && (!strcmp(type, "ext2") || !strcmp(type, "ext3")) &&
+		    idmap_type_has(types, "ext4"))
 			continue;
-		replayed = is_replayed(row, type);
-		fd = try_type(row, type, attr, &attempt);
-		if (fd >= 0 && replayed)
-			idmap_note(
-				stage->notes,
-				"%s on %s: ro, and yet its journal was replayed: the disk has been"
-				" written to; attach it read-only where others use it too",
-				row->source, row->target);
+		fd = mount_type(stage, row, type, attr, &attempt);
 		if (fd >= 0)
 			return fd;
 		count++;
@@ -257,17 +242,18 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_r
 		idmap_text_add(&text, "%s%s: %s", count > 1 ? ", " : "", type,
 			       *attempt.words ? attempt.words : idmap_errno_text(-fd));
 		/* So does the kernel for a list in rootfstype=, ENODEV apart (init/do_mounts.c). */
-		if (fd != -EINVAL && fd != -EACCES && fd != -ENODEV)
-			break;
+		all = fd == -EINVAL || fd == -EACCES || fd == -ENODEV;
 	}
-	if (count > 1 && !*end)
-		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, denied ? -denied : -fd,
-				  "no type mounts (%s); name the right TYPE and load its module",
-				  tried);
-	if (!count)
-		return idmap_fail(
-			ret_error, row, IDMAP_NO_MOUNT, ENODEV,
-			"the kernel knows no filesystem to try; load a filesystem's module"
-			" (mkinitramfs -m) or name TYPE");
-	return mount_failed(row, type, &attempt, ret_error);
+	holds = idmap_disks_type(row->device);
+	if (count != 1 && all) {
+		/* Of many only the one that fits is of interest. */
+		if (!holds || !idmap_type_has(any ? types : row->type, holds))
+			return idmap_no_type_mounts(stage, row, denied ? denied : fd, tried, holds,
+						    ret_error);
+		idmap_print(type, sizeof(type), "%s", holds);
+		fd = mount_type(stage, row, type, attr, &attempt);
+	}
+	if (fd < 0)
+		fd = try_again(row, type, attr, &attempt);
+	return fd < 0 ? idmap_mount_failed(stage, row, type, holds, &attempt, ret_error) : fd;
 }

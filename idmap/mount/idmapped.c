@@ -49,7 +49,7 @@ static bool takes_any_map(int tree_fd, const struct idmap_row *row)
 	struct idmap_error unused;
 	bool taken;
 
-	if (idmap_userns(&good, &unused))
+	if (idmap_userns(&good, row, &unused))
 		return false;
 	taken = !set_attributes(tree_fd, row, good.userns_fd);
 	idmap_userns_put(&good);
@@ -189,19 +189,10 @@ static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
 {
-	struct statfs unused;
-	int result = 0;
+	int result = row->map ? idmap_userns(row->map, row, ret_error) : 0;
 
-	if (row->map)
-		result = idmap_userns(row->map, ret_error);
 	if (result)
 		return result;
-	/*
-	 * The server of a FUSE filesystem says whether it allows a map in an answer that mounting
-	 * does not wait for (fs/fuse/inode.c, process_init_reply()); every other question does.
-	 */
-	if (row->map && !(row->flags & IDMAP_CLONE))
-		fstatfs(tree_fd, &unused);
 	result = set_attributes(tree_fd, row, row->map ? row->map->userns_fd : -1);
 	if (!result)
 		return 0;

@@ -13,12 +13,6 @@
 
 #define LOOP_TRIES 16 /* others may take the free device first */
 
-/* Types whose source is a name, even one that begins like a path. */
-static bool is_tag(const struct idmap_row *row)
-{
-	return idmap_type_has(row->type, "virtiofs") || idmap_type_has(row->type, "9p");
-}
-
 /* A free loop device that shows the file and is gone with its last user; its path to `path`. */
 static int attach_loop(const char *file, const char *name, char path[24])
 {
@@ -86,7 +80,8 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	if (file_fd == IDMAP_BY_LINK)
 		return file_fd;
 	result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));
-	if (is_tag(row) || (!result && S_ISBLK(st.st_mode)))
+	/* A tag may begin like a path. */
+	if (idmap_is_served(row->type) || (!result && S_ISBLK(st.st_mode)))
 		return idmap_filesystem_mount(stage, row, attr, ret_error);
 	if (result)
 		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,

@@ -26,7 +26,7 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 		return 0;
 	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
 			  "there is no place to keep the layer (%m); build the kernel with"
-			  " CONFIG_TMPFS, a layer is a folder");
+			  " CONFIG_TMPFS, and give the machine memory");
 }
 
 /* --- the top --------------------------------------------------------------------------------- */
@@ -198,6 +198,8 @@ static int top_failed(const struct idmap_row *row, int error, struct idmap_error
 {
 	static const struct idmap_words remedies[] = {
 		{EROFS, "it takes a filesystem that can be written"},
+		{EACCES, "its map must know the owner of its root folder"},
+		{ENOSPC, "make room on it"},
 		{EOVERFLOW, "its map must know the ids of seen 0 and of the layers' root"},
 		{EINVAL, "its map must know the ids of seen 0 and of the layers' root"},
 		{ENOTDIR, "they are to be folders, not files or links"},
@@ -212,21 +214,29 @@ static int top_failed(const struct idmap_row *row, int error, struct idmap_error
 
 /* --- the overlay ----------------------------------------------------------------------------- */
 
-static int merge_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+/* `words`: the kernel's, or "". */
+static int merge_failed(const struct idmap_stage *stage, const struct idmap_row *row, int error,
+			const char *words, struct idmap_error *ret_error)
 {
 	static const struct idmap_words remedies[] = {
-		{ENODEV, "load the module overlay (mkinitramfs -m overlay)"},
 		{E2BIG, "write fewer options"},
-		{0, "the kernel says why in its lines above, by the name overlayfs"},
+		{EINVAL, "correct the overlay's options, or boot a newer kernel: mapped layers need"
+			 " Linux 5.19"},
+		{EROFS, "the top takes a filesystem that can be written"},
+		{ESTALE,
+		 "the upper disk belongs to other layers; empty its folders upper and work"},
+		{EBUSY, "the upper disk is in use by another overlay; give this one its own"},
+		{0, "look at the layers' images"},
 	};
-	const struct idmap_row *layer = row->below;
+	const char *remedy = idmap_words_for(remedies, (uint32_t)error);
 
-	while (layer && !layer->map)
-		layer = layer->below;
-	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
-			  "the layers do not merge (%m); %s%s",
-			  idmap_words_for(remedies, (uint32_t)error),
-			  error == EINVAL && layer ? "; mapped layers need Linux 5.19" : "");
+	if (error == ENODEV)
+		remedy = stage->modules_cause ? stage->modules_cause
+					      : "load the module overlay (mkinitramfs -m overlay)";
+	idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error, "the layers do not merge (%m%s",
+		   *words ? "; kernel: " : "");
+	idmap_fail_more(ret_error, "%s); %s", words, remedy);
+	return -error;
 }
 
 /* Options that an overlay's row has for its tmpfs; everything else is for overlayfs. */
@@ -260,7 +270,7 @@ static int add_volatile(struct idmap_stage *stage, const struct idmap_row *row, 
 			continue;
 		/* One byte stays 0, the empty string that ends them. */
 		if (size >= (size_t)(data + sizeof(data) - end))
-			return merge_failed(row, E2BIG, ret_error);
+			return merge_failed(stage, row, E2BIG, "", ret_error);
 		memcpy(end, item, size);
 		end += size;
 		*ret_own_mode |= *item == 'm';
@@ -303,6 +313,22 @@ static int mount_overlay(const struct idmap_stage *stage, const struct idmap_row
 	}
 	chdir("/");
 	return fd;
+}
+
+/* The same once more where it failed, for what the kernel's log says of it. */
+static int mount_again(const struct idmap_stage *stage, const struct idmap_row *row,
+		       const char *options, struct idmap_error *ret_error)
+{
+	idmap_closed int log_fd = idmap_klog_begin();
+	int fd = mount_overlay(stage, row, options);
+	struct idmap_text text;
+	char words[300];
+
+	if (fd >= 0)
+		return fd;
+	idmap_text_init(&text, words, sizeof(words));
+	idmap_klog_read(log_fd, &text);
+	return merge_failed(stage, row, -fd, words, ret_error);
 }
 
 int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
@@ -348,6 +374,12 @@ int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 	for (item = row->data; *item; item += strlen(item) + 1)
 		if (none || upper || !is_tmpfs_option(item))
 			idmap_text_add(&options, ",%s", item);
-	fd = options.cut ? -E2BIG : mount_overlay(stage, row, buffer);
-	return fd < 0 ? merge_failed(row, -fd, ret_error) : fd;
+	if (options.cut)
+		return merge_failed(stage, row, E2BIG, "", ret_error);
+	fd = mount_overlay(stage, row, buffer);
+	if (fd < 0)
+		fd = mount_again(stage, row, buffer, ret_error);
+	if (fd >= 0)
+		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
+	return fd;
 }

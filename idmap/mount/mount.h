@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
- * filesystem, clone, inside, bind, image, layers, tree, rows, stage, program, each in need of those
- * before it. Of the rest of the library they know table/ and device/. What Kconfig takes out leaves
- * an inline stub here.
+ * refusal, filesystem, clone, inside, bind, image, layers, tree, rows, links, stage, format,
+ * program, each in need of those before it. Of the rest of the library they know table/ and
+ * device/. What Kconfig takes out leaves an inline stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
  */
@@ -17,9 +17,10 @@
 
 /*
  * Makes the map's user namespace once and keeps it in map->userns_fd. Needs /proc, CAP_SYS_ADMIN
- * and that nobody chroot'ed us (user_namespaces(7)). The helper process is gone on return.
+ * and that nobody chroot'ed us (user_namespaces(7)). The helper process is gone on return. The row
+ * is the one that is told in an error.
  */
-int idmap_userns(struct idmap_map *map, struct idmap_error *ret_error);
+int idmap_userns(struct idmap_map *map, const struct idmap_row *row, struct idmap_error *ret_error);
 /* One row less waits for the map: closes the namespace after the last. */
 void idmap_userns_put(struct idmap_map *map);
 
@@ -82,6 +83,22 @@ struct idmap_slot_name {
 struct idmap_slot_name idmap_slot_name(uint32_t slot, const char *folder);
 /* Attaches a tree in a new folder of the area. */
 int idmap_area_put(struct idmap_stage *stage, int tree_fd, uint32_t *ret_slot);
+
+/* --- refusal.c: why a filesystem does not mount ----------------------------------------------- */
+
+struct idmap_attempt {
+	const char *option; /* the refused option, or NULL */
+	int error;	    /* -errno */
+	char words[300];    /* the kernel's */
+};
+
+/* The error of a type. `holds`: what the device holds by its superblock, or NULL. */
+int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *row,
+		       const char *type, const char *holds, const struct idmap_attempt *attempt,
+		       struct idmap_error *ret_error);
+/* The error of many types, or of none; `tried` says what each of them has met. */
+int idmap_no_type_mounts(const struct idmap_stage *stage, const struct idmap_row *row, int error,
+			 const char *tried, const char *holds, struct idmap_error *ret_error);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 
@@ -148,6 +165,9 @@ int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *r
 /* A clone of the row's source, unmapped: from the disk view. */
 int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
 		       struct idmap_error *ret_error);
+/* Makes the error of a recursive bind that of the mount inside it that cannot be mapped. */
+void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row *row,
+			 struct idmap_error *ret_error);
 #else
 static inline int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
 				    bool *ret_folder)

@@ -5,48 +5,65 @@
  * interpreter like a missing file.
  */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
+#include "mount/format.h"
 #include "mount/mount.h"
 
 /* The front of a program: a #! line, or ELF headers and, as a rule, the loader's name. */
 #define HEAD_SIZE 2048
 #define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
 
-/* The interpreter that a #! line names; "" where there is none. */
-static void script_interpreter(const char *head, struct idmap_text *ret)
-{
-	const char *p = head + 2;
-	size_t length = 0;
+/* The linker's: this program in memory, from its first byte. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
-	while (idmap_is_blank(*p))
-		p++;
-	while (p[length] && !strchr(" \t\r\n", p[length]))
-		length++;
-	idmap_text_add(ret, "%.*s", (int)length, p);
+/* --- a trial --------------------------------------------------------------------------------- */
+
+struct trial {
+	int root_fd, result;
+	const char *path;
+};
+
+/* The helper's part: what execve(2) runs is stopped before its first instruction. */
+static int try_to_exec(void *arg)
+{
+	struct trial *trial = arg;
+	char *argv[] = {(char *)(uintptr_t)trial->path, NULL};
+
+	if (fchdir(trial->root_fd) || chroot(".") || ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		return 0; /* then the exec itself will tell */
+	execve(trial->path, argv, argv + 1);
+	trial->result = -errno;
+	return 0;
 }
 
-/* The loader that an ELF program asks for (PT_INTERP, elf(5)), of either word size. */
-static void elf_loader(const char *head, size_t size, struct idmap_text *ret)
+/*
+ * Whether the kernel runs a program of another machine: it may well, by compatibility or by
+ * binfmt_misc(5), and it alone knows. 0 or -errno.
+ */
+static int try_foreign(int root_fd, const char *path)
 {
-	const bool wide = head[EI_CLASS] == ELFCLASS64;
-	uint64_t at = wide ? idmap_little(head + 32, 8) : idmap_little(head + 28, 4);
-	const uint64_t entry = idmap_little(head + (wide ? 54 : 42), 2);
-	uint64_t count = idmap_little(head + (wide ? 56 : 44), 2);
+	static char stack[4096] __attribute__((aligned(16))); /* it grows down */
+	struct trial trial = {.root_fd = root_fd, .path = path};
+	int status, pid = clone(try_to_exec, stack + sizeof(stack),
+				CLONE_VM | CLONE_VFORK | SIGCHLD, &trial);
 
-	for (; count && at < size && entry <= size - at && entry >= sizeof(Elf32_Phdr);
-	     count--, at += entry) {
-		const char *p = head + at;
-		uint64_t where = wide ? idmap_little(p + 8, 8) : idmap_little(p + 4, 4);
-
-		/* A name beyond the front is left to the exec. */
-		if (idmap_little(p, 4) == PT_INTERP && where < size)
-			idmap_text_add(ret, "%s", head + where);
+	if (pid < 0)
+		return 0;
+	if (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
 	}
+	return trial.result;
 }
+
+/* --- looks ----------------------------------------------------------------------------------- */
 
 /* The same question as execve(2)'s: a file, a mode for root, no noexec. */
 static int check_mode(int fd, struct idmap_program *ret)
@@ -67,50 +84,59 @@ static int check_mode(int fd, struct idmap_program *ret)
 	return sys_faccessat2(fd, "", X_OK, AT_EMPTY_PATH) && errno != ENOSYS ? -errno : 0;
 }
 
-/* Whom the program needs to run, by its front: "" where it needs nobody. -errno of execve(2). */
-static int find_interpreter(int fd, char head[HEAD_SIZE + 1], char *name, size_t name_size)
+/* Reads the front and what it says. A file that can be run and not read says nothing. */
+static int read_front(int root_fd, const char *path, char head[HEAD_SIZE + 1],
+		      struct idmap_format *format)
 {
-	struct idmap_text text;
-	long size = read(fd, head, HEAD_SIZE);
+	idmap_closed int fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
+	long size = fd < 0 ? -1 : read(fd, head, HEAD_SIZE);
 
-	idmap_text_init(&text, name, name_size);
-	if (size < 0)
-		return 0; /* it may be run and not read */
-	head[size] = 0;
-	if (size > 2 && !memcmp(head, "#!", 2)) {
-		script_interpreter(head, &text);
-		if (!*name)
-			return -ENOEXEC;
-	} else if (size > (long)sizeof(Elf64_Ehdr) && !memcmp(head, ELFMAG, SELFMAG)) {
-		elf_loader(head, (size_t)size, &text);
-	} else {
-		return -ENOEXEC;
-	}
-	if (text.cut)
-		*name = 0;
-	return 0;
+	*format = (struct idmap_format){.machine = 0};
+	return size < 0 ? 0 : idmap_format_read(head, (size_t)size, format);
+}
+
+/* Whether the kernel runs it though it is made for another machine than we are. */
+static int check_machine(int root_fd, const char *path, const struct idmap_format *format,
+			 struct idmap_program *ret)
+{
+	struct idmap_format own;
+	int result;
+
+	idmap_format_read(__ehdr_start, FORMAT_ELF_SIZE, &own);
+	if (!format->machine || format->machine == own.machine)
+		return 0;
+	result = try_foreign(root_fd, path);
+	if (result == -ENOEXEC)
+		idmap_print(ret->fault, sizeof(ret->fault),
+			    "it is for another machine (%u in ELF's numbers, and this is %u: see"
+			    " readelf -h); name a program for this one",
+			    format->machine, own.machine);
+	return result;
 }
 
 static int check(int root_fd, const char *path, int depth, struct idmap_program *ret)
 {
 	idmap_closed int fd = idmap_open_inside(root_fd, path, O_PATH, 0);
-	char name[sizeof(ret->interpreter)], head[HEAD_SIZE + 1] = "";
+	struct idmap_format format;
+	char head[HEAD_SIZE + 1] = "";
 	int result = fd < 0 ? fd : check_mode(fd, depth ? NULL : ret);
 
 	if (result)
 		return result;
 	if (depth == DEPTH_MOST)
 		return -ELOOP;
-	idmap_close(&fd);
-	fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
-	result = fd < 0 ? 0 : find_interpreter(fd, head, name, sizeof(name));
+	result = read_front(root_fd, path, head, &format);
 	if (!depth)
 		memcpy(ret->head, head, sizeof(ret->head));
-	if (result || fd < 0 || !*name)
-		return result;
-	result = check(root_fd, name, depth + 1, ret);
-	if (result && !*ret->interpreter)
-		memcpy(ret->interpreter, name, sizeof(name));
+	if (!result)
+		result = check_machine(root_fd, path, &format, ret);
+	if (!result && *format.interpreter) {
+		result = check(root_fd, format.interpreter, depth + 1, ret);
+		if (result && !*ret->interpreter)
+			memcpy(ret->interpreter, format.interpreter, sizeof(ret->interpreter));
+	}
+	if (result && format.fault && !*ret->fault)
+		idmap_print(ret->fault, sizeof(ret->fault), "%s", format.fault);
 	return result;
 }
 

@@ -76,9 +76,13 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	if (!result && (kept || row->map || row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT)))
 		result = idmap_tree_map(tree_fd, row, ret_error);
+	if (result && tree_fd >= 0 && ret_error->class == IDMAP_NO_MAP)
+		idmap_submount_note(stage, row, ret_error);
 	if (result || layer)
 		return result ? result : idmap_layers_add(stage, tree_fd, row, ret_error);
 	result = attach(stage, tree_fd, row, folder, ret_error);
+	if (!result)
+		idmap_trace(stage->notes, "%s is in place", row->target);
 	if (!result && !stage->plan->new_root) {
 		row->placed_before = stage->placed;
 		stage->placed = row;

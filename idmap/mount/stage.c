@@ -38,7 +38,11 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	if (!result && (stage->plan->disk_view || row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);
-	return result ? result : attach_root(stage, &tree_fd, ret_error);
+	if (!result)
+		result = attach_root(stage, &tree_fd, ret_error);
+	if (!result)
+		idmap_trace(stage->notes, "/ is in place");
+	return result;
 }
 
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)

@@ -27,12 +27,13 @@ static int sleep_forever(void *unused)
  * The helper's pid, or -errno explained as user_namespaces(7) and clone(2) have it. It shares our
  * memory, since copying the page tables for a fork takes longer than all the rest.
  */
-static int start_helper(struct idmap_error *ret_error)
+static int start_helper(const struct idmap_row *row, struct idmap_error *ret_error)
 {
 	static const struct idmap_words remedies[] = {
 		{EINVAL, "build the kernel with CONFIG_USER_NS=y"},
 		{ENOSYS, "build the kernel with CONFIG_USER_NS=y"},
-		{ENOSPC, "raise /proc/sys/user/max_user_namespaces"},
+		{ENOSPC,
+		 "raise sysctl.user.max_user_namespaces= on the kernel command line, or take it out"},
 		{EPERM, "run it as root, and not in a chroot"},
 		{0, "give the machine more memory"},
 	};
@@ -42,14 +43,14 @@ static int start_helper(struct idmap_error *ret_error)
 
 	if (pid >= 0)
 		return pid;
-	return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -pid,
+	return idmap_fail(ret_error, row, IDMAP_NO_MAP, -pid,
 			  "no user namespace for a map (%m); %s",
 			  idmap_words_for(remedies, (uint32_t)-pid));
 }
 
 /* Writes one map of the process; the kernel takes it in a single write. */
 static int write_map(int pid, const char *file, const struct idmap_map *map, enum idmap_kind kind,
-		     struct idmap_error *ret_error)
+		     const struct idmap_row *row, struct idmap_error *ret_error)
 {
 	char path[40], buffer[IDMAP_MAP_TEXT_SIZE];
 	size_t size = idmap_map_text(map, kind, buffer, sizeof(buffer));
@@ -63,40 +64,41 @@ static int write_map(int pid, const char *file, const struct idmap_map *map, enu
 	if (written == (ssize_t)size)
 		return 0;
 	error = fd < 0 ? -fd : written < 0 ? errno : EIO;
-	return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, error,
+	return idmap_fail(ret_error, row, IDMAP_NO_MAP, error,
 			  "%s of %u extents is refused (%m); %s", path, map->extents[kind],
-			  fd < 0 ? "mount /proc"
+			  fd < 0 ? "report it"
 				 : "Linux before 4.15 takes 5 extents, later ones 340");
 }
 
-static int hold_namespace(int pid, const struct idmap_map *map, struct idmap_error *ret_error)
+static int hold_namespace(int pid, const struct idmap_map *map, const struct idmap_row *row,
+			  struct idmap_error *ret_error)
 {
 	char path[40];
 	int fd, result;
 
-	result = write_map(pid, "uid_map", map, IDMAP_UID, ret_error);
+	result = write_map(pid, "uid_map", map, IDMAP_UID, row, ret_error);
 	if (!result)
-		result = write_map(pid, "gid_map", map, IDMAP_GID, ret_error);
+		result = write_map(pid, "gid_map", map, IDMAP_GID, row, ret_error);
 	if (result)
 		return result;
 	idmap_print(path, sizeof(path), "/proc/%u/ns/user", pid);
 	fd = idmap_open(path, O_RDONLY);
 	if (fd < 0)
-		idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd, "%s does not open (%m); mount /proc",
+		idmap_fail(ret_error, row, IDMAP_NO_MAP, -fd, "%s does not open (%m); report it",
 			   path);
 	return fd;
 }
 
-int idmap_userns(struct idmap_map *map, struct idmap_error *ret_error)
+int idmap_userns(struct idmap_map *map, const struct idmap_row *row, struct idmap_error *ret_error)
 {
 	int pid, fd;
 
 	if (map->userns_fd >= 0)
 		return 0;
-	pid = start_helper(ret_error);
+	pid = start_helper(row, ret_error);
 	if (pid < 0)
 		return pid;
-	fd = hold_namespace(pid, map, ret_error);
+	fd = hold_namespace(pid, map, row, ret_error);
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;

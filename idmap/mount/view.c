@@ -22,7 +22,7 @@
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve)
 {
 	struct sys_open_how how = {
-		.flags = (uint64_t)flags | O_CLOEXEC,
+		.flags = (uint64_t)flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK),
 		.resolve = RESOLVE_IN_ROOT | resolve,
 	};
 
@@ -185,9 +185,19 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 		{EINVAL, "a folder goes on a folder and a file on a file"},
 		{ENOTDIR, "a folder goes on a folder and a file on a file"},
 		{ELOOP, "its symbolic links lead in a circle"},
+		{EXDEV, "it leads through a link of /proc; write the path that is meant"},
+		{EMFILE, "let rows of one map follow each other, or use fewer maps"},
 		{0, "look at it in the image"},
 	};
+	const bool link = row->said_target && strcmp(row->said_target, row->target);
 
+	/* The last of the links, or a folder that it needs. */
+	if (link && error == ENOENT)
+		return idmap_fail(
+			ret_error, row, IDMAP_NO_TARGET, error,
+			"the target %s is a link, or behind one, and that leads to %s (%m);"
+			" make that in the image, or correct the link",
+			row->said_target, row->target);
 	return idmap_fail(ret_error, row, IDMAP_NO_TARGET, error,
 			  "the target cannot be used in the new root (%m); %s",
 			  idmap_words_for(remedies, (uint32_t)error));

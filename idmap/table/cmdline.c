@@ -20,6 +20,7 @@ bool idmap_cmdline_next(const char **text, struct idmap_parameter *ret)
 
 	while (is_space(*p))
 		p++;
+	*text = p;
 	if (!*p)
 		return false;
 	quoted = inside = *p == '"';
@@ -53,6 +54,17 @@ bool idmap_cmdline_next(const char **text, struct idmap_parameter *ret)
 	return equals || ret->name_length != 2 || memcmp(start, "--", 2);
 }
 
+/* What is odd and no error. */
+static void IDMAP_PRINTF(2, 3) note(const struct idmap_cmdline *cmdline, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	if (cmdline->notes)
+		idmap_vnote(cmdline->notes, format, list);
+	va_end(list);
+}
+
 /* `-` and `_` are the same to the kernel. */
 static bool same_name(const char *a, const char *b, size_t length)
 {
@@ -64,23 +76,41 @@ static bool same_name(const char *a, const char *b, size_t length)
 	return true;
 }
 
-/* Digits only; everything else counts as not said, as the kernel takes a bad rootdelay= for 0. */
-static uint32_t seconds(const struct idmap_parameter *parameter)
+/* A number as the kernel writes it: 0x… is hex, 0… is octal. Gives what stands behind it. */
+static const char *read_number(const char *text, uint64_t *ret)
 {
-	uint32_t value;
+	if (text[0] == '0' && (text[1] | ' ') == 'x' && idmap_hex(text[2]) < 16)
+		return idmap_read_digits(text + 2, 16, ret);
+	return idmap_read_digits(text, *text == '0' ? 8 : 10, ret);
+}
 
-	if (!parameter->value || idmap_read_u32(parameter->value, parameter->value_length, &value))
-		return 0;
-	return value;
+/* rootwait_setup() and rootwait_timeout_setup() of init/do_mounts.c. */
+static void read_rootwait(struct idmap_cmdline *cmdline, const char *value)
+{
+	const char *digits = value && *value == '+' ? value + 1 : value;
+	struct idmap_root *root = &cmdline->root;
+	uint64_t s = 0;
+
+	root->waits = true;
+	root->wait_s = IDMAP_WAIT_FOREVER;
+	if (!value)
+		return;
+	/* Its milliseconds are to fit an int. */
+	if (*digits && !*read_number(digits, &s) && s <= INT32_MAX / 1000)
+		root->wait_s = (uint32_t)s;
+	else
+		note(cmdline,
+		     "cmdline: rootwait=%s is no number of seconds, so the root is waited for for"
+		     " ever; write rootwait, or rootwait=SECONDS",
+		     value);
 }
 
 static void read_onfail(struct idmap_cmdline *cmdline, struct idmap_table *table, const char *value)
 {
 	static const char *const policies[] = {
-		[IDMAP_ONFAIL_PANIC] = "panic",
-		[IDMAP_ONFAIL_REBOOT] = "reboot",
-		[IDMAP_ONFAIL_POWEROFF] = "poweroff",
-		[IDMAP_ONFAIL_SHELL] = "shell",
+		[IDMAP_ONFAIL_PANIC] = "panic",	      [IDMAP_ONFAIL_REBOOT] = "reboot",
+		[IDMAP_ONFAIL_POWEROFF] = "poweroff", [IDMAP_ONFAIL_SHELL] = "shell",
+		[IDMAP_ONFAIL_HALT] = "halt",
 	};
 	const struct idmap_place place = {.name = "idmap.onfail=", .parameter = true};
 	uint32_t i;
@@ -92,7 +122,7 @@ static void read_onfail(struct idmap_cmdline *cmdline, struct idmap_table *table
 		}
 	}
 	idmap_table_error(table, &place, 0,
-			  "it is none of panic, reboot, poweroff, shell; write one of"
+			  "it is none of panic, reboot, poweroff, shell, halt; write one of"
 			  " them");
 }
 
@@ -121,6 +151,7 @@ enum name {
 	INIT,
 	OWN,
 	OWN_CONF,
+	OWN_DEBUG,
 	OWN_INIT,
 	OWN_ONFAIL,
 	NAMES,
@@ -138,6 +169,7 @@ static const char *const names[NAMES] = {
 	[INIT] = "init",
 	[OWN] = "idmap",
 	[OWN_CONF] = "idmap.conf",
+	[OWN_DEBUG] = "idmap.debug",
 	[OWN_INIT] = "idmap.init",
 	[OWN_ONFAIL] = "idmap.onfail",
 };
@@ -153,15 +185,14 @@ static enum name name_of(const struct idmap_parameter *parameter)
 }
 
 /* The kernel's: ro and rw have no value, and all others but rootwait have one. */
-static void read_kernels(struct idmap_cmdline *cmdline, enum name name,
-			 const struct idmap_parameter *parameter, const char *value)
+static void read_kernels(struct idmap_cmdline *cmdline, enum name name, const char *value)
 {
 	struct idmap_root *root = &cmdline->root;
 
+	uint64_t s;
+
 	if (name == ROOTWAIT) {
-		root->wait_s = seconds(parameter);
-		if (!root->wait_s)
-			root->wait_s = IDMAP_WAIT_FOREVER;
+		read_rootwait(cmdline, value);
 	} else if (name == RO || name == RW) {
 		if (!value)
 			root->writable = name == RW;
@@ -174,9 +205,40 @@ static void read_kernels(struct idmap_cmdline *cmdline, enum name name,
 	} else if (name == ROOTFLAGS) {
 		root->flags = value;
 	} else if (name == ROOTDELAY) {
-		cmdline->root_delay_s = seconds(parameter);
+		/* As the kernel's simple_strtoul(): so far as it is one, else 0. */
+		read_number(value, &s);
+		cmdline->root_delay_s = s > UINT32_MAX ? UINT32_MAX : (uint32_t)s;
 	} else {
 		cmdline->init = value;
+	}
+}
+
+/* One letter off, and the kernel hands it to the real init without a word. */
+static void note_near_miss(struct idmap_cmdline *cmdline, const struct idmap_parameter *parameter)
+{
+	uint32_t i;
+
+	for (i = OWN; i < NAMES; i++)
+		if (idmap_is_near(names[i], parameter->name, parameter->name_length))
+			note(cmdline, "cmdline: '%.*s' means nothing here; did you mean %s?",
+			     (int)parameter->name_length, parameter->name, names[i]);
+}
+
+/* What stands behind a bare -- is for the real init, and was hardly meant to be. */
+static void note_behind_dashes(struct idmap_cmdline *cmdline, const char *text)
+{
+	struct idmap_parameter parameter;
+
+	while (*text) {
+		/* Another -- is only a word there. */
+		if (!idmap_cmdline_next(&text, &parameter))
+			continue;
+		if (name_of(&parameter) == ROOT || name_of(&parameter) >= OWN)
+			if (name_of(&parameter) != NAMES)
+				note(cmdline,
+				     "cmdline: '%.*s' stands behind a bare --, so it is the real"
+				     " init's and means nothing here; write it before the --",
+				     (int)parameter.name_length, parameter.name);
 	}
 }
 
@@ -193,6 +255,9 @@ static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *ta
 	case OWN_CONF:
 		read_path(table, "idmap.conf=", value, &cmdline->conf);
 		break;
+	case OWN_DEBUG:
+		cmdline->debug = true;
+		break;
 	case OWN_INIT:
 		read_path(table, "idmap.init=", value, &cmdline->own_init);
 		break;
@@ -203,11 +268,13 @@ static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *ta
 		if (parameter->name_length > 5 && !memcmp(parameter->name, "idmap.", 6))
 			idmap_table_error(table, &place, 0,
 					  "'%.*s' is no parameter of idmap-init; write idmap=,"
-					  " idmap.conf=, idmap.init= or idmap.onfail=",
+					  " idmap.conf=, idmap.debug, idmap.init= or idmap.onfail=",
 					  (int)parameter->name_length, parameter->name);
+		else
+			note_near_miss(cmdline, parameter);
 		break;
 	default:
-		read_kernels(cmdline, name, parameter, value);
+		read_kernels(cmdline, name, value);
 	}
 }
 
@@ -265,6 +332,7 @@ void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table
 		}
 		read_parameter(cmdline, table, &parameter, value);
 	}
+	note_behind_dashes(cmdline, text);
 }
 
 void idmap_cmdline_module_options(const char *cmdline, const char *name, size_t name_length,

@@ -3,6 +3,8 @@
  * A failure becomes one line that an admin reads on a serial console at night: place, cause,
  * remedy. Here is how places and errnos are worded, and where errors and notes are kept. Pure.
  */
+#include <string.h>
+
 #include "table/table.h"
 
 /* So much of a path or of a kernel's message tells it from others, and leaves room for the remedy.
@@ -32,6 +34,18 @@ int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum 
 	idmap_text_vadd(&text, format, list);
 	va_end(list);
 	return -error;
+}
+
+void idmap_fail_more(struct idmap_error *error, const char *format, ...)
+{
+	const size_t length = strlen(error->text);
+	struct idmap_text text;
+	va_list list;
+
+	idmap_text_init(&text, error->text + length, sizeof(error->text) - length);
+	va_start(list, format);
+	idmap_text_vadd(&text, format, list);
+	va_end(list);
 }
 
 void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column)
@@ -88,11 +102,10 @@ void idmap_table_full(struct idmap_table *table, const struct idmap_place *place
 
 /* --- notes ----------------------------------------------------------------------------------- */
 
-void idmap_note(struct idmap_notes *notes, const char *format, ...)
+void idmap_vnote(struct idmap_notes *notes, const char *format, va_list list)
 {
 	struct idmap_note *note = idmap_alloc(notes->arena, sizeof(*note));
 	struct idmap_text text;
-	va_list list;
 
 	if (!note)
 		return;
@@ -100,8 +113,15 @@ void idmap_note(struct idmap_notes *notes, const char *format, ...)
 	notes->tail = &note->next;
 	idmap_text_init(&text, note->text, sizeof(note->text));
 	text.most = STRING_MOST;
-	va_start(list, format);
 	idmap_text_vadd(&text, format, list);
+}
+
+void idmap_note(struct idmap_notes *notes, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	idmap_vnote(notes, format, list);
 	va_end(list);
 }
 

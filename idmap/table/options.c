@@ -203,7 +203,47 @@ static size_t find_key(const char *item, size_t length)
 	return i;
 }
 
+const char *idmap_option_near(const char *word)
+{
+	const size_t length = strcspn(word, "=");
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(attributes); i++)
+		if (idmap_is_near(attributes[i].word, word, length))
+			return attributes[i].word;
+	for (i = 0; i < COUNT_OF(flags); i++)
+		if (idmap_is_near(flags[i].word, word, length))
+			return flags[i].word;
+	for (i = 0; i < COUNT_OF(keys); i++)
+		if (idmap_is_near(keys[i].key, word, length))
+			return keys[i].key;
+	return NULL;
+}
+
 /* --- all options ----------------------------------------------------------------------------- */
+
+const char *idmap_device_option(const char *item)
+{
+	/* btrfs and erofs; xfs, twice; ext4 */
+	static const char *const names[] = {"device", "logdev", "rtdev", "journal_path"};
+	const char *equals = strchr(item, '=');
+	size_t i;
+
+	for (i = 0; equals && i < COUNT_OF(names); i++)
+		if (idmap_same(names[i], item, (size_t)(equals - item)))
+			return equals + 1;
+	return NULL;
+}
+
+static void check_device(struct reader *r)
+{
+	const char *device = idmap_device_option(r->item.text), *wrong;
+	struct idmap_source source;
+
+	wrong = device ? idmap_source_of(device, &source) : NULL;
+	if (wrong)
+		idmap_item_error(&r->item, r->item.text, "%s %s", r->item.text, wrong);
+}
 
 static void keep_for_filesystem(struct reader *r, size_t key_length)
 {
@@ -222,6 +262,7 @@ static void keep_for_filesystem(struct reader *r, size_t key_length)
 			item);
 		return;
 	}
+	check_device(r);
 	memcpy(r->data, item, length + 1);
 	r->data += length + 1;
 }

@@ -23,7 +23,7 @@ static void apply_writable(struct idmap_row *row, const struct idmap_root *root)
 static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		       const struct idmap_root *root)
 {
-	if (idmap_row_is_root(row) && root->wait_s && !(row->flags & IDMAP_WAIT))
+	if (idmap_row_is_root(row) && root->waits && !(row->flags & IDMAP_WAIT))
 		row->wait_s = root->wait_s;
 	if (row->inside || strcmp(row->source, "/dev/root"))
 		return;

@@ -150,14 +150,12 @@ static const char *read_number(struct idmap_source *source, const char *text)
 	return NULL;
 }
 
-const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret)
+const char *idmap_source_of(const char *text, struct idmap_source *ret)
 {
-	const char *text = row->source, *link = behind(text, LINKS), *rest;
+	const char *link = behind(text, LINKS), *rest;
 	size_t i;
 
 	ret->kind = IDMAP_SOURCE_OTHER;
-	if (row->flags & IDMAP_CLONE || idmap_type_has("virtiofs:9p:tmpfs:overlay", row->type))
-		return NULL;
 	ret->offset = 0;
 	memset(ret->value, 0, sizeof(ret->value));
 	if (behind(text, "/dev/"))
@@ -173,6 +171,34 @@ const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *
 	}
 	if (link)
 		return "is a link that udev makes, and udev does not run here; write PARTUUID=,"
-		       " PARTLABEL=, UUID=, LABEL=, SERIAL=, or the device as in /dev/vda";
+		       " PARTLABEL=, UUID=, LABEL=, or the device as in /dev/vda";
 	return read_number(ret, text);
+}
+
+/* What other tools understand by root=, and what it is here. */
+static const char *is_others(const char *text)
+{
+	if (behind(text, "virtiofs:"))
+		return "is dracut's way to write it; write the tag alone, and the type virtiofs"
+		       " (rootfstype=virtiofs)";
+	if (!strcmp(text, "gpt-auto") || !strcmp(text, "fstab"))
+		return "is a word of systemd's, which does not run here; write PARTUUID=, or the"
+		       " device as in /dev/vda";
+	if (behind(text, "nbd:") || behind(text, "nfs:") || behind(text, "live:") ||
+	    behind(text, "zfs:") || behind(text, "ZFS="))
+		return "is for dracut, which does not run here; write the device that it leads to";
+	return NULL;
+}
+
+const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret)
+{
+	const char *wrong;
+
+	ret->kind = IDMAP_SOURCE_OTHER;
+	if (row->flags & IDMAP_CLONE || idmap_type_has("tmpfs:overlay", row->type))
+		return NULL;
+	wrong = is_others(row->source);
+	return wrong			    ? wrong
+	       : idmap_is_served(row->type) ? NULL
+					    : idmap_source_of(row->source, ret);
 }

@@ -29,6 +29,17 @@ bool idmap_type_has(const char *type, const char *name)
 	return false;
 }
 
+bool idmap_type_fits(const char *superblock, const char *type)
+{
+	return !strcmp(superblock, type) ||
+	       (!strcmp(superblock, "ext4") && (!strcmp(type, "ext2") || !strcmp(type, "ext3")));
+}
+
+bool idmap_is_served(const char *type)
+{
+	return idmap_type_has(type, "virtiofs") || idmap_type_has(type, "9p");
+}
+
 /* As in fstab(5), the option decides. */
 static const char *clone_type(const struct idmap_row *row)
 {
@@ -44,6 +55,14 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 	size_t i;
 	char *p;
 
+	if (idmap_looks_like_extent(type)) {
+		idmap_table_error(
+			table, &row->place, column,
+			"TYPE is missing, '%s' is an extent; write it behind TYPE, with the"
+			" OPTIONS",
+			type);
+		return NULL;
+	}
 	for (p = type;; p++) {
 		if (is_type_letter(*p)) {
 			letters = true;
@@ -80,6 +99,36 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 		return NULL;
 	}
 	return type;
+}
+
+/*
+ * A row of a whole system's fstab, and what is done with it there. The rest of what it says is not
+ * looked at.
+ */
+static bool is_fstabs(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+		      const char *target, const char *type)
+{
+	static const char own[][2][9] = {
+		{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}, {"/dev", "tmpfs"}};
+	size_t i;
+
+	if (!strcmp(type, "swap")) {
+		idmap_table_error(
+			table, place, column,
+			"swap is no tree to put into place, and this file is not the whole"
+			" fstab; leave that row to the real init");
+		return true;
+	}
+	for (i = 0; target && i < COUNT_OF(own); i++) {
+		if (strcmp(target, own[i][0]) || strcmp(type, own[i][1]))
+			continue;
+		idmap_table_error(table, place, column,
+				  "%s is there without a row, and comes along into the new root;"
+				  " take the row out",
+				  target);
+		return true;
+	}
+	return false;
 }
 
 static struct idmap_row *add_row(struct idmap_table *table, const struct idmap_place *place)
@@ -148,6 +197,19 @@ void idmap_read_row(struct idmap_table *table, const struct idmap_place *place,
 	source = idmap_decode_kept(table, place, &field[FIELD_SOURCE]);
 	target = idmap_decode_kept(table, place, &field[FIELD_TARGET]);
 	type = idmap_decode_kept(table, place, &field[FIELD_TYPE]);
+	if (type && is_fstabs(table, place, row->type_column, target, type)) {
+		table->unread = true;
+		return;
+	}
+	/* One field is missing, and those behind it say nothing by what they are taken for. */
+	if (target && *target != '/' && !field[FIELD_OPTIONS].length) {
+		idmap_table_error(table, place, row->target_column,
+				  "TARGET is missing, '%s' is no absolute path; write SOURCE TARGET"
+				  " TYPE [OPTIONS]",
+				  target);
+		table->unread = true;
+		return;
+	}
 	idmap_read_options(table, row, &field[FIELD_OPTIONS], false);
 	row->source = source;
 	table->unread |= !target;

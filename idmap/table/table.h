@@ -37,6 +37,8 @@ void idmap_text_field(struct idmap_text *text, const char *field, char more);
 void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list);
 /* Whether the `length` bytes at `text`, which need not end there, are the whole of `word`. */
 bool idmap_same(const char *word, const char *text, size_t length);
+/* Whether the text is the word but for one letter that is other, missing, too many or swapped. */
+bool idmap_is_near(const char *word, const char *text, size_t length);
 
 /* What to say for a number, such as an errno. The last of a list has the number 0: for all others.
  */
@@ -65,6 +67,8 @@ void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
 
 void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 			const char *format, va_list list);
+/* idmap_note() with a list. */
+void idmap_vnote(struct idmap_notes *notes, const char *format, va_list list);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
 void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column);
 /* The error of an arena that has no room left. */
@@ -168,6 +172,9 @@ void idmap_read_extents(const struct idmap_item *item, struct idmap_extents *ext
 void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
 			const struct idmap_piece *options, bool vfs_only);
 
+/* The option of ours that was hardly missed by this word, or NULL. */
+const char *idmap_option_near(const char *word);
+
 /* Attributes as options: those that are set, and of those in `all` also that they are not. */
 void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text);
 
@@ -194,6 +201,9 @@ struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct i
 
 /* Whether `type` is or holds the name `name`. */
 bool idmap_type_has(const char *type, const char *name);
+/* Whether a driver by that name reads what a superblock is of: ext4's is that of ext2 and ext3,
+ * too. */
+bool idmap_type_fits(const char *superblock, const char *type);
 
 static inline bool idmap_row_is_root(const struct idmap_row *row)
 {
@@ -237,6 +247,9 @@ struct idmap_source {
 	char value[IDMAP_OPTION_MAX + 1]; /* what stands behind the =; a number as MAJOR:MINOR */
 };
 
+/* The device that an option of a filesystem names, or NULL: `device=/dev/vdb` and its kin. */
+const char *idmap_device_option(const char *item);
+
 #ifdef CONFIG_NAMES
 /* What stands before a name, by kind: "PARTUUID=" and so on; "" for a number. */
 extern const char idmap_source_word[][11];
@@ -245,18 +258,24 @@ extern const char idmap_source_word[][11];
  * begins with the source.
  */
 const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret);
+/* The same for a text that can only be a device. */
+const char *idmap_source_of(const char *text, struct idmap_source *ret);
 #else
+static inline const char *idmap_source_of(const char *text, struct idmap_source *ret)
+{
+	ret->kind = strncmp(text, "/dev/", 5) ? IDMAP_SOURCE_OTHER : IDMAP_SOURCE_DEVICE;
+	return strchr(text, '=') && *text != '/'
+		       ? "is a name, and names are not built into this idmap-init; write the"
+			 " device, as in /dev/vda"
+		       : NULL;
+}
+
 static inline const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *ret)
 {
 	ret->kind = IDMAP_SOURCE_OTHER;
 	if (row->flags & IDMAP_CLONE || idmap_type_has("virtiofs:9p:tmpfs:overlay", row->type))
 		return NULL;
-	if (!strncmp(row->source, "/dev/", 5))
-		ret->kind = IDMAP_SOURCE_DEVICE;
-	return strchr(row->source, '=') && *row->source != '/'
-		       ? "is a name, and names are not built into this idmap-init; write the"
-			 " device, as in /dev/vda"
-		       : NULL;
+	return idmap_source_of(row->source, ret);
 }
 #endif
 

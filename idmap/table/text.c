@@ -188,6 +188,14 @@ const char *idmap_errno_text(int error)
 		{EISDIR, "a folder"},
 		{EINVAL, "invalid argument"},
 		{EFBIG, "too large"},
+		{EXDEV, "beyond the root"},
+		{ENFILE, "too many open files"},
+		{EMFILE, "too many open files"},
+		{ESTALE, "of another filesystem"},
+		{ETIMEDOUT, "no answer in time"},
+		{EBADMSG, "damaged"},
+		{ENOKEY, "signed with an unknown key"},
+		{EKEYREJECTED, "its signature was rejected"},
 		{ENOSPC, "no room left"},
 		{EROFS, "read-only"},
 		{ENAMETOOLONG, "too long a name"},
@@ -288,4 +296,34 @@ size_t idmap_arena_size(size_t text_size)
 	 * three of 12 that stay). Only touched pages cost.
 	 */
 	return text_size * 64 + (IDMAP_ERRORS_MAX + 32) * sizeof(struct idmap_error);
+}
+
+char *idmap_next_line(char **text)
+{
+	char *line = *text, *end;
+
+	if (!*line)
+		return NULL;
+	end = strchr(line, '\n');
+	*text = end ? end + 1 : strchr(line, 0);
+	if (end)
+		*end = 0;
+	return line;
+}
+
+bool idmap_is_near(const char *word, const char *text, size_t length)
+{
+	if (strlen(word) < 5)
+		return false; /* such as ro and rw */
+	while (length && *word == *text) {
+		word++;
+		text++;
+		length--;
+	}
+	if (!length || !*word)
+		return strlen(word) + length == 1;
+	return idmap_same(word + 1, text, length) || idmap_same(word, text + 1, length - 1) ||
+	       idmap_same(word + 1, text + 1, length - 1) ||
+	       (length > 1 && word[0] == text[1] && word[1] == text[0] &&
+		idmap_same(word + 2, text + 2, length - 2));
 }

@@ -64,7 +64,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct idmap_arena arena;
 	struct idmap_table table;
 	struct idmap_plan plan;
-	struct idmap_cmdline cmdline = {0};
+	char notes_memory[4 * sizeof(struct idmap_note)];
+	struct idmap_arena notes_arena = {notes_memory, notes_memory + sizeof(notes_memory)};
+	struct idmap_notes notes;
+	struct idmap_cmdline cmdline = {.notes = &notes};
 	char *line = malloc(size + 1), *memory, *text;
 
 	CHECK(line, "no memory for the test");
@@ -78,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memory = check_arena(&arena, idmap_arena_size(size));
 	idmap_table_init(&table, &arena);
 	cmdline.text = line;
+	idmap_notes_init(&notes, &notes_arena);
 	idmap_cmdline_read(&cmdline, &table);
 	if (!table.off && !idmap_plan_make(&table, &cmdline.root, &plan)) {
 		check_plan(&table, &plan);

@@ -13,7 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct idmap_root roots[] = {
 		{0},
 		{.source = "/dev/vda"},
-		{.source = "/dev/vda", .type = "erofs,ext4", .writable = true, .wait_s = 3},
+		{.source = "/dev/vda",
+		 .type = "erofs,ext4",
+		 .writable = true,
+		 .waits = true,
+		 .wait_s = 3},
 	};
 	struct idmap_arena arena;
 	struct idmap_table table;

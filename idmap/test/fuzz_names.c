@@ -34,6 +34,7 @@ static void check_disk(const uint8_t *data, size_t size)
 	blocks = blocks_of(data, size, NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE);
 	check_name(idmap_names_filesystem(blocks, IDMAP_SOURCE_UUID, name), name);
 	check_name(idmap_names_filesystem(blocks, IDMAP_SOURCE_LABEL, name), name);
+	idmap_names_type(blocks);
 	free(blocks);
 	for (sector_size = 512; sector_size <= 4096; sector_size *= 8) {
 		uint64_t at;

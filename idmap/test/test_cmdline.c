@@ -265,11 +265,29 @@ static const struct read_case read_cases[] = {
 	{.line = "ro rw", .cmdline = {.root = {.writable = true}}},
 	{.line = "rw ro=1 rwx=2 rox", .cmdline = {.root = {.writable = true}}},
 	{.line = "rw=1"},
-	{.line = "rootwait", .cmdline = {.root = {.wait_s = IDMAP_WAIT_FOREVER}}},
-	{.line = "rootwait=5", .cmdline = {.root = {.wait_s = 5}}},
-	{.line = "rootwait rootwait=7", .cmdline = {.root = {.wait_s = 7}}},
-	{.line = "rootwait=7 rootwait", .cmdline = {.root = {.wait_s = IDMAP_WAIT_FOREVER}}},
-	{.line = "rootwait=junk", .cmdline = {.root = {.wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait", .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=5", .cmdline = {.root = {.waits = true, .wait_s = 5}}},
+	{.line = "rootwait rootwait=7", .cmdline = {.root = {.waits = true, .wait_s = 7}}},
+	{.line = "rootwait=7 rootwait",
+	 .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=junk",
+	 .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=", .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=0", .cmdline = {.root = {.waits = true}}},
+	{.line = "rootwait=0x2", .cmdline = {.root = {.waits = true, .wait_s = 2}}},
+	{.line = "rootwait=0X1f", .cmdline = {.root = {.waits = true, .wait_s = 31}}},
+	{.line = "rootwait=010", .cmdline = {.root = {.waits = true, .wait_s = 8}}},
+	{.line = "rootwait=+4", .cmdline = {.root = {.waits = true, .wait_s = 4}}},
+	{.line = "rootwait=08", .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=0x", .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=-1", .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=5s", .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootwait=2147483", .cmdline = {.root = {.waits = true, .wait_s = 2147483}}},
+	{.line = "rootwait=2147484",
+	 .cmdline = {.root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER}}},
+	{.line = "rootdelay=0x2", .cmdline = {.root_delay_s = 2}},
+	{.line = "rootdelay=5s", .cmdline = {.root_delay_s = 5}},
+	{.line = "rootdelay=junk"},
 	{.line = "rootdelay=3", .cmdline = {.root_delay_s = 3}},
 	{.line = "rootdelay=3 rootdelay=4", .cmdline = {.root_delay_s = 4}},
 	{.line = "init=/bin/sh", .cmdline = {.init = "/bin/sh"}},
@@ -307,7 +325,7 @@ static const struct read_case read_cases[] = {
 	{.line = "idmapfoo=a,/,erofs idmap-x=1 xidmap=2 Idmap=off i-dmap=3 idmap_=4"},
 	{.line = "idmap.foo=1",
 	 .error = "cmdline: idmap.: 'idmap.foo' is no parameter of idmap-init; write idmap=,"
-		  " idmap.conf=, idmap.init= or idmap.onfail=",
+		  " idmap.conf=, idmap.debug, idmap.init= or idmap.onfail=",
 	 .errors = 1},
 	{.line = "root=/dev/vda -- root=/dev/vdb idmap=off rw",
 	 .cmdline = {.root = {.source = "/dev/vda"}}},
@@ -319,15 +337,16 @@ static void describe(const struct idmap_cmdline *cmdline, const char *source, co
 		     uint32_t errors, char *out, size_t size)
 {
 	const struct idmap_root *root = &cmdline->root;
-	int n = snprintf(out, size,
-			 "root=%s rootfstype=%s rootflags=%s %s rootwait=%u rootdelay=%u init=%s\n"
-			 "idmap.conf=%s, %u idmap=, the first row from %s\n"
-			 "%u errors: %s\n",
-			 root->source ? root->source : "-", root->type ? root->type : "-",
-			 root->flags ? root->flags : "-", root->writable ? "rw" : "ro",
-			 root->wait_s, cmdline->root_delay_s, cmdline->init ? cmdline->init : "-",
-			 cmdline->conf ? cmdline->conf : "-", cmdline->words, source ? source : "-",
-			 errors, error ? error : "-");
+	int n = snprintf(
+		out, size,
+		"root=%s rootfstype=%s rootflags=%s %s rootwait=%d,%u rootdelay=%u init=%s\n"
+		"idmap.conf=%s, %u idmap=, the first row from %s\n"
+		"%u errors: %s\n",
+		root->source ? root->source : "-", root->type ? root->type : "-",
+		root->flags ? root->flags : "-", root->writable ? "rw" : "ro", root->waits,
+		root->wait_s, cmdline->root_delay_s, cmdline->init ? cmdline->init : "-",
+		cmdline->conf ? cmdline->conf : "-", cmdline->words, source ? source : "-", errors,
+		error ? error : "-");
 
 	assert_true(n > 0 && (size_t)n < size);
 }
@@ -357,6 +376,51 @@ static void test_read(void **state)
 		assert_int_equal(table.off, !strcmp(one->line, "idmap=off"));
 		free(line);
 		free(memory);
+	}
+}
+
+/* What is odd and no error. */
+static void test_notes(void **state)
+{
+	static const struct {
+		const char *line, *note; /* NULL: none */
+	} cases[] = {
+		{"idmap=0:0:1 root=/dev/vda rootwait=3 idmap.debug quiet -- single", NULL},
+		{"idmpa=0:0:1", "cmdline: 'idmpa' means nothing here; did you mean idmap?"},
+		{"imap=0:0:1", "cmdline: 'imap' means nothing here; did you mean idmap?"},
+		{"idmaps", "cmdline: 'idmaps' means nothing here; did you mean idmap?"},
+		{"idmapx.a=1 map=1 idap2=1 ip=1", NULL},
+		{"idmap_conf=/x",
+		 "cmdline: 'idmap_conf' means nothing here; did you mean idmap.conf?"},
+		{"rootwait=5s",
+		 "cmdline: rootwait=5s is no number of seconds, so the root is waited for for ever;"
+		 " write rootwait, or rootwait=SECONDS"},
+		{"a -- b root=/dev/vda c",
+		 "cmdline: 'root' stands behind a bare --, so it is the real init's and means"
+		 " nothing here; write it before the --"},
+		{"-- -- idmap=0:0:1",
+		 "cmdline: 'idmap' stands behind a bare --, so it is the real init's and means"
+		 " nothing here; write it before the --"},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char memory[16384], notes_memory[8192];
+		struct idmap_arena arena = {memory, memory + sizeof(memory)};
+		struct idmap_arena notes_arena = {notes_memory,
+						  notes_memory + sizeof(notes_memory)};
+		struct idmap_notes notes;
+		struct idmap_cmdline cmdline = {.text = cases[i].line, .notes = &notes};
+		struct idmap_table table;
+
+		idmap_notes_init(&notes, &notes_arena);
+		idmap_table_init(&table, &arena);
+		idmap_cmdline_read(&cmdline, &table);
+		if (!cases[i].note)
+			assert_null(notes.first);
+		else
+			assert_string_equal(notes.first ? notes.first->text : "", cases[i].note);
 	}
 }
 
@@ -437,11 +501,9 @@ static void test_module_options(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_random_lines),
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_read),
-		cmocka_unit_test(test_read_without_memory),
+		cmocka_unit_test(test_lines),	       cmocka_unit_test(test_random_lines),
+		cmocka_unit_test(test_names),	       cmocka_unit_test(test_read),
+		cmocka_unit_test(test_notes),	       cmocka_unit_test(test_read_without_memory),
 		cmocka_unit_test(test_module_options),
 	};
 

@@ -543,7 +543,7 @@ static void test_long_chain(void **state)
 static void test_wait(void **state)
 {
 	static const char text[] = "a / erofs\nb /b erofs\nc /c erofs wait=0\nd /d erofs wait=3\n";
-	static const struct idmap_root root = {.wait_s = IDMAP_WAIT_FOREVER};
+	static const struct idmap_root root = {.waits = true, .wait_s = IDMAP_WAIT_FOREVER};
 	static const uint32_t seconds[] = {IDMAP_WAIT_FOREVER, 10, 0, 3};
 	struct idmap_arena arena;
 	char *memory = check_arena(&arena, idmap_arena_size(sizeof(text)));
@@ -564,7 +564,7 @@ static void test_wait(void **state)
 /* wait= of the row beats rootwait. */
 static void test_wait_of_root(void **state)
 {
-	static const struct idmap_root root = {.source = "/dev/vda", .wait_s = 77};
+	static const struct idmap_root root = {.source = "/dev/vda", .waits = true, .wait_s = 77};
 	static const struct {
 		const char *word;
 		uint32_t seconds;

@@ -12,6 +12,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +23,10 @@ SCRIPT = Path(__file__).resolve().parents[1] / "mkinitramfs"
 ROOT = os.getuid() == 0
 NOBODY = 65534
 VERSION = "6.1.0-1-test"
-STATIC = b"\x7fELF" + bytes(196)
+STATIC = b"\x7fELF" + bytes(14) + Path("/bin/true").read_bytes()[18:20] + bytes(180)
+
+
+MACHINE = int.from_bytes(STATIC[18:20], sys.byteorder)
 
 
 def parse(archive):
@@ -453,14 +457,17 @@ TIME = "is no time in seconds; unset it or give decimal digits"
     ("-a d:/ -a a:/f", f"/f: {TWICE}"),
     ("-a d:/init", f"/init: {BOTH}"),
     ("-a a:/init/x", f"/init: {BOTH}"),
-    ("-a l:/lib -a a:/lib/a", f"/lib: {BOTH}"),
+    ("-a l:/lib -a a:/lib/a -a d:/usr/lib -a a:/usr/lib/a", f"/usr/lib/a: {TWICE}"),
+    ("-i foreign -k K -m base", f"foreign: a program for another machine (4660 in ELF's numbers) than the"
+                                f" modules ({MACHINE}); name the one that is built for them with -i"),
     ("-a a:/x/../y", "/x/../y: a target with . or ..; write the target's own path"),
     ("-a a:/y/.", "/y/.: a target with . or ..; write the target's own path"),
     ("-a a:/y/", "/y/: a folder's name, but a is none; write DST with its last name"),
     ("-k tmp", "tmp: has no modules.dep.bin; run depmod, or name a lib/modules/VERSION folder with -k"),
-    ("-k K -m base,x-y", "x-y: no such module in K; see modules.dep there for the names"),
+    ("-k K -m base,x-y", "x-y: no such module in K (modprobe: WARNING: Module x-y not found in directory K);"
+                         " see modules.dep there for the names"),
     ("-k K -m lost", f"K/kernel/lost.ko: no regular file that can be read; {AGAIN}"),
-    ("-k K -m broken", "K/kernel/broken.ko.xz: xz cannot decompress it; "
+    ("-k K -m broken", "K/kernel/broken.ko.xz: xz: (stdin): File format not recognized; "
                        "install that module again, or set TMPDIR to make room"),
     ("-k K -m base -a a:/etc/idmap.modules", f"/etc/idmap.modules: {TWICE}"),
     ("-o gone/o", "gone/o: its folder does not exist; make the folder first"),
@@ -478,12 +485,35 @@ def test_failures(bench, kernel, args, message):
         (bench.path / file).write_bytes(STATIC)
     for name, mode in (("shut", 0), ("s/shut", 0), ("e/inner", 0o311), ("closed", 0o555)):
         (bench.path / name).chmod(mode)
+    (bench.path / "foreign").write_bytes(STATIC[:18] + (4660).to_bytes(2, sys.byteorder) + STATIC[20:])
     (bench.path / "l").symlink_to("usr/lib")
     os.mkfifo(bench.path / "p")
     os.mkfifo(bench.path / "q/new\nline")
     words = args.replace("K", str(kernel)).split() if args[0] == "-" else []
     env = {} if words else dict([args.split("=")])
     bench.fails(message.replace("K", str(kernel)), *words, env=env, **as_nobody(bench))
+
+
+def test_tree_whose_lib_is_a_link(bench, kernel):
+    """What lands in a folder that is a link lands where that leads, however it is written."""
+    for folder in ("usr/lib", "usr/bin", "etc"):
+        (bench.path / "tree" / folder).mkdir(parents=True)
+    for link, target in (("lib", "usr/lib"), ("bin", "./usr/bin"), ("usr/sbin", "../bin"), ("conf", "/etc/")):
+        (bench.path / "tree" / link).symlink_to(target)
+    (bench.path / "tool").write_bytes(STATIC)
+    (bench.path / "tool").chmod(0o755)
+    archive = bench.build("-a", "tree:/", "-k", kernel, "-m", "base", "-a", "tool:/usr/sbin/tool", "-a",
+                          "tool:/conf/deep/tool", "-c", "tool")
+    names = set(parse(archive))
+    assert {f"usr/lib/modules/{VERSION}/kernel/base.ko", "usr/bin/tool", "etc/deep/tool", "etc/idmap.conf"} <= names
+    assert stat.S_ISLNK(parse(archive)["lib"][0])
+    assert content(archive, "etc/idmap.modules").decode() == f"/lib/modules/{VERSION}/kernel/base.ko\n"
+
+
+def test_modprobe_of_busybox(bench, kernel):
+    bench.fails("modprobe: not the one of kmod, which alone lists what a module needs; install the package kmod,"
+                " and let it come before others in PATH", "-k", kernel, "-m", "base",
+                env=bench.fake("modprobe", "echo modprobe: unrecognized option >&2; exit 1"))
 
 
 def test_missing_tool(bench, kernel):

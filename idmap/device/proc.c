@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the kernel tells in text: its list of mounts, and records of its log. Pure.
+ */
+#include <string.h>
+
+#include "device/device.h"
+
+/* The next word of a line, terminated; its blank is gone, a newline stays. */
+static char *next_word(char **line)
+{
+	char *word = *line, *end = strchr(word, ' ');
+
+	*line = end ? end + 1 : strchr(word, 0);
+	if (end)
+		*end = 0;
+	return word;
+}
+
+bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
+{
+	char *line = idmap_next_line(text);
+	const char *tag;
+
+	if (!line || !*line)
+		return false;
+	*ret = (struct idmap_mountinfo){.id = next_word(&line)};
+	ret->parent = next_word(&line);
+	next_word(&line); /* the device's number */
+	next_word(&line); /* what of the filesystem stands there */
+	ret->target = next_word(&line);
+	next_word(&line); /* options */
+	while (*(tag = next_word(&line)) && strcmp(tag, "-"))
+		ret->shared |= !strncmp(tag, "shared:", 7);
+	ret->type = next_word(&line);
+	return true;
+}
+
+const char *idmap_klog_words(char *record)
+{
+	uint64_t priority;
+	const char *end = idmap_read_digits(record, 10, &priority);
+	char *words = strchr(record, ';');
+
+	/* The facility stands above the level's three bits; the kernel's own is 0. */
+	if (end == record || *end != ',' || priority >> 3 || !words)
+		return NULL;
+	words[1 + strcspn(words + 1, "\n")] = 0;
+	return words[1] ? words + 1 : NULL;
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Why a filesystem does not mount, in words that whoever reads them can act on: what the kernel
+ * says of it, what is on the device in truth, and what to change. Nothing is advised that the row
+ * has.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include "mount/mount.h"
+
+#define REMEDY_SIZE 500
+
+/* virtiofs and 9p name a share of the host by a tag; theirs is an error of their own. */
+static bool no_such_tag(const char *type, const struct idmap_attempt *attempt)
+{
+	return !attempt->option && ((attempt->error == -EINVAL && !strcmp(type, "virtiofs")) ||
+				    (attempt->error == -ENOENT && !strcmp(type, "9p")));
+}
+
+static bool same_device(const char *a, const char *b)
+{
+	struct stat one, other;
+
+	return !strcmp(a, b) || (!stat(a, &one) && !stat(b, &other) && S_ISBLK(one.st_mode) &&
+				 S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev);
+}
+
+/* The device is mounted already, in another way. */
+static void add_holder(const struct idmap_stage *stage, const struct idmap_row *row,
+		       struct idmap_text *text)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < stage->plan->rows; i++) {
+		other = stage->plan->row[i];
+		if (other == row)
+			break;
+		if (!other->device || !same_device(other->device, row->device))
+			continue;
+		idmap_text_add(text, "the row for %s (", other->target);
+		idmap_place_text(text, &other->place, 0);
+		idmap_text_add(text, ") has it %s, and this one %s: say the same in both",
+			       other->attr & IDMAP_RDONLY ? "ro" : "rw",
+			       row->attr & IDMAP_RDONLY ? "ro" : "rw");
+		return;
+	}
+	idmap_text_add(text, "something else here holds it, such as a mount that a script made or a"
+			     " device on top of it; name that, or let go of it before");
+}
+
+/* Of a type that the superblock is of. */
+static void add_feature(const struct idmap_row *row, const char *type,
+			const struct idmap_attempt *attempt, struct idmap_text *text)
+{
+	struct utsname uts = {.release = "an unknown one"};
+
+	uname(&uts);
+	if (strstr(attempt->words, "uplicate UUID"))
+		idmap_text_add(text, "another row has a clone of it; add nouuid here");
+	else if (attempt->error == -EUCLEAN || attempt->error == -EIO)
+		idmap_text_add(text,
+			       "it is %s, and damaged; write the image anew, or repair it with"
+			       " fsck",
+			       type);
+	else if (attempt->error == -ENOENT || attempt->error == -ENODEV)
+		idmap_text_add(
+			text,
+			"it is %s, and lies on further devices; name each with device=", type);
+	else
+		idmap_text_add(text,
+			       "it is %s, with something that this kernel (%s) does not take%s",
+			       type, uts.release,
+			       row->attr & IDMAP_RDONLY
+				       ? "; boot a newer one, or make the image with fewer features"
+				       : "; try ro, boot a newer one, or make the image with fewer"
+					 " features");
+}
+
+static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *row,
+		       const char *type, const char *holds, const struct idmap_attempt *attempt,
+		       struct idmap_text *text)
+{
+	const bool read_only = row->attr & IDMAP_RDONLY;
+	const bool fits = holds && idmap_type_fits(holds, type);
+	const char *near;
+
+	if (attempt->option) {
+		near = idmap_option_near(attempt->option);
+		idmap_text_add(text,
+			       near ? "did you mean %s?"
+				    : "see the filesystem's manual for the options it takes",
+			       near);
+	} else if (no_such_tag(type, attempt)) {
+		idmap_text_add(text, "give the host's share this tag, or %s",
+			       stage->modules_cause ? stage->modules_cause
+						    : "load the driver that brings it (mkinitramfs"
+						      " -m virtio_pci)");
+	} else if (holds && !fits) {
+		idmap_text_add(text, "the device holds %s: write that as TYPE", holds);
+	} else if (attempt->error == -ENODEV) {
+		idmap_text_add(text, "%s%s",
+			       stage->modules_cause ? stage->modules_cause
+						    : "load its module (mkinitramfs -m)",
+			       fits ? "" : ", or name another type");
+	} else if (attempt->error == -EROFS && read_only) {
+		idmap_text_add(
+			text,
+			"a crash has left its journal, which cannot be replayed there: mount it"
+			" once where it can be written, or add noload (ext4), norecovery (xfs),"
+			" nologreplay (btrfs)");
+	} else if (attempt->error == -EACCES || attempt->error == -EROFS) {
+		idmap_text_add(text, row->flags & IDMAP_UPPER
+					     ? "the upper layer needs a device that can be written"
+					     : "the device is read-only; write ro");
+	} else if (attempt->error == -EBUSY) {
+		add_holder(stage, row, text);
+	} else if (attempt->error == -ENOSYS) {
+		idmap_text_add(text, "Linux 5.12 or newer is needed");
+	} else if (fits) {
+		add_feature(row, type, attempt, text);
+	} else if (attempt->error == -ENOENT || attempt->error == -ENOTBLK ||
+		   attempt->error == -ENXIO) {
+		idmap_text_add(text, "name a block device as SOURCE");
+	} else {
+		idmap_text_add(text, "check TYPE and what is on the device%s",
+			       read_only ? "" : ", or try ro");
+	}
+}
+
+int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *row,
+		       const char *type, const char *holds, const struct idmap_attempt *attempt,
+		       struct idmap_error *ret_error)
+{
+	const bool tag = no_such_tag(type, attempt);
+	const char *what = attempt->option	       ? "does not take the option "
+			   : tag		       ? "finds no share of that tag"
+			   : attempt->error == -ENODEV ? "is no filesystem of this kernel"
+						       : "does not mount";
+	char remedy[REMEDY_SIZE];
+	struct idmap_text text;
+
+	idmap_text_init(&text, remedy, sizeof(remedy));
+	add_remedy(stage, row, type, holds, attempt, &text);
+	idmap_fail(ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,
+		   "%s %s%s (%m%s", type, what, attempt->option ? attempt->option : "",
+		   *attempt->words ? "; kernel: " : "");
+	idmap_fail_more(ret_error, "%s); %s", attempt->words, remedy);
+	return attempt->error;
+}
+
+int idmap_no_type_mounts(const struct idmap_stage *stage, const struct idmap_row *row, int error,
+			 const char *tried, const char *holds, struct idmap_error *ret_error)
+{
+	const char *cause = stage->modules_cause;
+
+	idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -error,
+		   *tried ? "no type mounts (" : "the kernel knows no filesystem to try; ");
+	if (*tried)
+		idmap_fail_more(ret_error, "%s); ", tried);
+	if (holds)
+		idmap_fail_more(ret_error, "the device holds %s: ", holds);
+	else if (*tried)
+		idmap_fail_more(ret_error, "what is on the device is none that is known here: ");
+	idmap_fail_more(ret_error, "%s",
+			cause					? cause
+			: !*tried || !strcmp(row->type, "auto") ? "load its module (mkinitramfs -m)"
+			: holds					? "write that as TYPE"
+				: "name the right TYPE and load its module (mkinitramfs -m)");
+	return error;
+}

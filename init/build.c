@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The plan is carried out, row by row, and what was done is told.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device/device.h"
+#include "init.h"
+
+#define RUN_TABLE_DIR "/run/idmap"
+#define RUN_TABLE RUN_TABLE_DIR "/table"
+#define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
+#define TABLE_PIECE 4000 /* written at once, unless a row alone is longer */
+#define LOGGED_MOST 239	 /* bytes of a row */
+#define MOUNT_S 300	 /* a journal may take its time */
+
+static void skip(struct boot *boot, struct idmap_row *row)
+{
+	idmap_stage_skip(row);
+	boot->skips = true;
+	boot->row_us = idmap_now_us();
+}
+
+/* The row that was skipped and has this path in it, or NULL. */
+static const struct idmap_row *skipped_around(const struct boot *boot, const char *path)
+{
+	const struct idmap_plan *plan = &boot->plan;
+	uint32_t i;
+
+	for (i = 0; boot->skips && path && i < plan->rows; i++)
+		if (plan->row[i]->flags & IDMAP_SKIPPED &&
+		    idmap_path_inside(path, plan->row[i]->target))
+			return plan->row[i];
+	return NULL;
+}
+
+/* Whether what the row shows is not there; every other failure is one, nofail or not. */
+static bool is_absent(int result, const struct idmap_error *error)
+{
+	return error->class == IDMAP_NO_SOURCE &&
+	       (result == -ENOENT || result == -ENODEV || result == -EINVAL); /* of a tag */
+}
+
+static int wait_for_device(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
+{
+	int result;
+
+	if (row->flags & IDMAP_OWN_ROOT)
+		return 0;
+	step_begin(boot, STEP_DEVICE, row, NULL, row->wait_s < 1 ? 1 : row->wait_s);
+	while ((result = idmap_device_wait(&boot->devices, row, &boot->notes, ret_error)) ==
+	       -EAGAIN)
+		msg_notes(&boot->notes);
+	if (boot->devices.came_us)
+		boot->row_us = boot->devices.came_us;
+	return result;
+}
+
+static int build_tree(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
+{
+	if (idmap_is_served(row->type))
+		step_begin(boot, STEP_SERVER, row, NULL, row->wait_s < 1 ? 1 : row->wait_s);
+	else
+		step_begin(boot, STEP_BUILD, row, NULL,
+			   row->wait_s > MOUNT_S ? row->wait_s : MOUNT_S);
+	return idmap_stage_add(&boot->stage, row, ret_error);
+}
+
+static int build_row(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
+{
+	const struct idmap_row *skipped = skipped_around(boot, row->inside);
+	uint64_t end_us;
+	int result;
+
+	if (row->flags & IDMAP_SKIPPED) { /* and told, before links were followed */
+		skip(boot, row);
+		return 0;
+	}
+	if (skipped_around(boot, row->target)) {
+		skip(boot, row);
+		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
+		return 0;
+	}
+	/* What lies below the row that is not there is not what is meant. */
+	result =
+		skipped ? idmap_fail(
+				  ret_error, row, IDMAP_NO_SOURCE, ENOENT,
+				  "the row for %s, which %s lies on, is absent; say nofail here, too",
+				  skipped->target, row->source)
+			: wait_for_device(boot, row, ret_error);
+	if (!result)
+		result = build_tree(boot, row, ret_error);
+	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
+	if ((result == -EACCES || result == -EROFS) && ret_error->class == IDMAP_NO_MOUNT &&
+	    !(row->attr & IDMAP_RDONLY) && !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY))) {
+		msg(MSG_WARNING, "%s is read-only, mounting it ro on %s", row->source, row->target);
+		row->attr |= IDMAP_RDONLY;
+		result = build_tree(boot, row, ret_error);
+	}
+	if (result && row->flags & IDMAP_NOFAIL && is_absent(result, ret_error)) {
+		msg(MSG_WARNING, "%s", ret_error->text);
+		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
+		skip(boot, row);
+		return 0;
+	}
+	end_us = idmap_now_us();
+	row->took_us = (uint32_t)(end_us - boot->row_us);
+	boot->row_us = end_us;
+	return result;
+}
+
+void tell_left(const struct boot *boot)
+{
+	const struct idmap_stage *stage = &boot->stage;
+	uint32_t i;
+
+	for (i = 0; *stage->carry[i]; i++)
+		if (stage->left & 1u << i)
+			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
+			    stage->carry[i]);
+}
+
+/* Adds rows, up to the root alone or all of them. *ret_row: the one that failed. */
+static int add_rows(struct boot *boot, bool root_only, const struct idmap_row **ret_row,
+		    struct idmap_error *ret_error)
+{
+	const struct idmap_plan *plan = &boot->plan;
+	struct idmap_stage *stage = &boot->stage;
+	int result = idmap_stage_open(stage, plan, boot->carry, &boot->notes, ret_error);
+	uint32_t i;
+
+	stage->modules_cause = boot->devices.modules_cause;
+	for (i = 0; !result && i < plan->rows && !(root_only && stage->seen_fd >= 0); i++) {
+		*ret_row = plan->row[i];
+		result = build_row(boot, plan->row[i], ret_error);
+		msg_notes(&boot->notes);
+	}
+	return result;
+}
+
+/* Makes the plan anew, by the paths that links of the root lead to. */
+static int follow_links(struct boot *boot, struct idmap_error *ret_error)
+{
+	const struct idmap_row *unused;
+	int result = add_rows(boot, true, &unused, ret_error);
+
+	if (!result)
+		result = idmap_stage_resolve(&boot->stage, boot->arena, ret_error);
+	idmap_stage_drop(&boot->stage);
+	return result ? result : plan_make(boot, ret_error);
+}
+
+int build_root(struct boot *boot, struct idmap_error *ret_error)
+{
+	const struct idmap_row *row = NULL;
+	/*
+	 * For what rows' names lead to, for all disks' names while one is sought, and for
+	 * tell_rows().
+	 */
+	int result =
+		make_room(boot->arena, boot->plan.rows * IDMAP_DEVICE_SIZE + 256 * 1024, ret_error);
+
+	if (!result)
+		result = add_rows(boot, false, &row, ret_error);
+	if (result == IDMAP_BY_LINK) {
+		idmap_stage_drop(&boot->stage);
+		result = follow_links(boot, ret_error);
+		if (result)
+			return result;
+		result = add_rows(boot, false, &row, ret_error);
+	}
+	if (result == IDMAP_BY_LINK)
+		result = idmap_stage_link_failed(&boot->stage, row, ret_error);
+	if (result)
+		idmap_stage_drop(&boot->stage);
+	else
+		idmap_stage_done(&boot->stage);
+	return result;
+}
+
+/* Writes what there is of it, unless that went wrong before. */
+static void write_table(int fd, struct idmap_text *text, long *result)
+{
+	if (*result >= 0)
+		*result = write(fd, text->start, (size_t)(text->at - text->start)) < 0 ? -errno : 0;
+	text->at = text->start;
+}
+
+/*
+ * What was done, a line a row: in the log, where a long one is cut, and whole as a table that reads
+ * back as one.
+ */
+void tell_rows(const struct boot *boot)
+{
+	const struct idmap_plan *plan = &boot->plan;
+	struct lines lines;
+	idmap_closed int fd = -1;
+	struct idmap_text text;
+	long result;
+	uint32_t i;
+
+	mkdir(RUN_TABLE_DIR, 0755);
+	/* What a root of somebody's making has there may be a FIFO, or a link. */
+	fd = or_errno(openat(AT_FDCWD, RUN_TABLE,
+			     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW,
+			     0644));
+	result = fd < 0 ? fd : 0;
+	/* There is room, build_root() has seen to it. */
+	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
+	lines_begin(&lines, MSG_INFO, plan->rows);
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *row = plan->row[i];
+		const char *line;
+		long length;
+
+		if (row->flags & IDMAP_SKIPPED)
+			continue;
+		idmap_text_add(&text, "# %u us\n", row->took_us);
+		line = text.at;
+		idmap_row_text(row, &text);
+		length = text.at - line;
+		idmap_text_add(lines_next(&lines), "%.*s%s in %u us",
+			       (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
+			       length > LOGGED_MOST ? "..." : "", row->took_us);
+		idmap_text_add(&text, "\n");
+		if (text.at - text.start > TABLE_PIECE)
+			write_table(fd, &text, &result);
+	}
+	lines_end(&lines);
+	write_table(fd, &text, &result);
+	if (result < 0)
+		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
+		    idmap_errno_text((int)-result));
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Devices of the /dev that we were given or have mounted. A name in it may be anything, since an
+ * image may have a /dev of its own making, so each is known by its number, and none is opened in a
+ * way that waits.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "device/device.h"
+#include "init.h"
+
+/* The folder, wherever it stands by now; -1 before dev_begin(). */
+static int dev_fd = -1;
+
+void dev_begin(void)
+{
+	dev_fd = idmap_open("/dev", O_PATH | O_DIRECTORY);
+}
+
+int dev_open(const char *name, int flags, uint32_t major, uint32_t minor)
+{
+	int fd = or_errno(openat(dev_fd, name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+	struct stat st;
+
+	if (fd >= 0 &&
+	    (fstat(fd, &st) || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(major, minor))) {
+		idmap_close(&fd);
+		return -ENODEV;
+	}
+	return fd;
+}
+
+/*
+ * The kernel leaves 0 to 2 closed when the initramfs has no /dev/console, and else opens the one in
+ * the initramfs: that would keep the whole of it in memory, and be a deleted file to the real init.
+ */
+bool dev_console(void)
+{
+	int target, fd = dev_open("console", O_RDWR, 5, 1);
+	const bool is_console = fd >= 0;
+
+	if (fd < 0)
+		fd = dev_open("null", O_RDWR, 1, 3);
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_RDWR); /* whoever inherits it wants to wait */
+	for (target = 0; fd >= 0 && target <= STDERR_FILENO; target++)
+		if (target != fd)
+			dup2(fd, target);
+		else
+			fcntl(fd, F_SETFD, 0);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return is_console;
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What a person wrote: the kernel command line and the table's file, read and checked as a whole
+ * before anything is mounted.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "device/device.h"
+#include "init.h"
+
+int make_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error)
+{
+	return size <= (size_t)(arena->end - arena->at) ? 0
+							: idmap_arena_map(arena, size, ret_error);
+}
+
+/* Every error of the table but the last, which the caller fails with. */
+static int tell_errors(const struct idmap_table *table, struct idmap_error *ret_error)
+{
+	const struct idmap_error *error = table->errors;
+
+	if (!table->error_count)
+		return 0;
+	for (; error && error->next; error = error->next)
+		msg(MSG_ERROR, "%s", error->text);
+	if (table->error_count > IDMAP_ERRORS_MAX)
+		msg(MSG_ERROR, "%u more errors are not shown",
+		    table->error_count - IDMAP_ERRORS_MAX);
+	if (!error)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
+				  "no memory to read the table; make it shorter");
+	*ret_error = *error;
+	return -EINVAL;
+}
+
+/* The kernel's COMMAND_LINE_SIZE (asm/setup.h) on the machines that this is built for. */
+static size_t cmdline_size(void)
+{
+	struct utsname uts;
+
+	return !uname(&uts) && !strncmp(uts.machine, "riscv", 5) ? 1024 : 2048;
+}
+
+static int read_cmdline(struct boot *boot, struct idmap_arena *arena, struct idmap_error *ret_error)
+{
+	char *text;
+	size_t size;
+	int result = idmap_file_read("/proc/cmdline", arena, &text, &size);
+
+	if (result)
+		return idmap_fail(
+			ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+			"/proc/cmdline cannot be read (%m); build the kernel with CONFIG_PROC_FS");
+	result = make_room(arena, idmap_arena_size(size), ret_error);
+	if (result)
+		return result;
+	boot->cmdline.text = text;
+	boot->cmdline.cut = cmdline_size() - 1;
+	boot->cmdline.notes = &boot->notes;
+	idmap_table_init(&boot->table, arena);
+	idmap_cmdline_read(&boot->cmdline, &boot->table);
+	boot->notes.traced_us = boot->cmdline.debug ? idmap_now_us() : 0;
+	msg_notes(&boot->notes);
+	return 0;
+}
+
+int plan_make(struct boot *boot, struct idmap_error *ret_error)
+{
+	idmap_plan_make(&boot->table, &boot->cmdline.root, &boot->plan);
+	return tell_errors(&boot->table, ret_error);
+}
+
+int table_read(struct boot *boot, struct idmap_arena arena[2], struct idmap_error *ret_error)
+{
+	int result = read_cmdline(boot, &arena[0], ret_error);
+
+	if (!result && !boot->table.off)
+		result = conf_read(&boot->cmdline, &boot->table, &arena[1], ret_error);
+	return result ? result : plan_make(boot, ret_error);
+}

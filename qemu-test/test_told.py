@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: MIT
+"""What is told when a boot fails, or hangs, or is about to go wrong: the line that one person reads at
+night on a serial console. It is there under any loglevel=, and it names the cause and what to change.
+Each situation is one that people have met; the line is compared as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+import pytest
+
+from common import (EVERY, PRE, ROOT, SLOT, last_words, log_lines, owners, plug, seen, wait_for_line)
+from guest import Disk
+from images import Dir, File, Link, Node, debugfs, make_image
+
+SHORT = "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536"
+OWN = {"uid": 100000, "gid": 100000}
+
+
+@pytest.fixture
+def told(kernel, initramfs, boot_fails):
+    """told(append, conf, disks, ...): the last line of a boot that must fail under quiet, and its code."""
+
+    def run(append, conf=None, disks=(), modules="virtio_pci,virtio_blk,erofs,squashfs,ext4", add=(),
+            on=kernel, **options):
+        console = boot_fails(on, initramfs(on, conf, modules=modules, add=add), f"quiet {append}",
+                             disks, **options)
+        line, code = last_words(console)
+        assert line.startswith(PRE)
+        return line[len(PRE):], int(code, 16) >> 8
+
+    return run
+
+
+# ---- the last line is always seen ----
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+@pytest.mark.parametrize("level", ["loglevel=3", "loglevel=0"])
+def test_seen_under(level, kernel, told):
+    assert told(f"{level} root=/dev/vdz rootfstype=erofs idmap=wait=1") == (
+        "cmdline: idmap= #1: /dev/vdz on /: the device did not come within 1 s (disks here: none); check"
+        " its name, load its driver (mkinitramfs -m), or raise wait=", 3)
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_waiting_is_seen(kernel, root_tree, image, initramfs, boot):
+    """And the console has its level back afterwards."""
+    disk = image(root_tree(), "erofs")
+    with boot(kernel, initramfs(kernel), f"quiet loglevel=3 rootwait {SHORT}", qemu_args=SLOT) as guest:
+        wait_for_line(guest, "waiting for /dev/vda (disks here: none)")
+        plug(guest, disk)
+        assert guest.ask("read /proc/sys/kernel/printk")["content"].split()[0] == "3"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_halt(kernel, initramfs, boot):
+    """The line stays on the screen, and no trace comes after it."""
+    append = "quiet idmap.onfail=halt root=/dev/vdz idmap=wait=1"
+    with boot(kernel, initramfs(kernel), append) as guest:
+        wait_for_line(guest, "System halted")
+        lines = [line.partition("] ")[2] for line in guest.console().splitlines()]
+        at = next(i for i, line in enumerate(lines) if line.startswith(PRE))
+        assert lines[at:] == [lines[at], "reboot: System halted"] and "/dev/vdz on /:" in lines[at]
+
+
+# ---- hang-ups ----
+
+
+class SilentNbd:
+    """A disk by NBD (old style) that has a size and never answers a read."""
+
+    def __init__(self, path, size):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.size = size
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            self.connection, _ = self.listener.accept()
+            self.connection.sendall(b"NBDMAGIC" + struct.pack(">QQI", 0x00420281861253, self.size, 1 | 2)
+                                    + bytes(124))
+            while self.connection.recv(65536):
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_disk_that_never_reads(kernel, root_tree, image, initramfs, tmp_path, boot):
+    conf = ROOT + "/dev/vdb /srv erofs wait=20\n"
+    append = "quiet idmap.onfail=halt"
+    with contextlib.closing(SilentNbd(tmp_path / "nbd", 1 << 20)), \
+            boot(kernel, initramfs(kernel, conf), append, [Disk(image(root_tree(), "erofs"))],
+                 qemu_args=SLOT) as guest:
+        wait_for_line(guest, "waiting for /dev/vdb")
+        guest.qmp("blockdev-add", driver="raw", node_name="late", read_only=True,
+                  file={"driver": "nbd", "server": {"type": "unix", "path": str(tmp_path / "nbd")}})
+        # With a geometry, or QEMU itself reads a sector to guess one.
+        guest.qmp("device_add", driver="virtio-blk-pci", drive="late", bus="hotplug-slot", cyls=2, heads=16,
+                  secs=63)
+        wait_for_line(guest, PRE + "/etc/idmap.conf:2: /dev/vdb on /srv: after 20 s it cannot be read: a disk"
+                      " here does not answer; look at it on the host, or raise wait=")
+        assert PRE + "/dev/vdb is looked for, for 10 s now" in guest.console()
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_server_that_never_answers(kernel, root_tree, image, initramfs, boot, virtiofs, host_tree):
+    conf = ROOT + "/dev/vdz /mnt erofs nofail,wait=8\nshare /srv virtiofs wait=12,idmap=0:0:1\n"
+    arguments = virtiofs(host_tree({"/": Dir(0, 0)}), "share", "--sandbox=none")
+    modules = "virtio_pci,virtio_blk,erofs,virtiofs"
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "quiet panic=-1",
+              [Disk(image(root_tree(), "erofs"))], qemu_args=arguments) as guest:
+        wait_for_line(guest, "waiting for /dev/vdz")
+        for server in virtiofs.processes:
+            os.kill(server.pid, signal.SIGSTOP)
+        wait_for_line(guest, "Kernel Offset")  # the end of the trace
+        console = guest.console()
+        for server in virtiofs.processes:  # QEMU asks it once more before it ends
+            os.kill(server.pid, signal.SIGCONT)
+    assert last_words(console) == (
+        PRE + "/etc/idmap.conf:3: share on /srv: after 12 s it is not mounted: its server on the host does"
+        " not answer; look at it there, or raise wait=", "0x00000300")
+    assert PRE + "share is mounted, for 10 s now" in console
+
+
+def test_death_of_the_helper(programs):
+    """A fault of ours is told, too. As PID 1 of a namespace of this machine, whose helper gets a signal."""
+    if os.getuid():
+        pytest.skip("only root can start a PID 1 of its own on this machine")
+    script = ("mount --make-rprivate / && mount -t tmpfs t /dev && mount -t tmpfs t /run && exec strace -D -f"
+              " -qqq -o /run/trace -e trace=uname -e inject=uname:signal=SEGV \"$0\"")
+    result = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script,
+                             programs.init], capture_output=True, text=True, timeout=60)
+    assert result.stderr.splitlines() == [
+        PRE + "idmap-init itself has failed (signal 11) while the table starts; report it"]
+    assert result.returncode == 1
+
+
+# ---- what can be run ----
+
+
+def elf(machine, kind=2, wide=True):
+    """An ELF header and one program header, which nothing runs."""
+    head = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]) + bytes(9) + struct.pack("<HHI", kind, machine, 1)
+    head += (struct.pack("<QQQIHHHHHH", 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0) if wide else
+             struct.pack("<IIIIHHHHHH", 0x8074, 52, 0, 0, 52, 32, 1, 0, 0, 0))
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 200, 200, 4096)
+    return head + segment + bytes(200)
+
+
+# content: what is told of it, between "(" and the end.
+PROGRAMS = {
+    "carriage return": (
+        b"#!/bin/sh\r\nexit\r\n", "/bin/sh\\015, its interpreter: not there); its #! line ends in a carriage return;"
+        " save the file with Unix line ends"),
+    "long line": (
+        b"#!/bin/" + b"x" * 300 + b"\n", "not a format that can be run); its #! line is longer than the 255 bytes"
+        " that the kernel reads; make it shorter"),
+    "no interpreter": (
+        b"#! \n/bin/sh", "not a format that can be run); its #! line names no interpreter; write one"),
+    "aarch64": (
+        elf(183), "not a format that can be run); it is for another machine (183 in ELF's numbers, and this is 62:"
+        " see readelf -h); name a program for this one"),
+    "arm": (
+        elf(40, wide=False), "not a format that can be run); it is for another machine (40 in ELF's numbers, and"
+        " this is 62: see readelf -h); name a program for this one"),
+    "object": (
+        elf(62, kind=1), "not a format that can be run); it is an ELF file but no program, such as an object that"
+        " was not linked; name a program"),
+    "empty": (b"", "not a format that can be run); it is empty; write the file anew"),
+    "text": (b"exit\n", "not a format that can be run); name a program for this machine, or a script that begins"
+             " with #!"),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program(name, root_tree, image, told):
+    content, words = PROGRAMS[name]
+    tree = root_tree()
+    tree["/bin/odd"] = File(content, **OWN, mode=0o755)
+    assert told(f"{SHORT} init=/bin/odd", None, [Disk(image(tree, "erofs"))]) == (
+        f"cmdline: init=/bin/odd: it cannot be run in the new root ({words}", 7)
+
+
+@pytest.mark.parametrize("name", ["carriage return", "long line", "aarch64", "object"])
+def test_next_of_the_list(name, kernel, root_tree, image, initramfs, boot):
+    """As the kernel does, which tries them one after the other."""
+    content, words = PROGRAMS[name]
+    tree = root_tree()
+    tree["/etc/init"] = tree["/sbin/init"]
+    tree["/sbin/init"] = File(content, **OWN, mode=0o755)
+    with boot(kernel, initramfs(kernel), f"quiet {SHORT}", [Disk(image(tree, "erofs"))]) as guest:
+        assert guest.report()["argv"] == ["/etc/init"]
+        line, = [line for line in log_lines(guest) if "passed over" in line]
+        assert line == PRE + f"/sbin/init of the new root is passed over ({words.replace('); ', '; ', 1)})"
+
+
+def test_32_bit_program(kernel, root_tree, image, initramfs, tmp_path, boot):
+    """The kernel alone knows what it runs beside its own; an i386 program is one of that."""
+    tree = root_tree()
+    # exit(0), as a child of the probe's.
+    code = bytes.fromhex("b80100000031dbcd80")
+    head = elf(3, wide=False)[:52] + struct.pack("<IIIIIIII", 1, 0, 0x8000, 0x8000, 200, 200, 5, 4096)
+    program = bytearray(head + bytes(0x74 - len(head)) + code + bytes(100))
+    tree["/bin/i386"] = File(bytes(program), **OWN, mode=0o755)
+    with boot(kernel, initramfs(kernel), f"quiet {SHORT}", [Disk(image(tree, "erofs"))]) as guest:
+        if "error" in guest.ask("run 0 0 /bin/i386"):
+            pytest.skip("this kernel runs no 32-bit programs")
+    with boot(kernel, initramfs(kernel), f"quiet idmap.onfail=halt init=/bin/i386 {SHORT}",
+              [Disk(image(tree, "erofs"))]) as guest:
+        wait_for_line(guest, "Attempted to kill init! exitcode=0x00000000")  # it ran, and ended
+        assert "cannot be run" not in guest.console()
+
+
+# ---- names and devices ----
+
+
+def test_uuid_with_the_magic_of_another(kernel, root_tree, image, initramfs, boot):
+    uuid = "1d3a9000-0000-4000-53ef-000000000001"  # where ext4's magic stands
+    disk = Disk(image(root_tree(), "erofs", uuid=uuid))
+    with boot(kernel, initramfs(kernel), f"quiet root=UUID={uuid} rootfstype=erofs idmap=100000:0:65536",
+              [disk]) as guest:
+        assert owners(guest)["user"] == (1000, 1000)
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("name", ["/dev/vdb", "SERIAL=blob"])
+def test_device_of_an_option_comes_late(name, kernel, root_tree, initramfs, tmp_path, boot):
+    disk, blob = blob_image(root_tree(), tmp_path)
+    append = f"quiet root=/dev/vda rootfstype=erofs ro rootwait rootflags=device={name} idmap=100000:0:65536"
+    with boot(kernel, initramfs(kernel), append, [Disk(disk)], qemu_args=SLOT) as guest:
+        wait_for_line(guest, f"waiting for device={name} (disks here: vda")
+        guest.qmp("blockdev-add", driver="raw", node_name="late", read_only=True,
+                  file={"driver": "file", "filename": str(blob)})
+        guest.qmp("device_add", driver="virtio-blk-pci", drive="late", bus="hotplug-slot", serial="blob")
+        assert owners(guest)["user"] == (1000, 1000)
+
+
+def blob_image(tree, folder):
+    """An erofs of metadata, whose data are on a second disk."""
+    disk, blob = folder / "disk", folder / "blob"
+    make_image(tree, "erofs", disk, args=[f"--blobdev={blob}", "--chunksize=4096"])
+    return disk, blob
+
+
+def test_device_of_an_option_is_missing(root_tree, tmp_path, told):
+    disk, _ = blob_image(root_tree(), tmp_path)
+    assert told("", "/dev/vda / erofs wait=1,device=PARTLABEL=blob\n", [Disk(disk)]) == (
+        "/etc/idmap.conf:1: /dev/vda on /: device=PARTLABEL=blob: the device did not come within 1 s (disks"
+        " here: vda); check its name, load its driver (mkinitramfs -m), or raise wait=", 3)
+
+
+@pytest.mark.parametrize("value,least,most", [("0", 0, 0.7), ("0x2", 2, 3.2)])
+def test_rootwait(value, least, most, kernel, initramfs, boot_fails):
+    console = boot_fails(kernel, initramfs(kernel), f"quiet rootwait={value} root=/dev/vdz idmap=0:0:1")
+    line, _ = last_words(console)
+    assert f"the device did not come within {int(value, 0)} s (disks here: none)" in line
+    assert ("waiting for" in console) == (least > 1)
+
+
+def test_rootwait_that_is_no_number(kernel, root_tree, image, initramfs, boot):
+    disk = image(root_tree(), "erofs")
+    with boot(kernel, initramfs(kernel), f"quiet rootwait=5s {SHORT}", qemu_args=SLOT) as guest:
+        wait_for_line(guest, "waiting for /dev/vda")
+        assert (PRE + "cmdline: rootwait=5s is no number of seconds, so the root is waited for for ever; write"
+                " rootwait, or rootwait=SECONDS") in guest.console()
+        plug(guest, disk)
+        assert owners(guest)["user"] == (1000, 1000)
+
+
+# ---- modules ----
+
+
+def test_no_module_is_loaded(root_tree, image, told):
+    assert told(f"nomodule {SHORT},wait=1", None, [Disk(image(root_tree(), "erofs"))]) == (
+        "cmdline: idmap= #1: /dev/vda on /: the device did not come within 1 s (disks here: none); module"
+        " virtio.ko does not load (operation not permitted; nomodule is on the kernel command line, take it"
+        " out)", 3)
+
+
+def test_damaged_module(kernel, root_tree, image, tmp_path, told):
+    """The first that did not load is what the last line is about, with the kernel's words for it."""
+    modules = tmp_path / kernel.modules.name
+    subprocess.run(["cp", "-rs", kernel.modules, modules], check=True)
+    erofs, = modules.glob("**/erofs.ko")
+    content = erofs.read_bytes()
+    erofs.unlink()
+    erofs.write_bytes(content[:2000])
+    assert told(SHORT, None, [Disk(image(root_tree(), "erofs"))], modules="virtio_pci,virtio_blk,erofs,ext4",
+                on=dataclasses.replace(kernel, modules=modules)) == (
+        "cmdline: idmap= #1: /dev/vda on /: erofs is no filesystem of this kernel (no such device); module erofs.ko"
+        " does not load (not a format that can be run; Invalid ELF section header overflow)", 4)
+
+
+def test_long_module_options(kernel, root_tree, image, initramfs, boot):
+    append = f"quiet {SHORT} loop.pad={'x' * 1100} loop.max_loop=3"
+    with boot(kernel, initramfs(kernel, modules="virtio_pci,virtio_blk,erofs,loop"), append,
+              [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert guest.ask("read /sys/module/loop/parameters/max_loop")["content"] == "3\n"
+
+
+@pytest.mark.parametrize("kernel", ["6.1"], indirect=True)
+def test_console_comes_late(kernel, root_tree, image, initramfs, tmp_path, boot):
+    log = tmp_path / "hvc0"
+    arguments = ["-device", "virtio-serial-pci", "-chardev", f"file,id=hvc,path={log}", "-device",
+                 "virtconsole,chardev=hvc"]
+    modules = "virtio_pci,virtio_blk,erofs,virtio_console"
+    with boot(kernel, initramfs(kernel, modules=modules), f"console=hvc0 {SHORT}",
+              [Disk(image(root_tree(), "erofs"))], qemu_args=arguments) as guest:
+        fds = guest.report()["fds"]
+        assert [fd["target"] for fd in fds] == ["/dev/console"] * 3, fds
+
+
+# ---- what hostile images have in /dev ----
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_fifo_in_place_of_kmsg(kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    del tree["/dev"]
+    tree["/dev"] = Link("/trap", **OWN)
+    tree["/trap"] = Dir(**OWN)
+    tree["/trap/kmsg"] = tree["/trap/console"] = Node("p", 0, 0, **OWN)
+    tree.update({f"/t/{i}": Dir(**OWN) for i in range(8)})
+    conf = ROOT + "".join(f"t /t/{i} tmpfs\n" for i in range(8))
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(tree, "erofs"))]) as guest:
+        assert len([m for m in guest.mounts() if m.target.startswith("/t/")]) == 8
+
+
