@@ -191,6 +191,8 @@ enum idmap_row_flag {
 	IDMAP_IMAGE = 1 << 10,	      /* a file of the new root holds the filesystem */
 	IDMAP_IN_DISK_VIEW = 1 << 11, /* another row's source is in this one */
 	IDMAP_SKIPPED = 1 << 12,      /* passed over: its source, or what it stands on, is absent */
+	IDMAP_PLACED = 1 << 13,	      /* the stage's own: it is in place, or kept as a layer */
+	IDMAP_TURNED_RO = 1 << 14, /* its device cannot be written, so it is ro though it says rw */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -318,6 +320,7 @@ struct idmap_plan {
 	const struct idmap_root *root; /* the caller's */
 	bool new_root;		       /* there is a row for / */
 	bool disk_view;		       /* a row clones from another: unmapped trees must be kept */
+	bool overlays;		       /* a row is an overlay */
 };
 
 /*
@@ -340,6 +343,8 @@ void idmap_close(int *fd);
 
 /* Maps zeroed memory that costs only what is touched. -errno: ENOMEM. */
 int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_error *ret_error);
+/* Sees to it that the arena has so much room; new memory if need be, the old stays. -ENOMEM. */
+int idmap_arena_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error);
 /* The size of a regular file for a read to come, or -errno. */
 int64_t idmap_file_size(const char *path);
 /*
@@ -350,7 +355,7 @@ int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text
 /* A line of /proc/self/mountinfo; proc_pid_mountinfo(5). */
 struct idmap_mountinfo {
 	const char *id, *parent;
-	const char *target; /* escaped as it stands there */
+	const char *target;
 	const char *type;
 	bool shared;
 };
@@ -404,7 +409,16 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
  * layers stand until they are merged. Without such a row the root that we are in is the seen view,
  * trees go into place one by one, and each can be taken back.
  */
-#define IDMAP_CARRIED_SIZE 6 /* "/proc" */
+/* A mount that stands where we were started and comes along into a new root. */
+struct idmap_carried {
+	struct idmap_carried *next;
+	const char *path; /* absolute, without links */
+	/* the stage's own */
+	const char *real; /* where that leads in the new root */
+	char behind_link[64];
+	bool cloned; /* a clone of it is there */
+	bool left;   /* the new root has no such folder */
+};
 
 struct idmap_stage {
 	const struct idmap_plan *plan;
@@ -421,10 +435,8 @@ struct idmap_stage {
 		const char *path; /* what stands in it, of which the folder is the first bytes */
 		size_t length;	  /* so many, with the last / */
 	} target, source;
-	const char (*carry)[IDMAP_CARRIED_SIZE]; /* mounts that come along; "" ends the list */
-	bool carried;				 /* clones of them are there */
-	uint32_t left;		  /* bits: those that the new root has no folder for */
-	struct idmap_row *placed; /* in place: the last one, and so on by ->placed_before */
+	struct idmap_carried *carry; /* mounts that come along, in the order in which they do */
+	struct idmap_row *placed;    /* in place: the last one, and so on by ->placed_before */
 };
 
 /*
@@ -433,7 +445,7 @@ struct idmap_stage {
  * were cloned from stays behind for us. The plan and the notes are needed until the end.
  */
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_notes *notes,
+		     struct idmap_carried *carry, struct idmap_notes *notes,
 		     struct idmap_error *ret_error);
 /* Beyond what the kernel gives, whose last is -4095. */
 #define IDMAP_BY_LINK (-4096)
@@ -443,8 +455,11 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
  */
 int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/* Marks the row as skipped: one less waits for its map, which is given up after the last. */
-void idmap_stage_skip(struct idmap_row *row);
+/*
+ * Marks the row as skipped: one less waits for its map, which is given up after the last.
+ * IDMAP_BY_LINK: it is not, as a link is in the way of its target; begin again.
+ */
+int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row);
 /*
  * Gives each row of the plan the paths that its target and its source lead to in the root, which
  * must stand on the stage with no other row. Then the stage is dropped, the plan is made anew from

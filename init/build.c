@@ -4,26 +4,28 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "device/device.h"
 #include "init.h"
+#include "mount/sys.h"
 
-#define RUN_TABLE_DIR "/run/idmap"
-#define RUN_TABLE RUN_TABLE_DIR "/table"
+#define RUN_TABLE "/run/idmap/table"
 #define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
 #define TABLE_PIECE 4000 /* written at once, unless a row alone is longer */
 #define LOGGED_MOST 239	 /* bytes of a row */
 #define MOUNT_S 300	 /* a journal may take its time */
 
-static void skip(struct boot *boot, struct idmap_row *row)
+/* IDMAP_BY_LINK: where its target is must be known before rows on it can be skipped, too. */
+static int skip(struct boot *boot, struct idmap_row *row)
 {
-	idmap_stage_skip(row);
-	boot->skips = true;
+	int result = idmap_stage_skip(&boot->stage, row);
+
+	boot->skips |= !result;
 	boot->row_us = idmap_now_us();
+	return result;
 }
 
 /* The row that was skipped and has this path in it, or NULL. */
@@ -61,6 +63,18 @@ static int wait_for_device(struct boot *boot, struct idmap_row *row, struct idma
 	return result;
 }
 
+/* Whether a row before has the device, and as it cannot be written, ro. */
+static bool was_turned(const struct boot *boot, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < boot->plan.rows && (other = boot->plan.row[i]) != row; i++)
+		if (other->flags & IDMAP_TURNED_RO && !strcmp(other->device, row->device))
+			return true;
+	return false;
+}
+
 static int build_tree(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	if (idmap_is_served(row->type))
@@ -77,12 +91,12 @@ static int build_row(struct boot *boot, struct idmap_row *row, struct idmap_erro
 	uint64_t end_us;
 	int result;
 
-	if (row->flags & IDMAP_SKIPPED) { /* and told, before links were followed */
-		skip(boot, row);
-		return 0;
-	}
+	if (row->flags & IDMAP_SKIPPED) /* and told, before links were followed */
+		return skip(boot, row);
 	if (skipped_around(boot, row->target)) {
-		skip(boot, row);
+		result = skip(boot, row);
+		if (result)
+			return result;
 		msg(MSG_WARNING, "%s is skipped, what it stands on is absent", row->target);
 		return 0;
 	}
@@ -96,16 +110,23 @@ static int build_row(struct boot *boot, struct idmap_row *row, struct idmap_erro
 	if (!result)
 		result = build_tree(boot, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
-	if ((result == -EACCES || result == -EROFS) && ret_error->class == IDMAP_NO_MOUNT &&
-	    !(row->attr & IDMAP_RDONLY) && !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY))) {
-		msg(MSG_WARNING, "%s is read-only, mounting it ro on %s", row->source, row->target);
+	if (ret_error->class == IDMAP_NO_MOUNT && !(row->attr & IDMAP_RDONLY) &&
+	    !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY)) &&
+	    (result == -EACCES || result == -EROFS ||
+	     (result == -EBUSY && was_turned(boot, row)))) {
 		row->attr |= IDMAP_RDONLY;
+		row->flags |= IDMAP_TURNED_RO;
 		result = build_tree(boot, row, ret_error);
 	}
+	if (!result && row->flags & IDMAP_TURNED_RO)
+		msg(MSG_WARNING, "%s is read-only, so it is ro on %s, and not rw", row->source,
+		    row->target);
 	if (result && row->flags & IDMAP_NOFAIL && is_absent(result, ret_error)) {
+		result = skip(boot, row);
+		if (result)
+			return result;
 		msg(MSG_WARNING, "%s", ret_error->text);
 		msg(MSG_WARNING, "%s is skipped, its row says nofail", row->target);
-		skip(boot, row);
 		return 0;
 	}
 	end_us = idmap_now_us();
@@ -116,13 +137,12 @@ static int build_row(struct boot *boot, struct idmap_row *row, struct idmap_erro
 
 void tell_left(const struct boot *boot)
 {
-	const struct idmap_stage *stage = &boot->stage;
-	uint32_t i;
+	const struct idmap_carried *carried;
 
-	for (i = 0; *stage->carry[i]; i++)
-		if (stage->left & 1u << i)
+	for (carried = boot->stage.carry; carried; carried = carried->next)
+		if (carried->left)
 			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
-			    stage->carry[i]);
+			    carried->path);
 }
 
 /* Adds rows, up to the root alone or all of them. *ret_row: the one that failed. */
@@ -158,15 +178,8 @@ static int follow_links(struct boot *boot, struct idmap_error *ret_error)
 int build_root(struct boot *boot, struct idmap_error *ret_error)
 {
 	const struct idmap_row *row = NULL;
-	/*
-	 * For what rows' names lead to, for all disks' names while one is sought, and for
-	 * tell_rows().
-	 */
-	int result =
-		make_room(boot->arena, boot->plan.rows * IDMAP_DEVICE_SIZE + 256 * 1024, ret_error);
+	int result = add_rows(boot, false, &row, ret_error);
 
-	if (!result)
-		result = add_rows(boot, false, &row, ret_error);
 	if (result == IDMAP_BY_LINK) {
 		idmap_stage_drop(&boot->stage);
 		result = follow_links(boot, ret_error);
@@ -192,6 +205,30 @@ static void write_table(int fd, struct idmap_text *text, long *result)
 }
 
 /*
+ * /run as the real init will see it: by now a row may have put anything there, so no link is
+ * followed and nothing is waited for.
+ */
+static int open_table(const struct boot *boot)
+{
+	const struct idmap_plan *plan = &boot->plan;
+	idmap_closed int old_fd = idmap_open("/", O_PATH | O_DIRECTORY), run_fd = -1;
+	bool in_seen = !plan->new_root;
+	uint32_t i;
+
+	/* In a new root our own /run comes along, unless a row stands there. */
+	for (i = 0; i < plan->rows && !in_seen; i++)
+		in_seen =
+			plan->row[i]->flags & IDMAP_PLACED && !strcmp(plan->row[i]->target, "/run");
+	run_fd = idmap_open_inside(in_seen ? boot->stage.seen_fd : old_fd, "/run",
+				   O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	if (run_fd < 0)
+		return run_fd;
+	mkdirat(run_fd, "idmap", 0755);
+	return idmap_open_inside(run_fd, "/idmap/table", O_WRONLY | O_CREAT | O_TRUNC,
+				 RESOLVE_NO_SYMLINKS);
+}
+
+/*
  * What was done, a line a row: in the log, where a long one is cut, and whole as a table that reads
  * back as one.
  */
@@ -200,17 +237,17 @@ void tell_rows(const struct boot *boot)
 	const struct idmap_plan *plan = &boot->plan;
 	struct lines lines;
 	idmap_closed int fd = -1;
+	struct idmap_error unused;
 	struct idmap_text text;
 	long result;
 	uint32_t i;
 
-	mkdir(RUN_TABLE_DIR, 0755);
-	/* What a root of somebody's making has there may be a FIFO, or a link. */
-	fd = or_errno(openat(AT_FDCWD, RUN_TABLE,
-			     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW,
-			     0644));
+	if (idmap_arena_room(boot->arena, TABLE_PIECE + ROW_TEXT_SIZE, &unused)) {
+		msg(MSG_WARNING, "there is no memory to tell the rows");
+		return;
+	}
+	fd = open_table(boot);
 	result = fd < 0 ? fd : 0;
-	/* There is room, build_root() has seen to it. */
 	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
 	lines_begin(&lines, MSG_INFO, plan->rows);
 	for (i = 0; i < plan->rows; i++) {

@@ -33,56 +33,80 @@ static int mount_early(const struct early_mount *m)
 	return result == -EBUSY ? 0 : result;
 }
 
+/* A mount that somebody made before us. Without memory it stays behind. */
+static struct idmap_carried **add_carried(struct boot *boot, struct idmap_carried **tail,
+					  const char *path)
+{
+	*tail = idmap_alloc(boot->arena, sizeof(**tail));
+	if (!*tail)
+		return tail;
+	(*tail)->path = path;
+	return &(*tail)->next;
+}
+
 /*
  * What stands here already, by /proc. The first line is the root's: only an initramfs shows as
  * rootfs; its filesystem, ramfs or tmpfs, would not tell, as a root of somebody's making may be one
  * too, and that is not ours to delete. Where it is its own parent pivot_root(2) cannot work.
  */
-static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS])
+static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
+			 struct idmap_carried **others)
 {
 	struct idmap_mountinfo mount;
-	bool first = true;
+	const char *root = NULL;
 	char *text;
 	size_t i, size;
 	int result = idmap_file_read("/proc/self/mountinfo", boot->arena, &text, &size);
 
 	if (result)
 		return result;
-	boot->arena->at = text; /* no longer needed than here */
 	boot->cmdline.root.booted = boot->pivots = true;
 	while (idmap_mountinfo_next(&text, &mount)) {
-		for (i = 0; i < EARLY_MOUNTS; i++)
+		bool own = false;
+
+		for (i = 0; i < EARLY_MOUNTS; i++) {
+			own |= !strcmp(mount.target, mounts[i].target);
 			standing[i] |= !strcmp(mount.target, mounts[i].target);
+		}
 		boot->cmdline.root.shared |= mount.shared;
-		if (first && !strcmp(mount.type, "rootfs")) {
+		if (!root && !strcmp(mount.type, "rootfs")) {
 			boot->cmdline.root.booted = false;
 			boot->pivots = strcmp(mount.id, mount.parent);
 		}
-		first = false;
+		if (!root)
+			root = mount.id;
+		else if (boot->cmdline.root.booted && !own && !strcmp(mount.parent, root))
+			others = add_carried(boot, others, mount.target);
 	}
 	return 0;
 }
 
 int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 {
+	static struct idmap_carried four[EARLY_MOUNTS];
 	bool standing[EARLY_MOUNTS] = {false};
-	int proc = read_standing(boot, standing), result;
-	size_t i, carried = 0;
+	struct idmap_carried *others = NULL, **tail = &boot->carry;
+	int proc = read_standing(boot, standing, &others), result;
+	size_t i;
 
 	if (proc)
 		proc = mount_early(&mounts[PROC]);
 	if (!proc && !standing[PROC])
-		proc = read_standing(boot, standing);
+		proc = read_standing(boot, standing, &others);
 	for (i = 0; i < EARLY_MOUNTS; i++) {
 		const struct early_mount *m = &mounts[i];
 
 		result = i == PROC ? proc : standing[i] ? 0 : mount_early(m);
-		if (!result)
-			idmap_print(boot->carry[carried++], IDMAP_CARRIED_SIZE, "%s", m->target);
-		else if (i != PROC)
+		four[i].path = m->target;
+		if (!result) {
+			*tail = &four[i];
+			tail = &four[i].next;
+		} else if (i != PROC) {
 			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", m->target,
 			    idmap_errno_text(-result));
+		}
 	}
+	*tail = others;
 	dev_begin();
 	boot->has_console = dev_console();
 	if (!proc)

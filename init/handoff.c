@@ -69,11 +69,12 @@ static int switch_failed(const char *step, int result, struct idmap_error *ret_e
  */
 static int move_over(const struct idmap_stage *stage, struct idmap_error *ret_error)
 {
+	const struct idmap_carried *carried;
 	int result;
-	size_t i;
 
-	for (i = 0; stage->carried && *stage->carry[i]; i++)
-		umount2(stage->carry[i], MNT_DETACH);
+	for (carried = stage->carry; carried; carried = carried->next)
+		if (carried->cloned)
+			umount2(carried->path, MNT_DETACH);
 	result = or_errno(mount(".", "/", NULL, MS_MOVE, NULL));
 	if (result)
 		return switch_failed("mount", result, ret_error);

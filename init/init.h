@@ -51,10 +51,11 @@ struct boot {
 	bool pivots;		  /* pivot_root(2) may work from here */
 	bool no_way_back;	  /* for what a failure can do */
 	bool skips;		  /* a row was skipped, by nofail */
+	int self_fd;		  /* of this program, where a row may cover /proc; or -1 */
 	bool hangs;		  /* something does not answer */
 	bool has_console;	  /* fds 0 to 2 are the console, not /dev/null */
-	/* The early mounts that are there; "" ends the list. */
-	char carry[EARLY_MOUNTS + 1][IDMAP_CARRIED_SIZE];
+	struct idmap_carried
+		*carry; /* what comes along: the early mounts and, of a booted root, all */
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 
@@ -142,10 +143,8 @@ static inline int conf_read(const struct idmap_cmdline *cmdline, struct idmap_ta
 
 /* --- table.c --------------------------------------------------------------------------------- */
 
-/* Sees to it that the arena has so much room. -ENOMEM. */
-int make_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error);
-/* Reads the command line into arena[0], the table's file into arena[1], and makes the plan. */
-int table_read(struct boot *boot, struct idmap_arena arena[2], struct idmap_error *ret_error);
+/* Reads the command line and the table's file, and makes the plan. */
+int table_read(struct boot *boot, struct idmap_error *ret_error);
 /* Makes the plan of the table as it is by now. Errors but the last have been told. */
 int plan_make(struct boot *boot, struct idmap_error *ret_error);
 

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
@@ -102,13 +103,9 @@ static void refuse_to_be_a_command(void)
 /* All but the last step, by the helper. 1: it failed, and boot->error says why. */
 static int prepare(void *arg)
 {
-	static struct idmap_arena arena[2];
 	struct boot *boot = arg;
 
-	boot->arena = boot->devices.arena = &arena[0];
-	arena[0].at = memory;
-	arena[0].end = memory + sizeof(memory) - NOTES_SIZE;
-	if (table_read(boot, arena, &boot->error))
+	if (table_read(boot, &boot->error))
 		return 1;
 	modules_load(boot);
 	if (!boot->has_console)
@@ -117,6 +114,8 @@ static int prepare(void *arg)
 	for (; boot->cmdline.root_delay_s; boot->cmdline.root_delay_s--)
 		poll(NULL, 0, 1000);
 	boot->row_us = boot->devices.start_us = idmap_now_us();
+	if (boot->cmdline.root.booted)
+		boot->self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	if (boot->plan.maps_at_once > FEW_MAPS)
 		raise_files();
 	if (build_root(boot, &boot->error))
@@ -135,20 +134,20 @@ int main(int argc, char **argv, char **envp)
 {
 	/* Once, and a fixed address is shorter to name than a place on the stack. */
 	static struct boot boot;
-	static struct idmap_arena notes_arena, early_arena;
+	static struct idmap_arena arena, notes_arena;
 
 	(void)argc;
 	refuse_to_be_a_command();
 	boot.argv = argv;
 	boot.envp = envp;
 	boot.cmdline.onfail = CONFIG_ONFAIL;
-	boot.devices.uevent_fd = -1;
+	boot.devices.uevent_fd = boot.self_fd = -1;
 	notes_arena.at = memory + sizeof(memory) - NOTES_SIZE;
 	notes_arena.end = memory + sizeof(memory);
 	idmap_notes_init(&boot.notes, &notes_arena);
-	boot.arena = &early_arena;
-	early_arena.at = memory;
-	early_arena.end = notes_arena.at;
+	boot.arena = boot.devices.arena = &arena;
+	arena.at = memory;
+	arena.end = notes_arena.at;
 	if (early_mounts(&boot, &boot.error))
 		fail(&boot);
 	step_begin(&boot, STEP_START, NULL, "the table", INIT_S);

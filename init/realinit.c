@@ -17,37 +17,48 @@
 /* The linker's: this program in memory, from its first byte. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
-/* Whether the file is this very program, which as the real init would only start itself again. */
-static bool is_self(int root_fd, const char *path)
+/* Whether the file is this very program, `self_fd`, which as the real init would only start itself
+ * again. */
+static bool is_self(int self_fd, int root_fd, const char *path)
 {
 	idmap_closed int fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
-	idmap_closed int self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	char a[1024], b[1024];
+	off_t at = 0;
 	ssize_t n;
 
-	if (fd < 0 || self_fd < 0)
+	if (fd < 0)
 		return false;
+	if (self_fd < 0)
+		return true; /* rather an error than a loop */
 	do {
-		n = read(self_fd, a, sizeof(a));
-		if (n < 0 || read(fd, b, sizeof(b)) != n || memcmp(a, b, (size_t)n))
+		n = pread(self_fd, a, sizeof(a), at);
+		if (n < 0 || pread(fd, b, sizeof(b), at) != n || memcmp(a, b, (size_t)n))
 			return false;
+		at += n;
 	} while (n);
 	return true;
 }
 
 /* 0, or -errno: it cannot be run. *ret_self: because it is this very program. */
-static int check(int root_fd, const char *path, struct idmap_program *ret, bool *ret_self)
+static int check(const struct boot *boot, const char *path, struct idmap_program *ret,
+		 bool *ret_self)
 {
+	const int root_fd = boot->stage.seen_fd;
+	idmap_closed int self_fd = -1;
 	int result = idmap_program_check(root_fd, path, ret);
 
 	/* Hardly any other program has our header, and /proc/self/exe takes its time. */
-	*ret_self = !result && !memcmp(ret->head, __ehdr_start, sizeof(ret->head)) &&
-		    is_self(root_fd, path);
+	*ret_self = false;
+	if (!result && !memcmp(ret->head, __ehdr_start, sizeof(ret->head))) {
+		if (boot->self_fd < 0)
+			self_fd = idmap_open("/proc/self/exe", O_RDONLY);
+		*ret_self = is_self(boot->self_fd < 0 ? self_fd : boot->self_fd, root_fd, path);
+	}
 	return *ret_self ? -ELOOP : result;
 }
 
 /* `parameter=path`, which a person chose: its failure is the boot's. */
-static int check_named(int root_fd, const char *parameter, const char *path,
+static int check_named(const struct boot *boot, const char *parameter, const char *path,
 		       struct idmap_program *program, struct idmap_error *ret_error)
 {
 	static const struct idmap_words remedies[] = {
@@ -57,7 +68,7 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 		{0, "name a program of the new root"},
 	};
 	bool self;
-	int result = check(root_fd, path, program, &self);
+	int result = check(boot, path, program, &self);
 
 	if (self)
 		return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
@@ -75,29 +86,31 @@ static int check_named(int root_fd, const char *parameter, const char *path,
 }
 
 /* Which one, without a word on its owner. */
-static int find(const struct idmap_cmdline *cmdline, int root_fd, const char **ret_init,
-		struct idmap_program *program, struct idmap_error *ret_error)
+static int find(struct boot *boot, struct idmap_program *program, struct idmap_error *ret_error)
 {
+	const struct idmap_cmdline *cmdline = &boot->cmdline;
+	const bool booted = cmdline->root.booted;
 	/* init/main.c, kernel_init() */
 	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
 	size_t i;
 
 	if (cmdline->own_init) {
-		*ret_init = cmdline->own_init;
-		return check_named(root_fd, "idmap.init", cmdline->own_init, program, ret_error);
+		boot->init = cmdline->own_init;
+		return check_named(boot, "idmap.init", cmdline->own_init, program, ret_error);
 	}
 	/* Started by the kernel as init=, we are what that names; it says nothing of the real one.
 	 */
-	if (cmdline->init && !(cmdline->root.booted && is_self(root_fd, cmdline->init))) {
-		*ret_init = cmdline->init;
-		return check_named(root_fd, "init", cmdline->init, program, ret_error);
+	if (cmdline->init &&
+	    !(booted && is_self(boot->self_fd, boot->stage.seen_fd, cmdline->init))) {
+		boot->init = cmdline->init;
+		return check_named(boot, "init", cmdline->init, program, ret_error);
 	}
 	for (i = 0; i < COUNT_OF(usual); i++) {
 		bool self;
-		int result = check(root_fd, usual[i], program, &self);
+		int result = check(boot, usual[i], program, &self);
 
 		if (!result) {
-			*ret_init = usual[i];
+			boot->init = usual[i];
 			return 0;
 		}
 		if (result != -ENOENT || *program->interpreter)
@@ -111,15 +124,14 @@ static int find(const struct idmap_cmdline *cmdline, int root_fd, const char **r
 		ret_error, NULL, IDMAP_NO_INIT, ENOENT,
 		"the root has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be run;"
 		" name it with init=%s",
-		cmdline->root.source || cmdline->root.booted
-			? ", check that the map covers its owner"
-			: ", or another root with root= or a row for /");
+		cmdline->root.source || booted ? ", check that the map covers its owner"
+					       : ", or another root with root= or a row for /");
 }
 
 int realinit_find(struct boot *boot, struct idmap_error *ret_error)
 {
 	struct idmap_program program;
-	int result = find(&boot->cmdline, boot->stage.seen_fd, &boot->init, &program, ret_error);
+	int result = find(boot, &program, ret_error);
 
 	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
 		idmap_stage_note_program(&boot->stage, boot->init);

@@ -11,12 +11,6 @@
 #include "device/device.h"
 #include "init.h"
 
-int make_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error)
-{
-	return size <= (size_t)(arena->end - arena->at) ? 0
-							: idmap_arena_map(arena, size, ret_error);
-}
-
 /* Every error of the table but the last, which the caller fails with. */
 static int tell_errors(const struct idmap_table *table, struct idmap_error *ret_error)
 {
@@ -44,8 +38,9 @@ static size_t cmdline_size(void)
 	return !uname(&uts) && !strncmp(uts.machine, "riscv", 5) ? 1024 : 2048;
 }
 
-static int read_cmdline(struct boot *boot, struct idmap_arena *arena, struct idmap_error *ret_error)
+static int read_cmdline(struct boot *boot, struct idmap_error *ret_error)
 {
+	struct idmap_arena *arena = boot->arena;
 	char *text;
 	size_t size;
 	int result = idmap_file_read("/proc/cmdline", arena, &text, &size);
@@ -54,7 +49,7 @@ static int read_cmdline(struct boot *boot, struct idmap_arena *arena, struct idm
 		return idmap_fail(
 			ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
 			"/proc/cmdline cannot be read (%m); build the kernel with CONFIG_PROC_FS");
-	result = make_room(arena, idmap_arena_size(size), ret_error);
+	result = idmap_arena_room(arena, idmap_arena_size(size), ret_error);
 	if (result)
 		return result;
 	boot->cmdline.text = text;
@@ -73,11 +68,12 @@ int plan_make(struct boot *boot, struct idmap_error *ret_error)
 	return tell_errors(&boot->table, ret_error);
 }
 
-int table_read(struct boot *boot, struct idmap_arena arena[2], struct idmap_error *ret_error)
+int table_read(struct boot *boot, struct idmap_error *ret_error)
 {
-	int result = read_cmdline(boot, &arena[0], ret_error);
+	static struct idmap_arena arena; /* the file's size is known, and any */
+	int result = read_cmdline(boot, ret_error);
 
 	if (!result && !boot->table.off)
-		result = conf_read(&boot->cmdline, &boot->table, &arena[1], ret_error);
+		result = conf_read(&boot->cmdline, &boot->table, &arena, ret_error);
 	return result ? result : plan_make(boot, ret_error);
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import socket
 import struct
@@ -16,9 +17,9 @@ import threading
 
 import pytest
 
-from common import (EVERY, PRE, ROOT, SLOT, last_words, log_lines, owners, plug, seen, wait_for_line)
+from common import EVERY, PRE, ROOT, SLOT, last_words, log_lines, owners, plug, wait_for_line
 from guest import Disk
-from images import Dir, File, Link, Node, debugfs, make_image
+from images import Dir, File, Link, Node, make_image, plain_initramfs
 
 SHORT = "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536"
 OWN = {"uid": 100000, "gid": 100000}
@@ -203,7 +204,7 @@ def test_next_of_the_list(name, kernel, root_tree, image, initramfs, boot):
     with boot(kernel, initramfs(kernel), f"quiet {SHORT}", [Disk(image(tree, "erofs"))]) as guest:
         assert guest.report()["argv"] == ["/etc/init"]
         line, = [line for line in log_lines(guest) if "passed over" in line]
-        assert line == PRE + f"/sbin/init of the new root is passed over ({words.replace('); ', '; ', 1)})"
+        assert line == PRE + f"/sbin/init of the new root is passed over ({words.replace('); ', '; ', 1)})".replace("\\015", "\\x5c015")
 
 
 def test_32_bit_program(kernel, root_tree, image, initramfs, tmp_path, boot):
@@ -338,3 +339,186 @@ def test_fifo_in_place_of_kmsg(kernel, root_tree, image, initramfs, boot):
         assert len([m for m in guest.mounts() if m.target.startswith("/t/")]) == 8
 
 
+
+
+# ---- the kernel's own words ----
+
+
+def patched(disk, folder, at, data):
+    """A copy of the image with other bytes at `at`."""
+    path = folder / "patched"
+    content = bytearray(disk.read_bytes())
+    content[at:at + len(data)] = data
+    path.write_bytes(content)
+    return path
+
+
+def test_feature_of_a_newer_ext4(kernel, root_tree, image, tmp_path, told):
+    disk = image(root_tree(), "ext4", args=["-O", "^metadata_csum"])
+    incompat = 1024 + 96
+    disk = patched(disk, tmp_path, incompat + 3, b"\x40")
+    assert told("root=/dev/vda rootfstype=ext4 ro", None, [Disk(disk)]) == (
+        f"cmdline: root=: /dev/vda on /: ext4 does not mount (invalid argument; kernel: EXT4-fs (vda): Couldn't"
+        f" mount because of unsupported optional features (40000000)); it is ext4, with something that this kernel"
+        f" ({kernel.version}) does not take; boot a newer one, or make the image with fewer features", 4)
+
+
+def test_feature_of_a_newer_erofs(kernel, root_tree, image, tmp_path, told):
+    disk = patched(image(root_tree(), "erofs", args=["-Enosbcrc"]), tmp_path, 1024 + 80, b"\0\0\0\x40")
+    line, code = told("root=/dev/vda rootfstype=auto ro", None, [Disk(disk)])
+    assert (line, code) == (f"cmdline: root=: /dev/vda on /: erofs does not mount (invalid argument; kernel: erofs: (device vda):"
+                            f" check_layout_compatibility: unidentified incompatible feature 40000000, please"
+                            f" upgrade kernel version); it is erofs, with something that this kernel"
+                            f" ({kernel.version}) does not take; boot a newer one, or make the image with fewer"
+                            f" features", 4)
+
+
+def test_compression_that_the_kernel_lacks(kernel, root_tree, image, tmp_path, told):
+    """squashfs names its compression in a field."""
+    disk = patched(image(root_tree(), "squashfs"), tmp_path, 20, b"\x02\0")  # lzma
+    line, code = told("root=/dev/vda rootfstype=squashfs ro", None, [Disk(disk)])
+    assert (line, code) == (f"cmdline: root=: /dev/vda on /: squashfs does not mount (invalid argument; kernel: Filesystem uses"
+                            f' "lzma" compression. This is not supported); it is squashfs, with something that'
+                            f" this kernel ({kernel.version}) does not take; boot a newer one, or make the image"
+                            f" with fewer features", 4)
+
+
+def test_two_clones_of_one_xfs(kernel, root_tree, image, told):
+    disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(0, 0)}, "xfs", size_mib=300))] * 2]
+    conf = ROOT + "/dev/vdb /srv xfs\n/dev/vdc /mnt xfs\n"
+    line, code = told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,xfs")
+    assert (line, code) == ("/etc/idmap.conf:2: /dev/vdb on /srv: xfs does not mount (invalid argument; kernel: XFS (vdb):"
+                            " Filesystem has duplicate UUID 1d3a9000-0000-4000-8000-000000000001 - can't mount);"
+                            " another row has a clone of it; add nouuid here", 4)
+
+
+def test_two_rows_that_do_not_agree(kernel, root_tree, image, told):
+    disks = [Disk(image(root_tree(), "erofs")),
+             Disk(image({"/": Dir(0, 0)}, "ext4"), readonly=False, snapshot=True)]
+    line, code = told("", ROOT + "/dev/vdb /srv ext4\n/dev/vdb /mnt ext4 rw\n", disks)
+    assert (line, code) == ("/etc/idmap.conf:2: /dev/vdb on /srv: ext4 does not mount (busy; kernel: vdb: Can't mount, would"
+                            " change RO state); the row for /mnt (/etc/idmap.conf:3) has it rw, and this one ro:"
+                            " say the same in both", 4)
+
+
+def test_nothing_known_on_the_disk(root_tree, image, tmp_path, told):
+    line, code = told("root=/dev/vda ro", None, [Disk(patched(image(root_tree(), "erofs"), tmp_path, 1024, b"junk"))])
+    assert line.startswith("cmdline: root=: /dev/vda on /: no type mounts (") and code == 4
+    assert line.endswith("; what is on the device is none that is known here: load its module (mkinitramfs -m)")
+
+
+def test_type_of_a_list_that_fits(kernel, root_tree, image, tmp_path, told):
+    """Of many types the one that the superblock is of is told."""
+    disk = patched(image(root_tree(), "squashfs"), tmp_path, 20, b"\x02\0")
+    line, code = told("root=/dev/vda rootfstype=ext4,squashfs,erofs ro", None, [Disk(disk)])
+    assert (line, code) == (f"cmdline: root=: /dev/vda on /: squashfs does not mount (invalid argument; kernel: Filesystem uses"
+                            f' "lzma" compression. This is not supported); it is squashfs, with something that'
+                            f" this kernel ({kernel.version}) does not take; boot a newer one, or make the image"
+                            f" with fewer features", 4)
+
+
+@pytest.mark.parametrize("kernel,words", [
+    ("6.1", 'overlayfs: unrecognized mount option "sugar=1" or missing value'),
+    ("newest", "overlay: Unknown parameter 'sugar'")], indirect=["kernel"])
+def test_merge(kernel, words, root_tree, image, told):
+    conf = "none / overlay sugar=1\n/dev/vda / erofs lower\n/dev/vdb / erofs lower\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(0, 0)}, "erofs"))]
+    assert told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,overlay") == (
+        f"/etc/idmap.conf:1: none on /: the layers do not merge (invalid argument; kernel: {words}); correct the"
+        " overlay's options, or boot a newer kernel: mapped layers need Linux 5.19", 4)
+
+
+def test_upper_of_another(kernel, root_tree, image, told):
+    """EACCES of upper's folders is not a disk that cannot be written."""
+    conf = ("upper / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n"
+            "/dev/vdb / ext4 upper,idmap=5000:0:1\n")
+    disks = [Disk(image(root_tree(), "erofs")),
+             Disk(image({"/": Dir(7, 7, 0o700)}, "ext4"), readonly=False, snapshot=True)]
+    line, code = told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,ext4,overlay")
+    assert (line, code) == ("/etc/idmap.conf:3: /dev/vdb on /: the folders upper and work cannot be made in the top (permission"
+                            " denied); its map must know the owner of its root folder", 4)
+
+
+# ---- whose failure it is ----
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_submount_that_cannot_be_mapped(kernel, root_tree, image, told):
+    conf = ROOT + "t /srv tmpfs\n/proc /srv/proc rbind X-mount.mkdir\n/srv /mnt rbind idmap=0:5:1\n"
+    line, code = told("", conf, [Disk(image(root_tree(), "erofs"))])
+    assert (line, code) == (f"/etc/idmap.conf:4: /srv on /mnt: proc cannot be idmapped on this kernel ({kernel.version}); use"
+                            " erofs, ext4 or xfs for a mapped tree; that is the mount on /srv/proc, which comes along", 5)
+
+
+def test_target_that_is_a_dangling_link(kernel, root_tree, image, told):
+    tree = root_tree()
+    tree["/data"] = Link("/no/such", **OWN)
+    line, code = told("", ROOT + "t /data/x tmpfs\n", [Disk(image(tree, "erofs"))])
+    assert (line, code) == ("/etc/idmap.conf:2: t on /no/such/x: the target /data/x is a link, or behind one, and that leads"
+                            " to /no/such/x (not there); make that in the image, or correct the link", 6)
+    line, code = told("", ROOT + "/data/x /mnt bind\n", [Disk(image(tree, "erofs"))])
+    assert (line, code) == ("/etc/idmap.conf:2: /data/x on /mnt: SOURCE is a link, or behind one, and that leads to /no/such/x"
+                            " (not there); make that in the image, or correct the link", 3)
+
+
+# ---- mistakes worth recognising ----
+
+
+def test_carriage_returns(root_tree, image, told):
+    assert told("", ROOT.replace("\n", "\r\n"), [Disk(image(root_tree(), "erofs"))]) == (
+        "/etc/idmap.conf:1:38: the line ends in a carriage return; save the file with Unix line ends", 2)
+
+
+def test_short_row(root_tree, image, told):
+    assert told("idmap=/dev/vda,/,231072:0:65536", None, [Disk(image(root_tree(), "erofs"))]) == (
+        "cmdline: idmap= #1, column 12: TYPE is missing, '231072:0:65536' is an extent; write it behind TYPE, with"
+        " the OPTIONS", 2)
+
+
+def test_near_misses(kernel, root_tree, image, initramfs, told, boot):
+    disks = [Disk(image(root_tree(), "erofs"))]
+    assert told(f"{SHORT},nosiud", None, disks) == (
+        "cmdline: idmap= #1: /dev/vda on /: erofs does not take the option nosiud (invalid argument; kernel:"
+        " erofs: Unknown parameter 'nosiud'); did you mean nosuid?", 4)
+    with boot(kernel, initramfs(kernel), "quiet root=/dev/vda rootfstype=erofs ro idmpa=100000:0:65536",
+              disks) as guest:
+        assert PRE + "cmdline: 'idmpa' means nothing here; did you mean idmap?" in log_lines(guest)
+        guest.poweroff()
+        assert "did you mean idmap?" in guest.console()
+
+
+def test_root_behind_dashes(told):
+    line, code = told("-- root=/dev/vda")
+    assert code == 7
+
+
+@pytest.mark.parametrize("source", ["virtiofs:share", "gpt-auto", "/dev/disk/by-id/ata-DISK"])
+def test_root_of_other_tools(source, told):
+    line, code = told(f"root={source} idmap=0:0:1")
+    assert code == 2 and source in line and "SERIAL=" not in line
+
+
+def test_child_of_a_script(kernel, programs, image, tmp_path, boot_fails):
+    """A script that is /init and forgets the exec."""
+    script = tmp_path / "init"
+    script.write_text("#!/bin/sh\n/sbin/idmap-init\necho it ended with $?\n")
+    tree = plain_initramfs(script, {"/sbin": Dir(), "/sbin/idmap-init": File(programs.init, mode=0o755)})
+    console = boot_fails(kernel, image(tree, "cpio"), "quiet")
+    assert (PRE + "it is to be PID 1 and was started as a child of it; write exec in front of it\n"
+            "it ended with 1\n") in console
+
+
+# ---- idmap.debug ----
+
+
+def test_debug(kernel, root_tree, image, initramfs, boot):
+    conf = ROOT + "/images/app /opt/app bind idmap=100000:5:10\n"
+    with boot(kernel, initramfs(kernel, conf), "quiet idmap.debug", [Disk(image(root_tree(), "erofs"))]) as guest:
+        steps = [line for line in log_lines(guest) if line.startswith(PRE + "+")]
+        guest.poweroff()
+        assert all(step in guest.console() for step in steps)
+    words = [re.fullmatch(PRE + r"\+\d+ us: (.*)", step)[1] for step in steps]
+    modules = [word for word in words if word.startswith("loaded /lib/modules/")]
+    assert modules and words == modules + [
+        "/dev/vda is there, for /", "/dev/vda is mounted as erofs, for /", "/ is in place", "/opt/app is in place",
+        "next is /sbin/init"]

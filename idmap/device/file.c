@@ -49,6 +49,12 @@ int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_err
 	return 0;
 }
 
+int idmap_arena_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error)
+{
+	return size <= (size_t)(arena->end - arena->at) ? 0
+							: idmap_arena_map(arena, size, ret_error);
+}
+
 int64_t idmap_file_size(const char *path)
 {
 	idmap_closed int fd = idmap_open(path, O_PATH);

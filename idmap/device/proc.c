@@ -17,6 +17,30 @@ static char *next_word(char **line)
 	return word;
 }
 
+/* Blanks and the like stand as three octal digits behind a backslash (proc_pid_mountinfo(5)). */
+static char *decode(char *word)
+{
+	char *from = word, *to = word;
+
+	while (*from) {
+		uint64_t byte;
+
+		if (*from == '\\' && strspn(from + 1, "01234567") >= 3) {
+			const char after = from[4];
+
+			from[4] = 0;
+			idmap_read_digits(from + 1, 8, &byte);
+			from[4] = after;
+			*to++ = (char)byte;
+			from += 4;
+		} else {
+			*to++ = *from++;
+		}
+	}
+	*to = 0;
+	return word;
+}
+
 bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 {
 	char *line = idmap_next_line(text);
@@ -28,7 +52,7 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	ret->parent = next_word(&line);
 	next_word(&line); /* the device's number */
 	next_word(&line); /* what of the filesystem stands there */
-	ret->target = next_word(&line);
+	ret->target = decode(next_word(&line));
 	next_word(&line); /* options */
 	while (*(tag = next_word(&line)) && strcmp(tag, "-"))
 		ret->shared |= !strncmp(tag, "shared:", 7);

@@ -17,7 +17,8 @@
 #define NETLINK_KOBJECT_UEVENT 15 /* linux/netlink.h */
 #define POLL_MS 50		  /* without networking there are no events, only looking again */
 #define LOOK_MS 1000		  /* with events too, should one be lost */
-#define TELL_AFTER_US 1000000	  /* the note about a device that does not come */
+#define DEVICES_SIZE (64 * 1024)
+#define TELL_AFTER_US 1000000 /* the note about a device that does not come */
 
 /* struct sockaddr_nl of linux/netlink.h */
 struct netlink_address {
@@ -242,6 +243,10 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 	idmap_source_read(row, &wanted.source);
 	if (wanted.source.kind == IDMAP_SOURCE_OTHER)
 		return 0;
+	/* For what is found, and for all disks' names while one is sought. */
+	result = idmap_arena_room(devices->arena, DEVICES_SIZE, ret_error);
+	if (result)
+		return result;
 	result = wait_for(devices, &wanted, notes, ret_error);
 	if (!result)
 		result = wait_for_options(devices, row, row->root_data, notes, ret_error);

@@ -146,8 +146,8 @@ static int try_again(const struct idmap_row *row, const char *type, uint32_t att
 	struct idmap_text words;
 	int fd;
 
-	/* What there is no such type for, or what a server gives, leaves no word there. */
-	if (*attempt->words || attempt->error == -ENODEV || idmap_is_served(type))
+	/* Where there is no such type no word is left. */
+	if (*attempt->words || attempt->error == -ENODEV)
 		return attempt->error;
 	log_fd = idmap_klog_begin();
 	fd = try_type(row, type, attr, attempt);
@@ -189,13 +189,20 @@ static const char *next_type(const char *list, char type[TYPE_SIZE])
 static int mount_type(const struct idmap_stage *stage, const struct idmap_row *row,
 		      const char *type, uint32_t attr, struct idmap_attempt *attempt)
 {
-	const bool replayed = is_replayed(row, type);
+	/* xfs has no flag for it in its superblock, and says it when it is done. */
+	const bool asks_log = !strcmp(type, "xfs") && row->attr & IDMAP_RDONLY;
+	idmap_closed int log_fd = asks_log ? idmap_klog_begin() : -1;
+	bool replayed = is_replayed(row, type);
 	struct statfs unused;
 	int fd = try_type(row, type, attr, attempt);
+	struct idmap_text words;
+	char said[500];
 
 	if (fd < 0)
 		return fd;
-	if (replayed)
+	idmap_text_init(&words, said, sizeof(said));
+	idmap_klog_read(log_fd, &words);
+	if (replayed || strstr(said, "Starting recovery"))
 		idmap_note(stage->notes,
 			   "%s on %s: ro, and yet its journal was replayed: the disk has been"
 			   " written to; attach it read-only where others use it too",

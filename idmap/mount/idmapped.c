@@ -11,6 +11,7 @@
 
 #include "mount/mount.h"
 
+#define READ_ONLY 1	      /* ST_RDONLY of statfs(2), which musl gives to statvfs(3) alone */
 #define MAGIC_FUSE 0x65735546 /* linux/magic.h, as the rest of them */
 #define MAGIC_9P 0x01021997
 #define MAGIC_OVERLAYFS 0x794c7630
@@ -19,16 +20,19 @@
 static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_fd)
 {
 	/*
-	 * A clone keeps what it shows, as mount --bind does, and adds its own. All other trees have
-	 * been made with their attributes, but for the root that we are in. NOSYMFOLLOW is of 5.14,
-	 * so it is set where it is said and never cleared.
+	 * A clone keeps what it shows, as mount --bind does, and adds its own; so does the root
+	 * that we are in, whose row may take something back. All other trees have been made with
+	 * their attributes. NOSYMFOLLOW is of 5.14, so it is set where it is said and never
+	 * cleared.
 	 */
 	const uint32_t clearable =
 		IDMAP_RDONLY | IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC | IDMAP_NODIRATIME;
-	const bool keeps = row->flags & IDMAP_CLONE && !(row->attr_said & IDMAP_ATIME_MASK);
+	const uint32_t own_root = row->flags & IDMAP_OWN_ROOT ? row->attr_said : 0;
+	const bool keeps =
+		row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT) && !(row->attr_said & IDMAP_ATIME_MASK);
 	struct sys_mount_attr attr = {
 		.attr_set = row->attr & ~(keeps ? (uint32_t)IDMAP_ATIME_MASK : 0),
-		.attr_clr = (row->flags & IDMAP_CLONE ? 0 : clearable & ~row->attr) |
+		.attr_clr = (clearable & ~row->attr & own_root) |
 			    (keeps ? 0 : (uint32_t)IDMAP_ATIME_MASK),
 	};
 
@@ -185,6 +189,38 @@ static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 		"the kernel (%s) refuses this map or these options (%m), though it takes others;"
 		" try with less of them and report it",
 		uts.release);
+}
+
+int idmap_tree_attributes(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	struct idmap_row plain = *row;
+	int result;
+
+	plain.map = NULL;
+	result = set_attributes(tree_fd, row, -1);
+	return result ? explain_refusal(tree_fd, &plain, -result, ret_error) : 0;
+}
+
+int idmap_refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	struct statfs fs;
+
+	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_OVERLAYFS)
+		return 0;
+	return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
+			  "what it shows is an overlay, whose ids are not those on disk; map the"
+			  " layers, and let this row go without");
+}
+
+void idmap_note_read_only(int tree_fd, struct idmap_row *row)
+{
+	struct statfs fs;
+
+	if (row->attr & IDMAP_RDONLY || row->flags & (IDMAP_OVERLAY | IDMAP_CLONE) ||
+	    fstatfs(tree_fd, &fs) || !(fs.f_flags & READ_ONLY))
+		return;
+	row->attr |= IDMAP_RDONLY;
+	row->flags |= IDMAP_TURNED_RO;
 }
 
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)

@@ -81,22 +81,86 @@ static int carry_clone(int root_fd, const char *path)
 	return clone_fd < 0 ? clone_fd : attach_inside(root_fd, clone_fd, path, 0);
 }
 
-int idmap_carry_now(struct idmap_stage *stage, struct idmap_error *ret_error)
+/* The path that a descriptor leads to, as this process sees it; "" where that cannot be told. */
+static const char *path_of(int fd, char path[PATH_MAX])
+{
+	char link[32];
+	long n = readlink(idmap_print(link, sizeof(link), "/proc/self/fd/%u", fd), path,
+			  PATH_MAX - 1);
+
+	path[n > 0 ? n : 0] = 0;
+	return path;
+}
+
+void idmap_carry_resolve(struct idmap_stage *stage)
+{
+	char view[PATH_MAX], path[PATH_MAX];
+	struct idmap_carried *carried;
+
+	for (carried = stage->carry; carried; carried = carried->next) {
+		idmap_closed int fd = idmap_open_inside(stage->seen_fd, carried->path, O_PATH,
+							RESOLVE_NO_SYMLINKS);
+		size_t length;
+
+		if (fd != -ELOOP)
+			continue;
+		fd = idmap_open_inside(stage->seen_fd, carried->path, O_PATH, 0);
+		length = strlen(path_of(stage->seen_fd, view));
+		if (fd < 0 || !length || !idmap_path_inside(path_of(fd, path), view) ||
+		    strlen(path) - length >= sizeof(carried->behind_link))
+			continue;
+		idmap_print(carried->behind_link, sizeof(carried->behind_link), "%s",
+			    path + length);
+		carried->real = carried->behind_link;
+	}
+}
+
+/* Whether the row has to do with what comes along. */
+static bool concerns(const struct idmap_carried *carried, const struct idmap_row *row)
+{
+	/* Where a target is made, or an image is, cannot be told from the path alone. */
+	return row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_IN_DISK_VIEW) ||
+	       idmap_path_inside(row->target, carried->real) ||
+	       (row->inside &&
+		(idmap_path_inside(row->inside, carried->real) ||
+		 (row->flags & IDMAP_RBIND && idmap_path_inside(carried->real, row->inside))));
+}
+
+/* Whether a row that is still to come covers the place where it would land. */
+static bool is_covered_later(const struct idmap_plan *plan, const struct idmap_carried *carried)
 {
 	uint32_t i;
 
-	if (stage->carried || !stage->plan->new_root || stage->seen_fd < 0)
-		return 0;
-	stage->carried = true;
-	for (i = 0; *stage->carry[i]; i++) {
-		int result = carry_clone(stage->seen_fd, stage->carry[i]);
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *row = plan->row[i];
 
+		if (!(row->flags & (IDMAP_PLACED | IDMAP_SKIPPED)) && !idmap_row_is_root(row) &&
+		    strcmp(row->target, carried->real) &&
+		    idmap_path_inside(carried->real, row->target))
+			return true;
+	}
+	return false;
+}
+
+int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
+		    struct idmap_error *ret_error)
+{
+	struct idmap_carried *carried;
+	int result = 0;
+
+	if (!stage->plan->new_root || stage->seen_fd < 0)
+		return 0;
+	for (carried = stage->carry; carried; carried = carried->next) {
+		if (carried->cloned || carried->left || !concerns(carried, row) ||
+		    is_covered_later(stage->plan, carried))
+			continue;
+		result = carry_clone(stage->seen_fd, carried->path);
 		if (!result && stage->plan->disk_view)
-			result = carry_clone(stage->disk_fd, stage->carry[i]);
-		if (idmap_no_folder(result))
-			stage->left |= 1u << i;
-		else if (result)
-			return idmap_carry_failed(stage->carry[i], -result, ret_error);
+			result = carry_clone(stage->disk_fd, carried->path);
+		carried->left = idmap_no_folder(result);
+		carried->cloned = !result;
+		if (result && !carried->left)
+			return idmap_carry_failed(carried->path, -result, ret_error);
 	}
 	return 0;
 }
@@ -180,10 +244,7 @@ static void unmake(int root_fd, struct idmap_row *row)
 	}
 }
 
-void idmap_targets_unmake(const struct idmap_stage *stage)
+void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 {
-	uint32_t i;
-
-	for (i = stage->plan->rows; i--;)
-		unmake(stage->seen_fd, stage->plan->row[i]);
+	unmake(stage->seen_fd, row);
 }

@@ -6,22 +6,36 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdio.h> /* renameat() */
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/xattr.h>
 
 #include "mount/mount.h"
 
+/* ST_NOEXEC, ST_NOSYMFOLLOW of statfs(2) */
+enum { NO_EXEC = 8, NO_SYMFOLLOW = 0x2000 };
+
 #define OPTIONS_SIZE 4096 /* what mount(2) copies, on the smallest of pages */
 #define MERGED "merged"	  /* where an overlay is mounted until it is cloned */
 #define EMPTY "empty"
+#define NEW_UPPER "upper.new"
 
 int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 		     struct idmap_error *ret_error)
 {
 	int result = idmap_area_put(stage, tree_fd, &row->slot);
+	struct statfs fs;
 
+	if (!result && row->flags & IDMAP_CLONE && !fstatfs(tree_fd, &fs) &&
+	    fs.f_flags & (NO_EXEC | NO_SYMFOLLOW))
+		idmap_note(
+			stage->notes,
+			"%s on %s: what it shows is noexec or nosymfollow, which has no effect on a"
+			" layer; write that in the row of the overlay, too",
+			row->source, row->target);
 	if (!result)
 		return 0;
 	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
@@ -172,26 +186,38 @@ static int make_top(const struct idmap_stage *stage, const struct idmap_row *row
 	idmap_closed int top_fd = open_slot(stage, slot), upper_fd = -1, work_fd = -1;
 	idmap_closed int below_fd = open_slot(stage, row->below->slot), from_fd = -1, to_fd = -1;
 	struct looks looks = {.stage = stage, .row = row};
+	struct stat st;
 	bool made;
+	int result;
 
 	if (top_fd < 0 || below_fd < 0)
 		return top_fd < 0 ? top_fd : below_fd;
 	work_fd = open_folder(top_fd, "work", &made);
 	if (work_fd < 0)
 		return work_fd;
-	upper_fd = open_folder(top_fd, "upper", &made);
+	upper_fd = or_errno(openat(top_fd, "upper", O_PATH | O_NOFOLLOW | O_CLOEXEC));
+	if (upper_fd >= 0 && fstat(upper_fd, &st))
+		return -errno;
+	if (upper_fd >= 0)
+		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	/* It gets its name when it has its looks, whatever happens until then. */
+	upper_fd = open_folder(top_fd, NEW_UPPER, &made);
 	if (upper_fd < 0)
 		return upper_fd;
 	if (unmapped->layer_fd >= 0)
 		from_fd = openat(unmapped->layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (unmapped->top_fd >= 0)
-		to_fd = openat(unmapped->top_fd, "upper",
+		to_fd = openat(unmapped->top_fd, NEW_UPPER,
 			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	looks.from_fd = below_fd;
 	looks.to_fd = upper_fd;
 	looks.unmapped_from_fd = unmapped->layer_fd >= 0 ? from_fd : below_fd;
 	looks.unmapped_to_fd = unmapped->top_fd >= 0 ? to_fd : upper_fd;
-	return !made ? 0 : copy_looks(&looks, own_mode ? top_fd : below_fd);
+	result = copy_looks(&looks, own_mode ? top_fd : below_fd);
+	if (!result)
+		return or_errno(renameat(top_fd, NEW_UPPER, top_fd, "upper"));
+	unlinkat(top_fd, NEW_UPPER, AT_REMOVEDIR);
+	return result;
 }
 
 static int top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)

@@ -141,13 +141,14 @@ static int resolve(int root_fd, const struct idmap_plan *plan, const struct idma
 static int take_path(struct idmap_arena *arena, const struct walk *walk, const char **path)
 {
 	const size_t size = strlen(walk->done) + 1;
+	struct idmap_error unused;
 	char *copy;
 
 	if (!strcmp(walk->done, *path))
 		return 0;
-	copy = idmap_alloc(arena, size);
-	if (!copy)
+	if (idmap_arena_room(arena, 2 * PATH_MAX, &unused))
 		return -ENOMEM;
+	copy = idmap_alloc(arena, size);
 	memcpy(copy, walk->done, size);
 	*path = copy;
 	return 1;
@@ -221,6 +222,11 @@ int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row
 		     (row->inside && idmap_path_inside(row->inside, other->target))))
 			around = other;
 	}
+	if (around == row)
+		return idmap_fail(
+			ret_error, row, IDMAP_BAD_TABLE, ELOOP,
+			"there is a link in its way, in what comes along such as /proc, where"
+			" links decide nothing; write the path that is meant");
 	return idmap_fail(
 		ret_error, row, IDMAP_BAD_TABLE, ELOOP,
 		"there is a link in its way, in the tree of the row for %s, where links decide"

@@ -31,6 +31,15 @@ void idmap_userns_put(struct idmap_map *map);
  * it finds out whether the kernel, the filesystem or the map is to blame.
  */
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
+/* The same without the map. */
+int idmap_tree_attributes(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
+/*
+ * Refuses a map on what is an overlay. Kernels from 7.3 on would take it, on top of its layers'
+ * maps, so that DISK would be no id on disk.
+ */
+int idmap_refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
+/* Makes a row ro that says rw and has become a tree that cannot be written; the caller tells. */
+void idmap_note_read_only(int tree_fd, struct idmap_row *row);
 
 /* --- view.c: what hangs where while the root is put together --------------------------------- */
 
@@ -70,8 +79,8 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 
 /* Notes what is odd about the row's map, before the tree is mapped. */
 void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row);
-/* The same of a file of the row's tree, opened without the map. */
-void idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
+/* The same of a file of the row's tree, opened without the map; true: there was something. */
+bool idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
 			    int file_fd, const char *path);
 
 /* --- area.c: a place for trees that have to be attached -------------------------------------- */
@@ -137,19 +146,25 @@ int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
 int idmap_make_target(const struct idmap_stage *stage, struct idmap_row *row,
 		      struct idmap_error *ret_error);
 #ifdef CONFIG_ROWS
-/* From here on the new root shows what comes along, as a chrooted process would expect. */
-int idmap_carry_now(struct idmap_stage *stage, struct idmap_error *ret_error);
-/* Removes the folders that were made, by the seen view's descriptor, when no row stands any more.
+/*
+ * From here on the new root shows what comes along and has to do with the row, as a chrooted
+ * process would expect.
  */
-void idmap_targets_unmake(const struct idmap_stage *stage);
+int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
+		    struct idmap_error *ret_error);
+/* Finds out where the new root's links, such as /run -> var/run, lead them. */
+void idmap_carry_resolve(struct idmap_stage *stage);
+/* Removes the folders that were made for the row, by the seen view, when it does not stand any
+ * more. */
+void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row);
 #else
-static inline void idmap_targets_unmake(const struct idmap_stage *stage)
+static inline void idmap_carry_resolve(struct idmap_stage *stage)
 {
 	(void)stage;
 }
-static inline int idmap_carry_now(struct idmap_stage *stage, struct idmap_error *ret_error)
+static inline void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 {
-	return (void)stage, (void)ret_error, 0;
+	(void)stage, (void)row;
 }
 #endif
 

@@ -68,7 +68,6 @@ static void look_at(struct idmap_notes *notes, const struct idmap_row *row, enum
 	const char *name = kind_names[kind], *other = kind_names[1 - kind];
 	char place[128], hint[HINT_SIZE];
 	struct idmap_text text;
-	uint32_t unused;
 
 	idmap_text_init(&text, place, sizeof(place));
 	idmap_place_text(&text, &row->place, 0);
@@ -85,42 +84,61 @@ static void look_at(struct idmap_notes *notes, const struct idmap_row *row, enum
 			" map %ss, too",
 			place, row->source, row->target, name, disk, other, name);
 	}
-	if (!(row->attr & IDMAP_RDONLY) && !idmap_map_disk(row->map, kind, 0, &unused))
-		idmap_note(
-			notes,
-			"%s: %s on %s: it is rw, and no %s on disk is seen as 0: root cannot make a file"
-			" there; add DISK:0:1",
-			place, row->source, row->target, name);
 }
 
-void idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
+static void look_for_root(struct idmap_notes *notes, const struct idmap_row *row,
+			  enum idmap_kind kind)
+{
+	char place[128];
+	struct idmap_text text;
+	uint32_t unused;
+
+	if (row->attr & IDMAP_RDONLY || idmap_map_disk(row->map, kind, 0, &unused))
+		return;
+	idmap_text_init(&text, place, sizeof(place));
+	idmap_place_text(&text, &row->place, 0);
+	idmap_note(notes,
+		   "%s: %s on %s: it is rw, and no %s on disk is seen as 0: root cannot make a file"
+		   " there; add DISK:0:1",
+		   place, row->source, row->target, kind_names[kind]);
+}
+
+bool idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
 			    int file_fd, const char *path)
 {
 	struct stat st;
 	uint32_t kind;
+	bool noted = false;
 
 	if (fstat(file_fd, &st))
-		return;
+		return false;
 	for (kind = 0; kind < IDMAP_KINDS; kind++) {
 		const uint32_t disk = kind == IDMAP_UID ? st.st_uid : st.st_gid;
 		char hint[HINT_SIZE];
 
-		if (is_left_out(row->map, (enum idmap_kind)kind, disk, hint))
-			idmap_note(
-				stage->notes,
-				"%s of the new root has the %s %u on disk, which the map leaves out:"
-				" it is nobody's (65534); %s",
-				path, kind_names[kind], disk, hint);
+		if (!is_left_out(row->map, (enum idmap_kind)kind, disk, hint))
+			continue;
+		noted = true;
+		idmap_note(
+			stage->notes,
+			"%s of the new root has the %s %u on disk, which the map leaves out: it is"
+			" nobody's (65534); %s",
+			path, kind_names[kind], disk, hint);
 	}
+	return noted;
 }
 
 void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)
 {
 	struct stat st;
 
-	/* A tmpfs gets its owner from the map. */
-	if (!row->map || !strcmp(row->type, "tmpfs") || fstat(tree_fd, &st) || !S_ISDIR(st.st_mode))
+	if (!row->map || fstat(tree_fd, &st) || !S_ISDIR(st.st_mode))
 		return;
-	look_at(stage->notes, row, IDMAP_UID, st.st_uid);
-	look_at(stage->notes, row, IDMAP_GID, st.st_gid);
+	/* A tmpfs gets its owner from the map. */
+	if (strcmp(row->type, "tmpfs")) {
+		look_at(stage->notes, row, IDMAP_UID, st.st_uid);
+		look_at(stage->notes, row, IDMAP_GID, st.st_gid);
+	}
+	look_for_root(stage->notes, row, IDMAP_UID);
+	look_for_root(stage->notes, row, IDMAP_GID);
 }

@@ -16,8 +16,12 @@
 /* virtiofs and 9p name a share of the host by a tag; theirs is an error of their own. */
 static bool no_such_tag(const char *type, const struct idmap_attempt *attempt)
 {
-	return !attempt->option && ((attempt->error == -EINVAL && !strcmp(type, "virtiofs")) ||
-				    (attempt->error == -ENOENT && !strcmp(type, "9p")));
+	/* virtio_fs_get_tree() gives EINVAL for more than that, and then says something else. */
+	const bool found = *attempt->words && !strstr(attempt->words, "not found");
+
+	return !attempt->option &&
+	       ((attempt->error == -EINVAL && !found && !strcmp(type, "virtiofs")) ||
+		(attempt->error == -ENOENT && !strcmp(type, "9p")));
 }
 
 static bool same_device(const char *a, const char *b)

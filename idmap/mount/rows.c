@@ -5,22 +5,6 @@
  */
 #include "mount/mount.h"
 
-/* Whether the row has to do with what comes along. */
-static bool needs_carried(const struct idmap_stage *stage, const struct idmap_row *row)
-{
-	uint32_t i;
-
-	if (row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_IN_DISK_VIEW))
-		return true;
-	for (i = 0; *stage->carry[i]; i++)
-		if (idmap_path_inside(row->target, stage->carry[i]) ||
-		    (row->inside && (idmap_path_inside(row->inside, stage->carry[i]) ||
-				     (row->flags & IDMAP_RBIND &&
-				      idmap_path_inside(stage->carry[i], row->inside)))))
-			return true;
-	return false;
-}
-
 int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
 		    struct idmap_error *ret_error)
 {
@@ -48,13 +32,10 @@ int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_
 static int attach(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row, bool folder,
 		  struct idmap_error *ret_error)
 {
-	int result;
-
 	if (folder && !idmap_attach_in_folder(stage, tree_fd, row))
 		return 0;
-	result = idmap_carry_now(stage, ret_error);
 	idmap_parents_close(stage);
-	return result ? result : idmap_attach_inside(stage->seen_fd, tree_fd, row, ret_error);
+	return idmap_attach_inside(stage->seen_fd, tree_fd, row, ret_error);
 }
 
 int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
@@ -64,7 +45,7 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 	bool folder;
 	int result;
 
-	result = needs_carried(stage, row) ? idmap_carry_now(stage, ret_error) : 0;
+	result = idmap_carry_for(stage, row, ret_error);
 	if (result)
 		return result;
 	tree_fd = idmap_tree_build(stage, row, &folder, ret_error);
@@ -72,20 +53,29 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		return tree_fd;
 	idmap_owners_note(stage, tree_fd, row);
 	result = layer ? 0 : idmap_make_target(stage, row, ret_error);
+	/* What others are cloned from has all that they are to keep. */
+	if (!result && kept && row->flags & IDMAP_CLONE)
+		result = idmap_tree_attributes(tree_fd, row, ret_error);
 	if (!result && kept)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
+	if (!result && row->map && row->flags & IDMAP_CLONE &&
+	    (stage->plan->overlays || !stage->plan->new_root))
+		result = idmap_refuse_overlay(tree_fd, row, ret_error);
 	if (!result && (kept || row->map || row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT)))
 		result = idmap_tree_map(tree_fd, row, ret_error);
 	if (result && tree_fd >= 0 && ret_error->class == IDMAP_NO_MAP)
 		idmap_submount_note(stage, row, ret_error);
-	if (result || layer)
-		return result ? result : idmap_layers_add(stage, tree_fd, row, ret_error);
-	result = attach(stage, tree_fd, row, folder, ret_error);
 	if (!result)
-		idmap_trace(stage->notes, "%s is in place", row->target);
-	if (!result && !stage->plan->new_root) {
-		row->placed_before = stage->placed;
-		stage->placed = row;
-	}
-	return result;
+		result = layer ? idmap_layers_add(stage, tree_fd, row, ret_error)
+			       : attach(stage, tree_fd, row, folder, ret_error);
+	if (result)
+		return result;
+	idmap_note_read_only(tree_fd, row);
+	idmap_trace(stage->notes, "%s is in place", row->target);
+	row->flags |= IDMAP_PLACED;
+	if (layer)
+		return 0;
+	row->placed_before = stage->placed;
+	stage->placed = row;
+	return 0;
 }

@@ -5,7 +5,6 @@
  * Where the root that we are in is to be the root, each row that is in place can be taken back.
  */
 #include <sys/mount.h>
-#include <sys/stat.h>
 
 #include "mount/mount.h"
 
@@ -13,17 +12,12 @@
 static int attach_root(struct idmap_stage *stage, int *tree_fd, struct idmap_error *ret_error)
 {
 	int result = idmap_attach_at(stage, IDMAP_SEEN, tree_fd);
-	struct stat st;
-	uint32_t i;
 
 	if (result)
 		return idmap_workshop_failed(-result, ret_error);
-	/* Where such a folder is a link, rows may land in it by another name. */
-	for (i = 0; !result && stage->plan->rows > 1 && *stage->carry[i]; i++)
-		if (!fstatat(stage->seen_fd, stage->carry[i] + 1, &st, AT_SYMLINK_NOFOLLOW) &&
-		    S_ISLNK(st.st_mode))
-			result = idmap_carry_now(stage, ret_error);
-	return result;
+	if (stage->plan->rows > 1)
+		idmap_carry_resolve(stage);
+	return 0;
 }
 
 static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
@@ -34,10 +28,18 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 
 	if (!result)
 		idmap_owners_note(stage, tree_fd, row);
+	if (!result && row->flags & IDMAP_OWN_ROOT) {
+		if (row->map)
+			result = idmap_refuse_overlay(tree_fd, row, ret_error);
+		if (!result && stage->plan->disk_view)
+			result = idmap_tree_attributes(tree_fd, row, ret_error);
+	}
 	if (!result && stage->plan->disk_view)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	if (!result && (stage->plan->disk_view || row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);
+	if (!result)
+		idmap_note_read_only(tree_fd, row);
 	if (!result)
 		result = attach_root(stage, &tree_fd, ret_error);
 	if (!result)
@@ -71,57 +73,89 @@ int idmap_stage_link_failed(const struct idmap_stage *stage, const struct idmap_
 
 void idmap_stage_note_program(struct idmap_stage *stage, const char *path)
 {
-	struct idmap_row *root = NULL;
 	struct idmap_error unused;
 	uint32_t i;
-	bool folder;
 
-	/* The last one: an overlay comes after its layers. */
-	for (i = 0; i < stage->plan->rows; i++)
-		if (idmap_row_is_root(stage->plan->row[i]))
-			root = stage->plan->row[i];
-	if (root && root->map) {
+	/* The tree at / or the highest layer of it that has the file; the overlay comes last. */
+	for (i = stage->plan->rows; i--;) {
+		struct idmap_row *row = stage->plan->row[i];
+		idmap_closed int tree_fd = -1, file_fd = -1;
+		bool folder;
+
+		if (!idmap_row_is_root(row) || !row->map || row->flags & IDMAP_OVERLAY)
+			continue;
 		/* The same once more, without its map: who else could tell the ids on disk? */
-		idmap_closed int tree_fd = idmap_tree_build(stage, root, &folder, &unused);
-		idmap_closed int file_fd = idmap_open_inside(tree_fd, path, O_PATH, 0);
-
-		idmap_owners_note_file(stage, root, file_fd, path);
+		tree_fd = idmap_tree_build(stage, row, &folder, &unused);
+		file_fd = idmap_open_inside(tree_fd, path, O_PATH, 0);
+		if (file_fd >= 0 && idmap_owners_note_file(stage, row, file_fd, path))
+			return;
 	}
+	idmap_note(
+		stage->notes,
+		"%s of the new root is nobody's (65534): the map of what it lies on leaves its owner"
+		" out; extend that map",
+		path);
 }
 
-void idmap_stage_skip(struct idmap_row *row)
+int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row)
 {
+	idmap_closed int fd = -1;
+
+	/* What lies on it is known by its real path; once those are known, no link counts. */
+	if (!row->said_target && stage->plan->rows > 1)
+		fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, RESOLVE_NO_SYMLINKS);
+	if (fd == -ELOOP)
+		return IDMAP_BY_LINK;
 	row->flags |= IDMAP_SKIPPED;
 	idmap_userns_put(row->map);
+	return 0;
 }
 
 int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error *ret_error)
 {
-	uint32_t i;
+	struct idmap_carried *carried;
+	int result;
 
-	for (i = 0; !stage->carried && *stage->carry[i]; i++) {
-		int result = or_errno(sys_move_mount(old_fd, stage->carry[i] + 1, AT_FDCWD,
-						     stage->carry[i], MOVE_MOUNT_T_SYMLINKS));
-
-		if (idmap_no_folder(result))
-			stage->left |= 1u << i;
-		else if (result)
-			return idmap_carry_failed(stage->carry[i], -result, ret_error);
+	for (carried = stage->carry; carried; carried = carried->next) {
+		if (carried->cloned || carried->left)
+			continue;
+		result = or_errno(sys_move_mount(old_fd, carried->path + 1, AT_FDCWD, carried->path,
+						 MOVE_MOUNT_T_SYMLINKS));
+		carried->left = idmap_no_folder(result);
+		if (result && !carried->left)
+			return idmap_carry_failed(carried->path, -result, ret_error);
 	}
 	return 0;
 }
 
 void idmap_stage_drop(struct idmap_stage *stage)
 {
+	const bool in_place = !stage->plan->new_root;
 	struct idmap_row *row;
+	bool made = false;
+	uint32_t i;
 
-	for (row = stage->placed; row; row = row->placed_before)
-		umount2(row->target, MNT_DETACH);
+	for (i = 0; i < stage->plan->rows; i++) {
+		row = stage->plan->row[i];
+		made |= row->made;
+		if (!(row->flags & IDMAP_PLACED)) /* the last one, which failed */
+			idmap_target_unmake(stage, row);
+	}
+	/*
+	 * Each is taken down before what it stands on, so that what was made for it is still found
+	 * where that was. A new root goes as a whole if nothing was.
+	 */
+	idmap_parents_close(stage);
+	for (row = stage->placed; row && (in_place || made); row = row->placed_before) {
+		if (!fchdir(stage->seen_fd))
+			umount2(row->target + 1, MNT_DETACH | UMOUNT_NOFOLLOW);
+		idmap_target_unmake(stage, row);
+	}
+	chdir("/");
 	stage->placed = NULL;
 	idmap_stage_done(stage);
-	if (stage->plan->new_root && stage->seen_fd >= 0)
+	if (!in_place && stage->seen_fd >= 0)
 		idmap_detach_from(stage, IDMAP_SEEN);
-	idmap_targets_unmake(stage);
 	idmap_stage_close(stage);
 	idmap_close(&stage->seen_fd);
 }

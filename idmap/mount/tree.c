@@ -36,8 +36,8 @@ int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret
 	if (row->flags & IDMAP_CLONE)
 		return idmap_clone_source(stage, row, ret_folder, ret_error);
 	if (row->flags & IDMAP_OVERLAY)
-		return merge(stage, row, ret_error);
-	if (row->flags & IDMAP_OWN_ROOT)
+		fd = merge(stage, row, ret_error);
+	else if (row->flags & IDMAP_OWN_ROOT)
 		fd = idmap_clone_own_root(row, ret_error);
 	else
 		fd = idmap_image_mount(stage, row, row->attr, ret_error);

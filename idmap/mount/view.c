@@ -22,6 +22,7 @@
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve)
 {
 	struct sys_open_how how = {
+		.mode = flags & O_CREAT ? 0644 : 0,
 		.flags = (uint64_t)flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK),
 		.resolve = RESOLVE_IN_ROOT | resolve,
 	};
@@ -53,12 +54,11 @@ static const char *spot_path(const struct idmap_stage *stage, enum idmap_spot sp
 /* Whether a mount stands on the folder `path`, one of those that come along. */
 static bool stands(const struct idmap_stage *stage, const char *path)
 {
-	size_t i;
+	const struct idmap_carried *carried = stage->carry;
 
-	for (i = 0; *stage->carry[i]; i++)
-		if (!strcmp(stage->carry[i], path))
-			return true;
-	return false;
+	while (carried && strcmp(carried->path, path))
+		carried = carried->next;
+	return carried;
 }
 
 /*
@@ -215,8 +215,15 @@ bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row 
 static int clone_standing(struct idmap_stage *stage)
 {
 	idmap_closed int tree_fd = idmap_clone(stage->seen_fd, true);
+	struct sys_mount_attr private = {.propagation = MS_PRIVATE};
 
-	return tree_fd < 0 ? tree_fd : idmap_attach_at(stage, IDMAP_DISK, &tree_fd);
+	if (tree_fd < 0)
+		return tree_fd;
+	/* As peers of what stands they would take it along when they go. */
+	if (stage->plan->root->shared &&
+	    sys_mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &private))
+		return -errno;
+	return idmap_attach_at(stage, IDMAP_DISK, &tree_fd);
 }
 
 /* Each map that waits for a row is an open file; before anything is mounted that is seen to. */
@@ -235,11 +242,19 @@ static int check_files(const struct idmap_plan *plan, struct idmap_error *ret_er
 }
 
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     const char (*carry)[IDMAP_CARRIED_SIZE], struct idmap_notes *notes,
+		     struct idmap_carried *carry, struct idmap_notes *notes,
 		     struct idmap_error *ret_error)
 {
+	struct idmap_carried *carried;
 	int result = 0;
+	uint32_t i;
 
+	for (i = 0; i < plan->rows; i++)
+		plan->row[i]->flags &= ~(uint32_t)IDMAP_PLACED;
+	for (carried = carry; carried; carried = carried->next) {
+		carried->real = carried->path;
+		carried->cloned = carried->left = false;
+	}
 	*stage = (struct idmap_stage){
 		.plan = plan,
 		.seen_fd = -1,

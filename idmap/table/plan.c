@@ -70,9 +70,36 @@ static void apply_defaults(struct idmap_row *row)
 	uint32_t attr = is_written(row) ? 0 : IDMAP_RDONLY;
 
 	/* A map can make a stranger's setuid file root's, so only the root itself may have any. */
-	if (!idmap_row_is_root(row))
+	if (!idmap_row_is_root(row) && !(row->flags & IDMAP_LAYER))
 		attr |= IDMAP_NOSUID | IDMAP_NODEV;
 	row->attr |= attr & ~row->attr_said;
+}
+
+/* A word that is none of ours, where no filesystem is mounted that could take it. */
+static void refuse_option(struct idmap_table *table, const struct idmap_row *row)
+{
+	const char *near = idmap_option_near(row->data);
+
+	idmap_table_error(table, &row->place, row->type_column,
+			  "'%s' is no option of a %s, which mounts no filesystem; %s%s%s",
+			  row->data,
+			  row->flags & IDMAP_CLONE ? row->type : "root that is mounted already",
+			  near ? "did you mean " : "take it out", near ? near : "",
+			  near ? "?" : "");
+}
+
+/* Its options are one string, where a comma that was written \054 would begin another one. */
+static void check_overlay(struct idmap_table *table, const struct idmap_row *row)
+{
+	const char *item;
+
+	for (item = row->data; *item; item += strlen(item) + 1)
+		if (strchr(item, ','))
+			idmap_table_error(
+				table, &row->place, row->type_column,
+				"'%s' has a comma in it, which an overlay's options cannot"
+				" have; write two options",
+				item);
 }
 
 static void check_row(struct idmap_table *table, const struct idmap_row *row)
@@ -97,8 +124,17 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	wrong = idmap_source_read(row, &source);
 	if (wrong)
 		idmap_table_error(table, place, row->source_column, "%s %s", row->source, wrong);
+	if (*row->data && row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT))
+		refuse_option(table, row);
+	if (row->flags & IDMAP_OVERLAY)
+		check_overlay(table, row);
 	if (!(row->flags & IDMAP_LAYER))
 		return;
+	if (row->attr_said & row->attr &
+	    (IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC | IDMAP_NOSYMFOLLOW))
+		idmap_table_error(table, place, row->type_column,
+				  "nosuid, nodev, noexec and nosymfollow have no effect on a layer;"
+				  " write them in the row of the overlay");
 	if ((row->flags & IDMAP_LAYER) == IDMAP_LAYER || row->flags & IDMAP_OVERLAY)
 		idmap_table_error(table, place, row->type_column,
 				  "a row is one of lower, upper and overlay; write a row for each");
@@ -117,19 +153,20 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 
 /*
  * Without a row for /, root= alone names the root, as it would for the kernel. Where there is
- * nothing to name it, or the kernel has mounted it, the root that we are in is meant.
+ * nothing to name it, or the kernel has mounted it, the root that we are in is meant: true.
  */
-static void imply_root(struct idmap_table *table, const struct idmap_root *root)
+static bool imply_root(struct idmap_table *table, const struct idmap_root *root)
 {
 	const struct idmap_place place = {.name = "root=", .parameter = true};
 	struct idmap_row *row;
 
 	for (row = table->first; row; row = row->next)
 		if (!(row->flags & IDMAP_NOAUTO) && row->target && idmap_row_is_root(row))
-			return;
+			return false;
 	if (table->unread || root->booted || !root->source || !*root->source)
-		return;
+		return true;
 	idmap_table_add_root(table, &place);
+	return false;
 }
 
 /* The path of a bind with X-mount.subdir is that of the folder. */
@@ -197,16 +234,80 @@ static uint32_t count_at_once(const struct idmap_plan *plan)
 	return most;
 }
 
+static bool same_options(const char *a, const char *b)
+{
+	while (*a && !strcmp(a, b)) {
+		a += strlen(a) + 1;
+		b += strlen(b) + 1;
+	}
+	return *a == *b;
+}
+
+/*
+ * A filesystem is mounted once, whatever the number of rows that have it, with the options of the
+ * first; the kernel takes others without a word and goes by none of them.
+ */
+static void check_options_of_one_device(struct idmap_table *table)
+{
+	const struct idmap_row *row, *other;
+
+	for (row = table->first; row; row = row->next) {
+		if (!idmap_row_counts(row) || !*row->data ||
+		    row->flags & (IDMAP_CLONE | IDMAP_OVERLAY) || !strcmp(row->type, "tmpfs"))
+			continue;
+		for (other = table->first; other; other = other->next) {
+			if (other == row || !idmap_row_counts(other) ||
+			    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY) ||
+			    strcmp(other->source, row->source) || strcmp(other->type, row->type) ||
+			    same_options(other->data, row->data))
+				continue;
+			idmap_table_error(
+				table, &row->place, row->type_column,
+				"the row for %s has %s with other options of the"
+				" filesystem, and it is mounted once only; write the same in"
+				" both",
+				other->target, row->source);
+			return;
+		}
+	}
+}
+
+/*
+ * Without a row for / a path is one of the root that we are in, where other rows stand: an image
+ * there is looked up as one that is named root:/PATH.
+ */
+static void find_image(struct idmap_table *table, struct idmap_row *row)
+{
+	const size_t length = strlen(row->source);
+	const struct idmap_piece piece = {
+		.at = row->source, .length = length, .column = row->source_column};
+	char *path;
+
+	if (*row->source != '/' || !strncmp(row->source, "/dev/", 5) ||
+	    row->flags & (IDMAP_CLONE | IDMAP_OVERLAY | IDMAP_IMAGE) ||
+	    idmap_is_served(row->type) || !strcmp(row->type, "tmpfs"))
+		return;
+	path = idmap_alloc(table->arena, length + 1);
+	if (!path) {
+		idmap_table_full(table, &row->place, 0);
+		return;
+	}
+	memcpy(path, row->source, length);
+	row->inside = idmap_normal_path(table, &row->place, &piece, path, "SOURCE");
+	row->flags |= IDMAP_IMAGE;
+}
+
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan)
 {
 	struct idmap_plan plan = {.root = root};
 	char *scratch_end = table->arena->end;
 	struct idmap_row *row;
+	bool in_place;
 	uint32_t i;
 
 	forget_plan(table);
-	imply_root(table, root);
+	in_place = imply_root(table, root);
 	for (row = table->first; row; row = row->next) {
 		/* A row that could not be read has been reported; the others are still checked. */
 		if (!idmap_row_counts(row))
@@ -219,7 +320,10 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 			join_subdir(table, row);
 		apply_defaults(row);
 		check_row(table, row);
+		if (in_place)
+			find_image(table, row);
 	}
+	check_options_of_one_device(table);
 	if (!table->row_count) {
 		*ret_plan = plan;
 		return table->error_count ? -EINVAL : 0;
@@ -236,6 +340,8 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		row = plan.row[i];
 		if (row->inside)
 			plan.disk_view = true;
+		if (row->flags & IDMAP_OVERLAY)
+			plan.overlays = true;
 		if (idmap_row_is_root(row))
 			plan.new_root = true;
 		if (row->map && !row->map->users++)

@@ -46,6 +46,14 @@ static const char *clone_type(const struct idmap_row *row)
 	return row->flags & IDMAP_RBIND ? "rbind" : "bind";
 }
 
+/* Extents, such as u:100000:0:65536, could be names of types by their letters. */
+static bool is_extent(const char *type)
+{
+	if ((*type == 'u' || *type == 'g' || *type == 'b') && type[1] == ':')
+		type += 2;
+	return strchr(type, ':') && !type[strspn(type, "0123456789:")];
+}
+
 /* Checks a type or list, in place; commas become colons. */
 static const char *read_type(struct idmap_table *table, struct idmap_row *row, uint32_t column,
 			     char *type)
@@ -55,14 +63,6 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 	size_t i;
 	char *p;
 
-	if (idmap_looks_like_extent(type)) {
-		idmap_table_error(
-			table, &row->place, column,
-			"TYPE is missing, '%s' is an extent; write it behind TYPE, with the"
-			" OPTIONS",
-			type);
-		return NULL;
-	}
 	for (p = type;; p++) {
 		if (is_type_letter(*p)) {
 			letters = true;
@@ -82,6 +82,14 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 	for (p = type; *p; p++)
 		if (*p == ',')
 			*p = ':';
+	if (is_extent(type)) {
+		idmap_table_error(
+			table, &row->place, column,
+			"TYPE is missing, '%s' is an extent; write it behind TYPE, with the"
+			" OPTIONS",
+			type);
+		return NULL;
+	}
 	for (i = 0; strchr(type, ':') && i < COUNT_OF(alone); i++) {
 		if (idmap_type_has(type, alone[i])) {
 			idmap_table_error(table, &row->place, column,
@@ -369,7 +377,9 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 	idmap_text_add(text, " %s ", row->type);
 	/* What the defaults of another row would take back is said. */
 	idmap_attr_text(row->attr,
-			IDMAP_RDONLY | (idmap_row_is_root(row) ? 0 : IDMAP_NOSUID | IDMAP_NODEV),
+			IDMAP_RDONLY | (idmap_row_is_root(row) || row->flags & IDMAP_LAYER
+						? 0
+						: IDMAP_NOSUID | IDMAP_NODEV),
 			text);
 	if (row->flags & IDMAP_NOFAIL)
 		idmap_text_add(text, ",nofail");

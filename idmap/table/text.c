@@ -46,25 +46,26 @@ static void add_octal(struct idmap_text *text, unsigned char c)
  */
 static void add_string(struct idmap_text *text, const char *s, size_t length)
 {
-	bool shorten = text->most && length > text->most;
-	size_t i;
+	size_t i, used = 0;
 
 	if (!text->most) {
 		add(text, s, length);
 		return;
 	}
-	if (shorten)
-		length = text->most;
 	for (i = 0; i < length; i++) {
-		unsigned char c = (unsigned char)s[i];
+		const unsigned char c = (unsigned char)s[i];
+		const bool control = c < ' ' || c == 0x7f;
 
-		if (c < ' ' || c == 0x7f)
+		used += control ? 4 : 1;
+		if (used > text->most) {
+			add(text, "...", 3);
+			return;
+		}
+		if (control)
 			add_octal(text, c);
 		else
 			add(text, s + i, 1);
 	}
-	if (shorten)
-		add(text, "...", 3);
 }
 
 static void add_number(struct idmap_text *text, uint64_t value, unsigned int base)

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Any bytes as what a message is about: a place's name, a source, a target, the kernel's words. The line
+ * fits, ends, has no control character, and its beginning and its remedy are there.
+ */
+#include "check.h"
+#include "table/table.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_line(const char *text)
+{
+	const unsigned char *c;
+
+	CHECK(memchr(text, 0, IDMAP_LINE_SIZE), "a line that is open");
+	for (c = (const unsigned char *)text; *c; c++)
+		CHECK(*c >= ' ' && *c != 0x7f, "a control character: %s", text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *string = malloc(size + 1), memory[2 * sizeof(struct idmap_note)];
+	struct idmap_arena arena = {memory, memory + sizeof(memory)};
+	struct idmap_row row = {.place = {.name = "idmap=", .line = 3, .parameter = true}};
+	struct idmap_notes notes;
+	struct idmap_error error;
+
+	CHECK(string, "no memory for the test");
+	if (size)
+		memcpy(string, data, size);
+	string[size] = 0;
+	row.source = row.target = string;
+	CHECK(idmap_fail(&error, &row, IDMAP_NO_MOUNT, 5, "does not mount (%m%s%s); try ro",
+			 "; kernel: ", string) == -5,
+	      "another result");
+	check_line(error.text);
+	CHECK(!strncmp(error.text, "cmdline: idmap= #3: ", 20), "no place: %s", error.text);
+	CHECK(strlen(error.text) > 8 && !strcmp(strchr(error.text, 0) - 8, "; try ro"), "no remedy: %s",
+	      error.text);
+	idmap_notes_init(&notes, &arena);
+	idmap_note(&notes, "%s: done", string);
+	CHECK(notes.first, "no note");
+	check_line(notes.first->text);
+	free(string);
+	return 0;
+}

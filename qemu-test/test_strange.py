@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: MIT
+"""Tables and images that are odd, or a stranger's: what is seen is what was named, with the attributes
+that it has, or there is an error; and what was there before stays as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+import images
+from common import EVERY, PRE, ROOT, last_words, log_lines, options, seen
+from guest import Disk
+from images import Dir, File, Link
+
+INIT = "/sbin/idmap-init"
+OWN = {"uid": 100000, "gid": 100000}
+TWO = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+OVERLAY = "virtio_pci,virtio_blk,erofs,ext4,overlay"
+MAPPED = "100000:0:65536"
+
+
+@pytest.fixture
+def stage0(tmp_path, kernel):
+    """stage0(fs, options=..., modules=..., then=...): an initramfs of somebody else's, which mounts
+    /dev/vda, does more there, and starts what idmap.init's kernel command line says: PID 1 by init=."""
+
+    def make(fs="erofs", mount="ro", modules=(), then=""):
+        drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", fs, *modules])
+        tree = {"/": Dir(), **images.busybox(), **drivers,
+                **{f"/{name}": Dir() for name in ("root", "dev", "proc", "sys")}}
+        script = ["#!/bin/sh", "mount -t devtmpfs dev /dev", *[f"/bin/insmod {path}" for path in order],
+                  "while ! [ -b /dev/vda ]; do :; done", f"mount -t {fs} -o {mount} /dev/vda /root",
+                  "mount --move /dev /root/dev", then,
+                  f'exec /bin/busybox switch_root /root {INIT} "$@" </root/dev/console >/root/dev/console 2>&1']
+        tree["/init"] = File("\n".join(script) + "\n", mode=0o755)
+        return images.make_image(tree, "cpio", tmp_path / "stage0")
+
+    return make
+
+
+@pytest.fixture
+def plain_tree(root_tree, programs):
+    """plain_tree(conf): a root with idmap-init in it, and a table."""
+
+    def make(conf=None):
+        tree = root_tree()
+        tree[INIT] = File(programs.init, **OWN, mode=0o755)
+        if conf is not None:
+            tree["/etc/idmap.conf"] = File(conf, **OWN)
+        return tree
+
+    return make
+
+
+# ---- links of a stranger ----
+
+
+@TWO
+@pytest.mark.parametrize("target", ["/run", "/run/idmap"])
+def test_table_through_a_link(target, stage0, plain_tree, kernel, image, boot):
+    """What PID 1 writes goes where it is meant to go, whatever a row has put there."""
+    mkdir = ",X-mount.mkdir" if target == "/run/idmap" else ""
+    name = "/table" if mkdir else "/idmap/table"
+    stranger = {"/": Dir(5000, 5000), name: Link("/etc/passwd", 5000, 5000)}
+    tree = plain_tree(f"/dev/vdb {target} erofs idmap=5000:1000:10{mkdir}\n")
+    disks = [Disk(image(tree, "ext4"), readonly=False, snapshot=True), Disk(image(stranger, "erofs"))]
+    with boot(kernel, stage0("ext4", "rw", ["erofs"]), f"root=/dev/vda init={INIT}", disks) as guest:
+        assert guest.ask("read /etc/passwd")["content"].startswith("root:x:0:0")
+        assert any("/run/idmap/table cannot be written" in line for line in log_lines(guest))
+
+
+@TWO
+def test_image_behind_a_row_in_place(stage0, plain_tree, kernel, image, second, boot, boot_fails):
+    """A SOURCE by its path is one of the root that the rows make, and a stranger's link decides nothing."""
+    secret = image({"/": Dir(0, 0), "/secret": File("secret", 5, 5)}, "erofs")
+    own = image({"/": Dir(0, 0), "/own": File("x", 5, 5)}, "erofs")
+    conf = "/dev/vdb /mnt erofs\n/mnt/app.erofs /srv erofs\n/mnt/app.erofs /home erofs\n"
+    tree = plain_tree(conf)
+    tree["/etc/secret.erofs"] = File(secret, **OWN)
+    tree["/mnt/app.erofs"] = File(second(), **OWN)
+    append = f"root=/dev/vda init={INIT}"
+    there = image({"/": Dir(5000, 5000), "/app.erofs": File(own, 5000, 5000)}, "erofs")
+    with boot(kernel, stage0(modules=["loop"]), append, [Disk(image(tree, "erofs")), Disk(there)]) as guest:
+        for folder in ("/srv", "/home"):
+            assert guest.ask(f"ls {folder}")["entries"].keys() == {"own"}
+    link = image({"/": Dir(5000, 5000), "/app.erofs": Link("/etc/secret.erofs", 5000, 5000)}, "erofs")
+    line, code = last_words(boot_fails(kernel, stage0(modules=["loop"]), append,
+                                       [Disk(image(tree, "erofs")), Disk(link)]))
+    assert "there is a link in its way, in the tree of the row for /mnt" in line and code == "0x00000200"
+
+
+@TWO
+@pytest.mark.parametrize("more", ["", "t /lib/x tmpfs X-mount.mkdir,nofail\n"])
+def test_skipped_row_behind_a_link(more, kernel, root_tree, image, initramfs, boot_fails, boot):
+    """Rows on it, and binds from it, are known by where the link leads."""
+    tree = root_tree()
+    tree["/lib"] = Link("usr/lib", **OWN)
+    for path in ("/usr", "/usr/lib", "/usr/lib/data", "/usr/lib/data/keys", "/usr/lib/data/sub", "/usr/lib/x"):
+        tree[path] = Dir(**OWN)
+    tree["/usr/lib/data/keys/stale"] = File("x", **OWN)
+    conf = ROOT + "/dev/vdz /lib/data erofs nofail,wait=0\nt /usr/lib/data/sub tmpfs\n" + more
+    disks = [Disk(image(tree, "erofs"))]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert not [m for m in guest.mounts() if m.target.startswith("/usr/lib/data")]
+    conf += "/usr/lib/data/keys /opt/app bind idmap=100000:5:1\n"
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, conf), "quiet", disks))
+    assert line.endswith("the row for /usr/lib/data, which /usr/lib/data/keys lies on, is absent; say nofail here,"
+                         " too")
+
+
+# ---- a shared root ----
+
+SHARED = ("mount -t proc proc /root/proc; mount -t sysfs sys /root/sys; mount -t tmpfs run /root/run;"
+          " mkdir /root/run/lock; mount -t tmpfs lock /root/run/lock; mount --make-rshared /root")
+
+
+@TWO
+def test_shared_in_place(stage0, plain_tree, kernel, image, second, boot):
+    """What the views are made of goes without taking its peers along."""
+    tree = plain_tree("/dev/vdb /mnt erofs\n/mnt/deep /opt/app bind idmap=5000:7:10\n")
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    with boot(kernel, stage0(then=SHARED), f"root=/dev/vda init={INIT}", disks) as guest:
+        assert {m.target for m in guest.mounts()} >= {"/", "/dev", "/proc", "/sys", "/run", "/run/lock", "/mnt",
+                                                     "/opt/app"}
+        assert not [m for m in guest.mounts() if ".idmap" in m.target]
+        assert seen(guest, "/opt/app/er") == (7, 7)
+
+
+@TWO
+def test_row_on_proc_in_place(stage0, plain_tree, kernel, image, boot):
+    """Whether init= is idmap-init itself is known without /proc; else it starts itself for ever."""
+    tree = plain_tree("t /proc tmpfs rw\n")
+    with boot(kernel, stage0(), f"root=/dev/vda init={INIT}", [Disk(image(tree, "erofs"))]) as guest:
+        assert guest.report()["argv"][0] == "/sbin/init"
+
+
+# ---- attributes ----
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_bind_of_a_bind(kernel, root_tree, image, initramfs, boot):
+    conf = ("/dev/vda / ext4 rw,idmap=100000:0:65536\n"
+            "/images/app /opt/app bind noexec,nosymfollow,noatime\n"
+            "/opt/app /mnt bind rw,suid,dev,exec,idmap=100000:0:65536\n"
+            "/opt /srv rbind rw,suid,dev\n")
+    with boot(kernel, initramfs(kernel, conf), "",
+              [Disk(image(root_tree(), "ext4"), readonly=False, snapshot=True)]) as guest:
+        kept = {"ro", "nosuid", "nodev", "noexec", "noatime", "nosymfollow"}
+        assert options(guest, "/opt/app")[1] == kept
+        assert options(guest, "/mnt")[1] == kept | {"idmapped"}
+        assert options(guest, "/srv/app")[1] == kept
+        assert guest.ask("run 0 0 /mnt/run") == {"error": "EACCES"}
+
+
+@TWO
+def test_attributes_of_a_booted_root(stage0, plain_tree, kernel, image, boot):
+    initrd = stage0(mount="ro,nodev,nosuid,noatime,nodiratime,nosymfollow")
+    with boot(kernel, initrd, f"root=/dev/vda ro init={INIT} idmap={MAPPED}",
+              [Disk(image(plain_tree(), "erofs"))]) as guest:
+        assert options(guest, "/")[1] == {"ro", "nosuid", "nodev", "noatime", "nodiratime", "nosymfollow",
+                                          "idmapped"}
+
+
+@TWO
+def test_own_root_and_bind(stage0, plain_tree, kernel, image, boot):
+    """A bind keeps what the row of the booted root says."""
+    conf = f"/dev/root / auto nosuid,nodev,idmap={MAPPED}\n/bin /srv bind suid,dev,idmap={MAPPED}\n"
+    with boot(kernel, stage0(), f"root=/dev/vda ro init={INIT}",
+              [Disk(image(plain_tree(conf), "erofs"))]) as guest:
+        assert {"nosuid", "nodev"} <= options(guest, "/srv")[1]
+        assert guest.run("/srv/suid", uid=1000, gid=1000) == "1000 1000 1000 1000\n"
+
+
+@TWO
+def test_other_mounts_of_a_booted_root(stage0, plain_tree, kernel, image, second, boot):
+    """With a map for / they come along, as they are."""
+    initrd = stage0(then="mount -t erofs -o ro /root/dev/vdb /root/srv; mount -t tmpfs x /root/tmp;"
+                         " mkdir '/root/tmp/a b'; mount -t tmpfs y '/root/tmp/a b'")
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT} idmap={MAPPED}",
+              [Disk(image(plain_tree(), "erofs")), Disk(second())]) as guest:
+        assert seen(guest, "/owners/user") == (1000, 1000)
+        assert seen(guest, "/srv/file") == (5007, 5007)
+        assert {m.target for m in guest.mounts()} >= {"/srv", "/tmp", "/tmp/a b", "/dev", "/run"}
+
+
+def test_read_only_in_spite_of_rw(kernel, root_tree, image, second, initramfs, boot):
+    conf = ROOT + "/dev/vdb /srv erofs rw,idmap=5000:0:10\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs")), Disk(second())]) as guest:
+        assert PRE + "/dev/vdb is read-only, so it is ro on /srv, and not rw" in log_lines(guest)
+        assert "/dev/vdb /srv erofs ro," in guest.ask("read /run/idmap/table")["content"]
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_two_rw_rows_of_a_read_only_disk(kernel, root_tree, image, initramfs, boot):
+    conf = ROOT + "/dev/vdb /srv ext4 rw\n/dev/vdb /mnt ext4 rw\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(0, 0)}, "ext4"))]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        assert {line for line in log_lines(guest) if "read-only" in line} == {
+            PRE + f"/dev/vdb is read-only, so it is ro on {target}, and not rw" for target in ("/srv", "/mnt")}
+
+
+# ---- all or nothing ----
+
+
+@TWO
+def test_only_what_was_made_is_unmade(kernel, root_tree, image, programs, initramfs, boot, tmp_path):
+    """A folder that X-mount.mkdir made in another row's tree, and one of that name in the root."""
+    tree = root_tree()
+    tree["/srv/new"] = Dir(**OWN)
+    tree["/zlib"] = Link("opt", **OWN)
+    root, data = tmp_path / "root", tmp_path / "data"
+    root.write_bytes(image(tree, "ext4").read_bytes())
+    data.write_bytes(image({"/": Dir(0, 0)}, "ext4").read_bytes())
+    disks = [Disk(root, readonly=False), Disk(data, readonly=False)]
+    base = f"/dev/vda / ext4 rw,idmap={MAPPED}\n"
+    conf = base + "/dev/vdb /srv ext4 rw\nt /srv/new tmpfs X-mount.mkdir\n"
+    with boot(kernel, initramfs(kernel, conf + "t /xx/no tmpfs\n", add=[(programs.probe, "/bin/sh")]),
+              "idmap.onfail=shell", disks) as guest:
+        assert guest.report()["argv"] == ["/bin/sh"]
+        guest.poweroff()
+    look = initramfs(kernel, base + "/dev/vdb /mnt ext4 rw\n")
+    with boot(kernel, look, "", disks) as guest:
+        assert "new" in guest.ask("ls /srv")["entries"] and "new" not in guest.ask("ls /mnt")["entries"]
+        guest.poweroff()
+    # Where links are followed all of it is taken down once, in a boot that succeeds.
+    with boot(kernel, initramfs(kernel, conf + "t /zlib/app tmpfs\n"), "", disks) as guest:
+        assert {"/srv/new", "/opt/app"} <= {m.target for m in guest.mounts()}
+        guest.poweroff()
+    with boot(kernel, look, "", disks) as guest:
+        assert "new" in guest.ask("ls /srv")["entries"] and "new" in guest.ask("ls /mnt")["entries"]
+
+
+@TWO
+def test_upper_of_a_boot_that_failed(kernel, root_tree, image, initramfs, boot, boot_fails, tmp_path):
+    """The corrected boot finds no upper that has not got its looks."""
+    top = tmp_path / "top"
+    top.write_bytes(image({"/": Dir(300000, 300000)}, "ext4").read_bytes())
+    tree = root_tree()
+    tree["/"] = Dir(101000, 101000, 0o755)
+    conf = "upper / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n/dev/vdb / ext4 upper,idmap=300000:0:"
+    disks = [Disk(image(tree, "erofs")), Disk(top, readonly=False)]
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, conf + "1000\n", modules=OVERLAY), "quiet", disks))
+    assert "the folders upper and work cannot be made in the top" in line
+    with boot(kernel, initramfs(kernel, conf + "65536\n", modules=OVERLAY), "", disks) as guest:
+        entry = guest.ask("stat /")
+        assert (entry["uid"], entry["gid"], entry["mode"] & 0o7777) == (1000, 1000, 0o755)
+
+
+@TWO
+def test_long_links(kernel, root_tree, image, initramfs, boot):
+    """Paths that links lead to take all memory that was there at first."""
+    folder = ("/" + "p" * 199) * 19
+    tree = root_tree()
+    for i in range(1, 20):
+        tree["/".join(folder.split("/")[:i + 1])] = Dir(**OWN)
+    tree["/l"] = Link(folder, **OWN)
+    big = ("uidmap=" + ",".join(f"{100000000 + 2 * i}:{200000000 + 2 * i}:1" for i in range(180)) +
+           ",gidmap=" + ",".join(f"{300000000 + 2 * i}:{400000000 + 2 * i}:1" for i in range(180)))
+    conf = ROOT
+    for i in range(135):
+        tree[f"{folder}/{i:03}"] = Dir(**OWN)
+        conf += f"/images/app /l/{i:03} bind {big}\n" if i > 115 else f"t /l/{i:03} tmpfs size=4k\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+        assert len(guest.mounts()) == 135 + 5
+        assert guest.ask("stat /run/idmap/table")["size"] > 135 * 3800
+
+
+# ---- what comes along ----
+
+
+@TWO
+@pytest.mark.parametrize("own", ["run", "dev"])
+def test_what_comes_along_is_not_covered(own, kernel, root_tree, image, initramfs, boot):
+    """/run is a link into a folder that a row covers; so does many a distribution have it."""
+    tree = root_tree()
+    del tree[f"/{own}"]
+    tree["/var/" + own] = Dir(**OWN)
+    tree[f"/{own}"] = Link(f"var/{own}", **OWN)
+    var = image({"/": Dir(5000, 5000), f"/{own}": Dir(5000, 5000), "/of-var": File("x", 5000, 5000)}, "erofs")
+    conf = ROOT + f"/dev/vdb /var erofs idmap=5000:0:10\nt /{own}/x tmpfs X-mount.mkdir\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs")), Disk(var)]) as guest:
+        assert {"/var", f"/var/{own}", f"/var/{own}/x"} <= {m.target for m in guest.mounts()}
+        assert guest.ask("ls /var")["entries"].keys() == {own, "of-var"}
+        assert "error" not in guest.ask({"run": "read /run/idmap/table", "dev": "stat /dev/console"}[own])
+
+
+@TWO
+def test_table_on_a_row(kernel, root_tree, image, initramfs, boot):
+    with boot(kernel, initramfs(kernel, ROOT + "t /run tmpfs\n"), "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert "t /run tmpfs " in guest.ask("read /run/idmap/table")["content"]
+
+
+# ---- layers ----
+
+
+@TWO
+def test_redirect_of_a_stranger(kernel, root_tree, image, initramfs, boot):
+    """A layer says nothing of another one's folders."""
+    own = (200000, 200000)
+    patch = {"/": Dir(*own, 0o755, {"trusted.overlay.redirect": b"/etc"}),
+             "/stolen": Dir(*own, 0o755, {"trusted.overlay.redirect": b"/root"}),
+             "/meta": File("", *own, 0o644, {"trusted.overlay.metacopy": b"",
+                                             "trusted.overlay.redirect": b"/etc/passwd"})}
+    conf = ("tmpfs / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n"
+            "/dev/vdb / erofs lower,idmap=200000:0:65536\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image(patch, "erofs"))]
+    with boot(kernel, initramfs(kernel, conf, modules=OVERLAY), "", disks) as guest:
+        assert guest.ask("ls /stolen").get("entries", {}) == {}
+        assert "root:x" not in guest.ask("read /meta").get("content", "")
+
+
+@TWO
+def test_subdir_of_an_overlay(kernel, root_tree, image, initramfs, boot, second):
+    conf = ROOT + ("none /srv overlay X-mount.subdir=deep\n/dev/vdb /srv erofs lower,idmap=5000:0:10\n"
+                   "tmpfs /mnt overlay X-mount.subdir=deep\n/dev/vdb /mnt erofs lower,idmap=5000:0:10\n")
+    with boot(kernel, initramfs(kernel, conf, modules=OVERLAY), "",
+              [Disk(image(root_tree(), "erofs")), Disk(second())]) as guest:
+        for folder in ("/srv", "/mnt"):
+            assert guest.ask(f"ls {folder}")["entries"].keys() == {"er"}
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_map_on_a_bind_of_an_overlay(kernel, root_tree, image, initramfs, boot_fails):
+    """DISK is an id on disk, or it is an error: on a kernel that could map an overlay, too."""
+    conf = ("tmpfs / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n"
+            "/images/app /opt/app bind idmap=100000:7:1,identity\n")
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+                                       [Disk(image(root_tree(), "erofs"))]))
+    assert line == (PRE + "/etc/idmap.conf:3: /images/app on /opt/app: what it shows is an overlay, whose ids are"
+                    " not those on disk; map the layers, and let this row go without")
+    assert code == "0x00000500"
+
+
+# ---- owners ----
+
+
+def test_init_of_nobody_behind(kernel, root_tree, image, initramfs, boot):
+    """In a layer, and in another row's tree."""
+    tree = root_tree()
+    tree["/sbin/init"] = File(tree["/sbin/init"].content, 5, 100000, 0o755)
+    conf = "tmpfs / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n"
+    with boot(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet", [Disk(image(tree, "erofs"))]) as guest:
+        assert PRE + ("/sbin/init of the new root has the uid 5 on disk, which the map leaves out: it is nobody's"
+                      " (65534); did you mean 5:0:65536?") in log_lines(guest)
+    usr = {"/": Dir(5000, 5000), "/init": File(tree["/sbin/init"].content, 7, 7, 0o755)}
+    conf = ROOT + "/dev/vdb /srv erofs idmap=5000:0:10\n"
+    with boot(kernel, initramfs(kernel, conf), "quiet init=/srv/init",
+              [Disk(image(root_tree(), "erofs")), Disk(image(usr, "erofs"))]) as guest:
+        assert PRE + ("/srv/init of the new root is nobody's (65534): the map of what it lies on leaves its owner"
+                      " out; extend that map") in log_lines(guest)
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_tmpfs_without_root(kernel, root_tree, image, initramfs, boot):
+    with boot(kernel, initramfs(kernel, ROOT + "t /srv tmpfs idmap=1000:1000:1\n"), "quiet",
+              [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert [line for line in log_lines(guest) if "seen as 0" in line] == [
+            PRE + f"/etc/idmap.conf:2: t on /srv: it is rw, and no {kind} on disk is seen as 0: root cannot make a"
+            " file there; add DISK:0:1" for kind in ("uid", "gid")]
