@@ -33,15 +33,21 @@ static int mount_early(const struct early_mount *m)
 	return result == -EBUSY ? 0 : result;
 }
 
-/* A mount that somebody made before us. Without memory it stays behind. */
-static struct idmap_carried **add_carried(struct boot *boot, struct idmap_carried **tail,
-					  const char *path)
+/* Of all mounts those on the root itself, which take along what stands on them, and not our four.
+ */
+static void keep_carried(struct idmap_carried **list, const char *root_id)
 {
-	*tail = idmap_alloc(boot->arena, sizeof(**tail));
-	if (!*tail)
-		return tail;
-	(*tail)->path = path;
-	return &(*tail)->next;
+	const struct early_mount *own;
+
+	while (*list) {
+		for (own = mounts; own < mounts + EARLY_MOUNTS; own++)
+			if (!strcmp((*list)->path, own->target))
+				break;
+		if (own == mounts + EARLY_MOUNTS && !strcmp((*list)->real, root_id))
+			list = &(*list)->next;
+		else
+			*list = (*list)->next;
+	}
 }
 
 /*
@@ -50,10 +56,12 @@ static struct idmap_carried **add_carried(struct boot *boot, struct idmap_carrie
  * too, and that is not ours to delete. Where it is its own parent pivot_root(2) cannot work.
  */
 static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
-			 struct idmap_carried **others)
+			 struct idmap_carried **ret_others)
 {
+	struct idmap_carried *carried, **tail = ret_others;
+	const char *root_id = "";
 	struct idmap_mountinfo mount;
-	const char *root = NULL;
+	bool first = true;
 	char *text;
 	size_t i, size;
 	int result = idmap_file_read("/proc/self/mountinfo", boot->arena, &text, &size);
@@ -61,23 +69,27 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 	if (result)
 		return result;
 	boot->cmdline.root.booted = boot->pivots = true;
-	while (idmap_mountinfo_next(&text, &mount)) {
-		bool own = false;
-
-		for (i = 0; i < EARLY_MOUNTS; i++) {
-			own |= !strcmp(mount.target, mounts[i].target);
+	for (; idmap_mountinfo_next(&text, &mount); first = false) {
+		for (i = 0; i < EARLY_MOUNTS; i++)
 			standing[i] |= !strcmp(mount.target, mounts[i].target);
-		}
 		boot->cmdline.root.shared |= mount.shared;
-		if (!root && !strcmp(mount.type, "rootfs")) {
+		if (first && !strcmp(mount.type, "rootfs")) {
 			boot->cmdline.root.booted = false;
 			boot->pivots = strcmp(mount.id, mount.parent);
 		}
-		if (!root)
-			root = mount.id;
-		else if (boot->cmdline.root.booted && !own && !strcmp(mount.parent, root))
-			others = add_carried(boot, others, mount.target);
+		if (!strcmp(mount.target, "/"))
+			root_id = mount.id;
+		carried = boot->cmdline.root.booted ? idmap_alloc(boot->arena, sizeof(*carried))
+						    : NULL;
+		if (!carried)
+			continue;
+		carried->path = mount.target;
+		carried->real = mount.parent; /* until the stage has it */
+		*tail = carried;
+		tail = &carried->next;
 	}
+	*tail = NULL;
+	keep_carried(ret_others, root_id);
 	return 0;
 }
 

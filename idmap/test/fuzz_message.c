@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Any bytes as what a message is about: a place's name, a source, a target, the kernel's words. The line
- * fits, ends, has no control character, and its beginning and its remedy are there.
+ * Any bytes as what a message is about: a place's name, a source, a target, the kernel's words. The
+ * line fits, ends, has no control character, and its beginning and its remedy are there.
  */
 #include "check.h"
 #include "table/table.h"
@@ -35,8 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	      "another result");
 	check_line(error.text);
 	CHECK(!strncmp(error.text, "cmdline: idmap= #3: ", 20), "no place: %s", error.text);
-	CHECK(strlen(error.text) > 8 && !strcmp(strchr(error.text, 0) - 8, "; try ro"), "no remedy: %s",
-	      error.text);
+	CHECK(strlen(error.text) > 8 && !strcmp(strchr(error.text, 0) - 8, "; try ro"),
+	      "no remedy: %s", error.text);
 	idmap_notes_init(&notes, &arena);
 	idmap_note(&notes, "%s: done", string);
 	CHECK(notes.first, "no note");

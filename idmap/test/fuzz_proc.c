@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Any text as the kernel's list of mounts, as records of its log and as a list of modules. Each is cut
- * in place: nothing is read or written outside, every string ends, and all lines are seen.
+ * Any text as the kernel's list of mounts, as records of its log and as a list of modules. Each is
+ * cut in place: nothing is read or written outside, every string ends, and all lines are seen.
  */
 #include "check.h"
 #include "device/device.h"

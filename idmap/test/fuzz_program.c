@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Any bytes as the front of a program. Nothing is read outside of them, a name fits and ends, and what
- * would not be run is told so.
+ * Any bytes as the front of a program. Nothing is read outside of them, a name fits and ends, and
+ * what would not be run is told so.
  */
 #include "check.h"
 #include "mount/format.h"
