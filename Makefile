@@ -28,9 +28,9 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 
 # What a fresh machine lacks is installed before anything else looks for it.
 asked-for = $(filter $(1),$(MAKECMDGOALS))
-needed := $(if $(call asked-for,run bench support-table check check-%),build) \
-	$(if $(call asked-for,run bench support-table check check-build check-boot),run) \
-	$(if $(call asked-for,support-table check check-%),check) $(call asked-for,bench)
+needed := $(if $(call asked-for,run bench support-table mistakes-table check check-%),build) \
+	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot),run) \
+	$(if $(call asked-for,support-table mistakes-table check check-%),check) $(call asked-for,bench)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
@@ -41,7 +41,7 @@ endif
 
 config-goals := config menuconfig nconfig oldconfig olddefconfig savedefconfig listnewconfig \
 	%_defconfig
-no-config-goals := $(config-goals) help clean distclean packages list-pure
+no-config-goals := $(config-goals) messages help clean distclean packages list-pure
 configured := $(if $(MAKECMDGOALS),$(filter-out $(no-config-goals),$(MAKECMDGOALS)),all)
 autoconf := $(O)/include/generated/autoconf.h
 kconfigs := Kconfig idmap/Kconfig init/Kconfig
@@ -166,6 +166,7 @@ install: all
 	install -D -m 755 $(O)/idmap-init $(DESTDIR)$(PREFIX)/sbin/idmap-init
 	install -D -m 755 init/mkinitramfs $(DESTDIR)$(PREFIX)/sbin/idmap-mkinitramfs
 	install -D -m 644 $(O)/libidmap.a $(DESTDIR)$(PREFIX)/lib/libidmap.a
+	install -D -m 644 man/idmap-init.8 $(DESTDIR)$(PREFIX)/share/man/man8/idmap-init.8
 	install -D -m 644 idmap/idmap.h $(DESTDIR)$(PREFIX)/include/idmap.h
 
 defconfigs := tiny default full
@@ -179,7 +180,7 @@ size:
 
 ### Tests #######################################################################################
 
-.PHONY: run bench check check-unit check-fuzz check-build check-boot test-programs support-table
+.PHONY: messages run bench check check-unit check-fuzz check-build check-boot test-programs support-table mistakes-table
 
 # The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
 test-programs: $(O)/probe $(O)/ids
@@ -247,6 +248,16 @@ support-table: all test-programs
 	$(Q)SUPPORT_TABLE=$(abspath $(O))/support $(pytest) -n 2 qemu-test/test_filesystems.py -k support
 	$(Q)$(PYTHON) qemu-test/support.py $(O)/support
 
+# Writes the messages of the sources into the manual.
+messages:
+	$(Q)$(PYTHON) -B man/messages
+
+# Makes typical mistakes and writes README.md's table of what is said of them.
+mistakes-table: all test-programs
+	$(Q)rm -rf $(O)/mistakes
+	$(Q)MISTAKES_TABLE=$(abspath $(O))/mistakes $(pytest) -n 2 qemu-test/test_mistakes.py
+	$(Q)$(PYTHON) qemu-test/mistakes.py $(O)/mistakes
+
 # PARTS="stage1 wall chown calls growth sizes" names what is measured, FILES=400,minbase,100000 the
 # trees of chown (1000000 files take 4 GB of disk and 5 GB of memory), WRITE=1 puts it into BENCHMARKS.md.
 bench: all test-programs
@@ -281,6 +292,8 @@ help:
 	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
 	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
+	@echo '  messages         write the table of messages into the manual'
+	@echo '  mistakes-table   make typical mistakes, write the table of README.md'
 	@echo '  bench            time, growth and sizes against a floor, peers and chown, to O/bench; 30 minutes'
 	@echo '                   PARTS="stage1 wall chown calls growth sizes" FILES=400,minbase WRITE=1'
 	@echo 'Build:'

@@ -34,7 +34,7 @@ class KernelMissing(Exception):
 
 
 class ServerMissing(Exception):
-    """The same for virtiofsd."""
+    """The same for virtiofsd and mount(8)."""
 
 
 class CompilerMissing(Exception):
@@ -80,6 +80,14 @@ def find_virtiofsd(name: str) -> Path:
     if isinstance(folder, str):
         raise ServerMissing(folder)
     return folder / "virtiofsd"
+
+
+def find_mount8() -> Path:
+    """The folder of a mount(8) that maps, to be put at /opt/mount8 of a guest."""
+    folder = _fetch("mount8")
+    if isinstance(folder, str):
+        raise ServerMissing(folder)
+    return folder
 
 
 def find_cross(name: str) -> Path:
