@@ -102,10 +102,11 @@ override LDFLAGS := $(ldflags) $(LDFLAGS)
 ### Programs ####################################################################################
 
 # In this order no file needs one that stands after it, which `make check` sees to.
-table-y := text error scan map extents options table
+table-y := text error scan map extents
+table-$(CONFIG_NAMES) += source
+table-y += options table
 table-$(CONFIG_TABLE_FILE) += conf
 table-y += cmdline
-table-$(CONFIG_NAMES) += source
 table-$(CONFIG_ROWS) += order
 table-y += plan
 device-y := file proc klog

@@ -53,9 +53,6 @@
 
 /* --- text and memory ------------------------------------------------------------------------ */
 
-/* Cuts the next line off *text, terminated in place of its newline; NULL: there is none. */
-char *idmap_next_line(char **text);
-
 /* A buffer being filled. What does not fit is dropped and `cut` set; always NUL-terminated. */
 struct idmap_text {
 	char *start, *at, *end;
@@ -115,8 +112,6 @@ struct idmap_error {
  */
 int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum idmap_class class,
 	       int error, const char *format, ...) IDMAP_PRINTF(5, 6);
-/* Adds to the line, strings as they are. */
-void idmap_fail_more(struct idmap_error *error, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* What an errno means, in words; static memory. */
 const char *idmap_errno_text(int error);
 
@@ -135,8 +130,6 @@ struct idmap_notes {
 };
 
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena);
-/* Adds a step that is done, where that is asked for. */
-void idmap_trace(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* Adds one; where the arena has no room left it is lost. */
 void idmap_note(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 
@@ -201,12 +194,7 @@ enum idmap_row_flag {
 #define IDMAP_WAIT_S 10
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
-/* The device that a name in an option has turned out to be. */
-struct idmap_found {
-	struct idmap_found *next;
-	const char *name; /* where it stands in the option */
-	const char *device;
-};
+struct idmap_found;
 
 struct idmap_row {
 	struct idmap_place place;
@@ -329,42 +317,11 @@ struct idmap_plan {
  */
 int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		    struct idmap_plan *ret_plan);
-/* Whether it is a filesystem that a server on the host gives: virtiofs, 9p. */
-bool idmap_is_served(const char *type);
 /* Whether `path` is `folder` or inside it, both as the table keeps them. */
 bool idmap_path_inside(const char *path, const char *folder);
 
-/* --- files ---------------------------------------------------------------------------------- */
-
-/* Closes at the end of a scope: `idmap_closed int fd = …`. */
-#define idmap_closed __attribute__((cleanup(idmap_close)))
-/* Closes *fd unless it is negative, keeps errno, makes it -1. */
-void idmap_close(int *fd);
-
 /* Maps zeroed memory that costs only what is touched. -errno: ENOMEM. */
 int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_error *ret_error);
-/* Sees to it that the arena has so much room; new memory if need be, the old stays. -ENOMEM. */
-int idmap_arena_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error);
-/* The size of a regular file for a read to come, or -errno. */
-int64_t idmap_file_size(const char *path);
-/*
- * Reads a file to its end into the arena (files of /proc too, whose size is unknown); NUL follows.
- * The text lives as long as the arena. -errno of open(2) and read(2).
- */
-int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size);
-/* A line of /proc/self/mountinfo; proc_pid_mountinfo(5). */
-struct idmap_mountinfo {
-	const char *id, *parent;
-	const char *target;
-	const char *type;
-	bool shared;
-};
-/* Cuts the next line off *text, in place; false: there is none. */
-bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);
-
-/* Microseconds since boot. */
-uint64_t idmap_now_us(void);
-
 /* --- devices -------------------------------------------------------------------------------- */
 
 /* Room in an arena for the path that a row's device is found at. */
@@ -484,20 +441,6 @@ int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve
 
 /* --- programs ------------------------------------------------------------------------------- */
 
-/* What is wrong with a program, for the line that a person reads. */
-struct idmap_program {
-	uint32_t uid, gid;     /* its owner, as seen */
-	char head[64];	       /* how its file begins: an ELF header, elf(5) */
-	char interpreter[256]; /* whose trouble it is, or "" for the program's own */
-	char fault[200];       /* what is wrong and what to do, where that is known, or "" */
-};
-
 /* Notes that the program at `path` of the new root is nobody's, and which map it needs. */
 void idmap_stage_note_program(struct idmap_stage *stage, const char *path);
-/*
- * Whether the program can be run in that root: its mode, its format, that its interpreter or
- * loader is there and can be run too. 0, or the -errno that execve(2) would give, or a clearer one.
- */
-int idmap_program_check(int root_fd, const char *path, struct idmap_program *ret);
-
 #endif

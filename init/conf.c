@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "device/device.h"
 #include "init.h"
 
 #define DEFAULT_CONF "/etc/idmap.conf"

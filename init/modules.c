@@ -13,7 +13,7 @@
 #include "mount/sys.h"
 
 #define MODULES_LIST "/etc/idmap.modules"
-#define LOAD_S 60
+#define LOAD_S 180 /* the firmware that a driver asks for may take a minute */
 
 /* The first that did not load, and why. */
 static char cause[300];

@@ -12,6 +12,19 @@
 
 /* --- file.c ---------------------------------------------------------------------------------- */
 
+/* Closes at the end of a scope: `idmap_closed int fd = …`. */
+#define idmap_closed __attribute__((cleanup(idmap_close)))
+/* Closes *fd unless it is negative, keeps errno, makes it -1. */
+void idmap_close(int *fd);
+/* The size of a regular file for a read to come, or -errno. */
+int64_t idmap_file_size(const char *path);
+/*
+ * Reads a file to its end into the arena (files of /proc too, whose size is unknown); NUL follows.
+ * The text lives as long as the arena. -errno of open(2) and read(2).
+ */
+int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size);
+/* Microseconds since boot. */
+uint64_t idmap_now_us(void);
 /* What a call gave, or -errno where that is -1. */
 int or_errno(int result);
 /*
@@ -20,7 +33,22 @@ int or_errno(int result);
  */
 int idmap_open(const char *path, int flags);
 
+/* Sees to it that the arena has so much room; new memory if need be, the old stays. -ENOMEM. */
+int idmap_arena_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error);
+/* Adds a step that is done, where that is asked for. */
+void idmap_trace(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
+
 /* --- proc.c: pure ---------------------------------------------------------------------------- */
+
+/* A line of /proc/self/mountinfo; proc_pid_mountinfo(5). */
+struct idmap_mountinfo {
+	const char *id, *parent;
+	const char *target;
+	const char *type;
+	bool shared;
+};
+/* Cuts the next line off *text, in place; false: there is none. */
+bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);
 
 /*
  * What a record of /dev/kmsg says, in place; NULL: it is none, or not the kernel's own.

@@ -308,4 +308,20 @@ static inline int idmap_link_failed(const struct idmap_plan *plan, const struct 
 }
 #endif
 
+/* --- program.c: whether a program can be run ------------------------------------------------- */
+
+/* What is wrong with a program, for the line that a person reads. */
+struct idmap_program {
+	uint32_t uid, gid;     /* its owner, as seen */
+	char head[64];	       /* how its file begins: an ELF header, elf(5) */
+	char interpreter[256]; /* whose trouble it is, or "" for the program's own */
+	char fault[200];       /* what is wrong and what to do, where that is known, or "" */
+};
+
+/*
+ * Whether the program can be run in that root: its mode, its format, that its interpreter or
+ * loader is there and can be run too. 0, or the -errno that execve(2) would give, or a clearer one.
+ */
+int idmap_program_check(int root_fd, const char *path, struct idmap_program *ret);
+
 #endif

@@ -16,30 +16,6 @@ static bool is_type_letter(char c)
 	       c == '-' || c == '.';
 }
 
-bool idmap_type_has(const char *type, const char *name)
-{
-	size_t length = strlen(name);
-
-	for (; *type; type += *type == ':') {
-		if (!strncmp(type, name, length) && (!type[length] || type[length] == ':'))
-			return true;
-		while (*type && *type != ':')
-			type++;
-	}
-	return false;
-}
-
-bool idmap_type_fits(const char *superblock, const char *type)
-{
-	return !strcmp(superblock, type) ||
-	       (!strcmp(superblock, "ext4") && (!strcmp(type, "ext2") || !strcmp(type, "ext3")));
-}
-
-bool idmap_is_served(const char *type)
-{
-	return idmap_type_has(type, "virtiofs") || idmap_type_has(type, "9p");
-}
-
 /* As in fstab(5), the option decides. */
 static const char *clone_type(const struct idmap_row *row)
 {

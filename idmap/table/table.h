@@ -37,6 +37,15 @@ void idmap_text_field(struct idmap_text *text, const char *field, char more);
 void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list);
 /* Whether the `length` bytes at `text`, which need not end there, are the whole of `word`. */
 bool idmap_same(const char *word, const char *text, size_t length);
+/* Cuts the next line off *text, terminated in place of its newline; NULL: there is none. */
+char *idmap_next_line(char **text);
+/* Whether `type` is or holds the name `name`. */
+bool idmap_type_has(const char *type, const char *name);
+/* Whether a driver by that name reads what a superblock is of: ext4's is that of ext2 and ext3,
+ * too. */
+bool idmap_type_fits(const char *superblock, const char *type);
+/* Whether it is a filesystem that a server on the host gives: virtiofs, 9p. */
+bool idmap_is_served(const char *type);
 /* Whether the text is the word but for one letter that is other, missing, too many or swapped. */
 bool idmap_is_near(const char *word, const char *text, size_t length);
 
@@ -67,6 +76,8 @@ void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
 
 void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 			const char *format, va_list list);
+/* Adds to the line, strings as they are. */
+void idmap_fail_more(struct idmap_error *error, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* idmap_note() with a list. */
 void idmap_vnote(struct idmap_notes *notes, const char *format, va_list list);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
@@ -199,12 +210,6 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
  */
 struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
 
-/* Whether `type` is or holds the name `name`. */
-bool idmap_type_has(const char *type, const char *name);
-/* Whether a driver by that name reads what a superblock is of: ext4's is that of ext2 and ext3,
- * too. */
-bool idmap_type_fits(const char *superblock, const char *type);
-
 static inline bool idmap_row_is_root(const struct idmap_row *row)
 {
 	return !row->target[1]; /* it begins with a / */
@@ -245,6 +250,13 @@ struct idmap_source {
 	enum idmap_source_kind kind;
 	int32_t offset;			  /* /PARTNROFF=: so many partitions from the one named */
 	char value[IDMAP_OPTION_MAX + 1]; /* what stands behind the =; a number as MAJOR:MINOR */
+};
+
+/* The device that a name in an option has turned out to be. */
+struct idmap_found {
+	struct idmap_found *next;
+	const char *name; /* where it stands in the option */
+	const char *device;
 };
 
 /* The device that an option of a filesystem names, or NULL: `device=/dev/vdb` and its kin. */

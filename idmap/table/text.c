@@ -328,3 +328,27 @@ bool idmap_is_near(const char *word, const char *text, size_t length)
 	       (length > 1 && word[0] == text[1] && word[1] == text[0] &&
 		idmap_same(word + 2, text + 2, length - 2));
 }
+
+bool idmap_type_has(const char *type, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (; *type; type += *type == ':') {
+		if (!strncmp(type, name, length) && (!type[length] || type[length] == ':'))
+			return true;
+		while (*type && *type != ':')
+			type++;
+	}
+	return false;
+}
+
+bool idmap_type_fits(const char *superblock, const char *type)
+{
+	return !strcmp(superblock, type) ||
+	       (!strcmp(superblock, "ext4") && (!strcmp(type, "ext2") || !strcmp(type, "ext3")));
+}
+
+bool idmap_is_served(const char *type)
+{
+	return idmap_type_has(type, "virtiofs") || idmap_type_has(type, "9p");
+}

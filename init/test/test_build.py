@@ -19,10 +19,10 @@ DEFCONFIGS = ["tiny", "default", "full"]
 PURE_HEADERS = re.compile(
     r".*/(errno|limits|stdarg|stdbool|stddef|stdint|string|strings|features|alltypes|stdc-predef)\.h"
     r"|.*/bits/(errno|alltypes|stdint|limits)\.h"
-    r"|idmap/(idmap|table/table|device/device)\.h|.*/generated/autoconf\.h")
+    r"|idmap/(idmap|table/table|device/device|mount/format)\.h|.*/generated/autoconf\.h")
 # And what it may call.
 PURE_CALLS = {"memcpy", "memmove", "memset", "memcmp", "memchr", "strlen", "strnlen", "strchr", "strrchr",
-              "strcmp", "strncmp"}
+              "strcmp", "strncmp", "strspn", "strcspn"}
 
 
 def run(*command, cwd=REPOSITORY, check=True, **options):
@@ -115,7 +115,8 @@ def test_is_no_command(name, built, tmp_path):
     assert done.stderr == ("idmap-init: it is no command; the kernel starts it as PID 1, as /init of"
                            " an initramfs or by init=\n")
     assert re.findall(r"^(\w+)\(", trace.read_text(), re.M) == [
-        "execve", "arch_prctl", "set_tid_address", "getpid", "write", "exit_group"]
+        "execve", "arch_prctl", "set_tid_address", "getpid", "getppid", "write",
+        "exit_group"]
 
 
 @pytest.mark.parametrize("name", DEFCONFIGS)
@@ -246,7 +247,8 @@ def test_install(tmp_path, built):
     assert {str(p.relative_to(tmp_path)): oct(p.stat().st_mode & 0o777)
             for p in tmp_path.rglob("*") if p.is_file()} == {
         "usr/sbin/idmap-init": "0o755", "usr/sbin/idmap-mkinitramfs": "0o755",
-        "usr/lib/libidmap.a": "0o644", "usr/include/idmap.h": "0o644"}
+        "usr/lib/libidmap.a": "0o644", "usr/include/idmap.h": "0o644",
+        "usr/share/man/man8/idmap-init.8": "0o644"}
     # The installed script finds the installed program.
     run(tmp_path / "usr/sbin/idmap-mkinitramfs", "-o", tmp_path / "initramfs")
 
