@@ -119,6 +119,7 @@ mount-$(CONFIG_LAYERS) += layers
 mount-y += tree
 mount-$(CONFIG_ROWS) += rows links
 mount-y += stage format program
+command-$(CONFIG_COMMAND) := json input walk plan id suggest check main
 init-y := dev msg early watch
 init-$(CONFIG_TABLE_FILE) += conf
 init-y += table
@@ -128,12 +129,13 @@ init-y += build realinit handoff main
 lib-objects := $(addprefix $(O)/obj/idmap/,$(table-y:%=table/%.o) $(device-y:%=device/%.o) \
 	$(mount-y:%=mount/%.o))
 init-objects := $(init-y:%=$(O)/obj/init/%.o)
-objects := $(lib-objects) $(init-objects)
+command-objects := $(command-y:%=$(O)/obj/idmap/command/%.o)
+objects := $(lib-objects) $(init-objects) $(command-objects)
 # These see memory and nothing else.
 pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf cmdline \
 	source order plan) device/names device/proc mount/format)
 
-all: $(O)/idmap-init $(O)/libidmap.a
+all: $(O)/idmap-init $(O)/libidmap.a $(if $(CONFIG_COMMAND),$(O)/idmap)
 
 # For `make check`.
 .PHONY: list-sources list-pure
@@ -161,6 +163,10 @@ $(O)/idmap-init.debug: $(init-objects) $(O)/libidmap.a
 $(O)/idmap-init: $(O)/idmap-init.debug
 	$(call say,STRIP,$@)
 	$(Q)$(STRIP) -s -R .comment -o $@ $<
+
+$(O)/idmap: $(command-objects) $(O)/libidmap.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -s -o $@
 
 .PHONY: install size
 install: all
@@ -238,7 +244,7 @@ check-fuzz: $(fuzzers:%=$(O)/test/%)
 
 pytest = PYTHONDONTWRITEBYTECODE=1 O=$(abspath $(O)) $(PYTHON) -m pytest -q -rs -p no:cacheprovider
 check-build: all test-programs
-	$(Q)$(pytest) -n 2 init/test
+	$(Q)$(pytest) -n 2 init/test idmap/test
 
 check-boot: all test-programs
 	$(Q)$(pytest) -n 2 qemu-test

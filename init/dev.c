@@ -40,18 +40,19 @@ int dev_open(const char *name, int flags, uint32_t major, uint32_t minor)
  */
 bool dev_console(void)
 {
-	int target, fd = dev_open("console", O_RDWR, 5, 1);
-	const bool is_console = fd >= 0;
+	int checked_fd = dev_open("console", O_RDWR, 5, 1), fd, target;
+	const bool is_console = checked_fd >= 0;
 
-	if (fd < 0)
-		fd = dev_open("null", O_RDWR, 1, 3);
-	if (fd >= 0)
-		fcntl(fd, F_SETFL, O_RDWR); /* whoever inherits it wants to wait */
+	if (!is_console)
+		checked_fd = dev_open("null", O_RDWR, 1, 3);
+	if (checked_fd < 0)
+		return false;
+	/* Once more: whoever inherits it wants to wait, and to keep it. */
+	fd = openat(dev_fd, is_console ? "console" : "null", O_RDWR | O_NOCTTY);
+	idmap_close(&checked_fd);
 	for (target = 0; fd >= 0 && target <= STDERR_FILENO; target++)
 		if (target != fd)
 			dup2(fd, target);
-		else
-			fcntl(fd, F_SETFD, 0);
 	if (fd > STDERR_FILENO)
 		close(fd);
 	return is_console;

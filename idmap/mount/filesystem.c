@@ -202,7 +202,7 @@ static int mount_type(const struct idmap_stage *stage, const struct idmap_row *r
 		return fd;
 	idmap_text_init(&words, said, sizeof(said));
 	idmap_klog_read(log_fd, &words);
-	if (replayed || strstr(said, "Starting recovery"))
+	if (replayed || idmap_contains(said, "Starting recovery"))
 		idmap_note(stage->notes,
 			   "%s on %s: ro, and yet its journal was replayed: the disk has been"
 			   " written to; attach it read-only where others use it too",

@@ -77,6 +77,12 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 
 /* --- owners.c: what a map makes of the owner of a tree ---------------------------------------- */
 
+/* Notes what is odd about the map of a tree whose root folder has these ids on disk. */
+void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
+		       uint32_t gid);
+/* The same of a program; true: there was something. */
+bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
+			    uint32_t gid, const char *path);
 /* Notes what is odd about the row's map, before the tree is mapped. */
 void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row);
 /* The same of a file of the row's tree, opened without the map; true: there was something. */

@@ -103,42 +103,53 @@ static void look_for_root(struct idmap_notes *notes, const struct idmap_row *row
 		   place, row->source, row->target, kind_names[kind]);
 }
 
+bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
+			    uint32_t gid, const char *path)
+{
+	const uint32_t ids[IDMAP_KINDS] = {[IDMAP_UID] = uid, [IDMAP_GID] = gid};
+	uint32_t kind;
+	bool noted = false;
+
+	for (kind = 0; kind < IDMAP_KINDS; kind++) {
+		char hint[HINT_SIZE];
+
+		if (!is_left_out(row->map, (enum idmap_kind)kind, ids[kind], hint))
+			continue;
+		noted = true;
+		idmap_note(
+			notes,
+			"%s of the new root has the %s %u on disk, which the map leaves out: it is"
+			" nobody's (65534); %s",
+			path, kind_names[kind], ids[kind], hint);
+	}
+	return noted;
+}
+
 bool idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
 			    int file_fd, const char *path)
 {
 	struct stat st;
-	uint32_t kind;
-	bool noted = false;
 
-	if (fstat(file_fd, &st))
-		return false;
-	for (kind = 0; kind < IDMAP_KINDS; kind++) {
-		const uint32_t disk = kind == IDMAP_UID ? st.st_uid : st.st_gid;
-		char hint[HINT_SIZE];
+	return !fstat(file_fd, &st) &&
+	       idmap_owners_look_file(stage->notes, row, st.st_uid, st.st_gid, path);
+}
 
-		if (!is_left_out(row->map, (enum idmap_kind)kind, disk, hint))
-			continue;
-		noted = true;
-		idmap_note(
-			stage->notes,
-			"%s of the new root has the %s %u on disk, which the map leaves out: it is"
-			" nobody's (65534); %s",
-			path, kind_names[kind], disk, hint);
+void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
+		       uint32_t gid)
+{
+	/* A tmpfs gets its owner from the map. */
+	if (strcmp(row->type, "tmpfs")) {
+		look_at(notes, row, IDMAP_UID, uid);
+		look_at(notes, row, IDMAP_GID, gid);
 	}
-	return noted;
+	look_for_root(notes, row, IDMAP_UID);
+	look_for_root(notes, row, IDMAP_GID);
 }
 
 void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)
 {
 	struct stat st;
 
-	if (!row->map || fstat(tree_fd, &st) || !S_ISDIR(st.st_mode))
-		return;
-	/* A tmpfs gets its owner from the map. */
-	if (strcmp(row->type, "tmpfs")) {
-		look_at(stage->notes, row, IDMAP_UID, st.st_uid);
-		look_at(stage->notes, row, IDMAP_GID, st.st_gid);
-	}
-	look_for_root(stage->notes, row, IDMAP_UID);
-	look_for_root(stage->notes, row, IDMAP_GID);
+	if (row->map && !fstat(tree_fd, &st) && S_ISDIR(st.st_mode))
+		idmap_owners_look(stage->notes, row, st.st_uid, st.st_gid);
 }

@@ -17,7 +17,7 @@
 static bool no_such_tag(const char *type, const struct idmap_attempt *attempt)
 {
 	/* virtio_fs_get_tree() gives EINVAL for more than that, and then says something else. */
-	const bool found = *attempt->words && !strstr(attempt->words, "not found");
+	const bool found = *attempt->words && !idmap_contains(attempt->words, "not found");
 
 	return !attempt->option &&
 	       ((attempt->error == -EINVAL && !found && !strcmp(type, "virtiofs")) ||
@@ -63,7 +63,7 @@ static void add_feature(const struct idmap_row *row, const char *type,
 	struct utsname uts = {.release = "an unknown one"};
 
 	uname(&uts);
-	if (strstr(attempt->words, "uplicate UUID"))
+	if (idmap_contains(attempt->words, "uplicate UUID"))
 		idmap_text_add(text, "another row has a clone of it; add nouuid here");
 	else if (attempt->error == -EUCLEAN || attempt->error == -EIO)
 		idmap_text_add(text,

@@ -125,6 +125,19 @@ void idmap_note(struct idmap_notes *notes, const char *format, ...)
 	va_end(list);
 }
 
+void idmap_note_more(struct idmap_notes *notes, const char *words)
+{
+	struct idmap_note *last = (struct idmap_note *)(void *)notes->tail;
+	struct idmap_text text;
+
+	if (!notes->first)
+		return;
+	idmap_text_init(&text, last->text + strlen(last->text),
+			sizeof(last->text) - strlen(last->text));
+	text.most = sizeof(last->text);
+	idmap_text_add(&text, "%s", words);
+}
+
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena)
 {
 	*notes = (struct idmap_notes){.arena = arena};

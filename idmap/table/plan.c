@@ -240,7 +240,7 @@ static bool same_options(const char *a, const char *b)
 		a += strlen(a) + 1;
 		b += strlen(b) + 1;
 	}
-	return *a == *b;
+	return !*a && !*b;
 }
 
 /*

@@ -96,7 +96,7 @@ static bool is_fstabs(struct idmap_table *table, const struct idmap_place *place
 		{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}, {"/dev", "tmpfs"}};
 	size_t i;
 
-	if (!strcmp(type, "swap")) {
+	if (!strcmp(type, "swap") && !(target && !strcmp(target, "/"))) {
 		idmap_table_error(
 			table, place, column,
 			"swap is no tree to put into place, and this file is not the whole"
@@ -188,8 +188,8 @@ void idmap_read_row(struct idmap_table *table, const struct idmap_place *place,
 	/* One field is missing, and those behind it say nothing by what they are taken for. */
 	if (target && *target != '/' && !field[FIELD_OPTIONS].length) {
 		idmap_table_error(table, place, row->target_column,
-				  "TARGET is missing, '%s' is no absolute path; write SOURCE TARGET"
-				  " TYPE [OPTIONS]",
+				  "TARGET '%s' is no absolute path; begin it with /, or write the"
+				  " field that is missing: SOURCE TARGET TYPE [OPTIONS]",
 				  target);
 		table->unread = true;
 		return;

@@ -46,6 +46,8 @@ bool idmap_type_has(const char *type, const char *name);
 bool idmap_type_fits(const char *superblock, const char *type);
 /* Whether it is a filesystem that a server on the host gives: virtiofs, 9p. */
 bool idmap_is_served(const char *type);
+/* Whether `part` stands anywhere in the text. strstr() is 1.3 KB of code. */
+bool idmap_contains(const char *text, const char *part);
 /* Whether the text is the word but for one letter that is other, missing, too many or swapped. */
 bool idmap_is_near(const char *word, const char *text, size_t length);
 
@@ -78,6 +80,8 @@ void idmap_table_verror(struct idmap_table *table, const struct idmap_place *pla
 			const char *format, va_list list);
 /* Adds to the line, strings as they are. */
 void idmap_fail_more(struct idmap_error *error, const char *format, ...) IDMAP_PRINTF(2, 3);
+/* Adds to the last note, which was not lost: `next` is its first member. */
+void idmap_note_more(struct idmap_notes *notes, const char *words);
 /* idmap_note() with a list. */
 void idmap_vnote(struct idmap_notes *notes, const char *format, va_list list);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */

@@ -312,6 +312,15 @@ char *idmap_next_line(char **text)
 	return line;
 }
 
+bool idmap_contains(const char *text, const char *part)
+{
+	const size_t length = strlen(part);
+
+	while (*text && strncmp(text, part, length))
+		text++;
+	return *text;
+}
+
 bool idmap_is_near(const char *word, const char *text, size_t length)
 {
 	if (strlen(word) < 5)

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT
+/*
+ * idmap check: what a boot would say of a table, and what a map makes of the owners in a folder
+ * that is to become the image.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "walk.h"
+
+#define TREES_MOST 64
+#define IDS_TOLD 10
+#define VALUE_SIZE 65536
+
+/* What is found of one row's tree. */
+struct tree {
+	struct input *input;
+	const struct idmap_row *row;
+	const char *folder;
+	struct owners acl;     /* ids in ACLs that the map leaves out */
+	uint64_t strangers;    /* setuid or setgid files of ids that it leaves out */
+	uint64_t roots;	       /* setuid files that become root's, and were another's */
+	uint64_t capabilities; /* of files, that lose their meaning */
+	uint32_t root_uid;     /* of the folder itself */
+	char stranger[256], root[256], capability[256];
+	char *value;
+};
+
+static bool seen(const struct idmap_row *row, enum idmap_kind kind, uint32_t id, uint32_t *ret)
+{
+	return idmap_map_seen(row->map, kind, id, ret);
+}
+
+static void count(uint64_t *counter, char example[256], const char *path)
+{
+	if (!(*counter)++)
+		idmap_print(example, 256, "%s", path);
+}
+
+/* setuid and setgid: whom a program runs as that anybody may start. */
+static void look_at_mode(struct tree *tree, const char *path, const struct stat *st)
+{
+	const bool uid = st->st_mode & S_ISUID, gid = st->st_mode & S_ISGID;
+	uint32_t id;
+
+	if (!S_ISREG(st->st_mode) || !(uid || gid) || tree->row->attr & IDMAP_NOSUID)
+		return;
+	if ((uid && !seen(tree->row, IDMAP_UID, st->st_uid, &id)) ||
+	    (gid && !seen(tree->row, IDMAP_GID, st->st_gid, &id)))
+		count(&tree->strangers, tree->stranger, path);
+	else if (uid && st->st_uid != tree->root_uid &&
+		 seen(tree->row, IDMAP_UID, st->st_uid, &id) && !id)
+		count(&tree->roots, tree->root, path);
+}
+
+/* capabilities(7): version 2 is for the root of the disk, version 3 says for whom it is. */
+static void look_at_capability(struct tree *tree, const char *path, const char *file)
+{
+	ssize_t size = lgetxattr(file, "security.capability", tree->value, VALUE_SIZE);
+	uint32_t root = 0, id;
+
+	if (size < 20)
+		return;
+	if (size >= 24 && idmap_little(tree->value, 4) >> 24 == 3)
+		root = (uint32_t)idmap_little(tree->value + 20, 4);
+	if (!seen(tree->row, IDMAP_UID, root, &id) || id)
+		count(&tree->capabilities, tree->capability, path);
+}
+
+/* linux/posix_acl_xattr.h */
+static void look_at_acl(struct tree *tree, const char *path, const char *file, const char *name)
+{
+	ssize_t size = lgetxattr(file, name, tree->value, VALUE_SIZE), at;
+
+	for (at = 4; at + 8 <= size; at += 8) {
+		const uint64_t tag = idmap_little(tree->value + at, 2);
+		const enum idmap_kind kind = tag == 2 ? IDMAP_UID : IDMAP_GID;
+		uint32_t id = (uint32_t)idmap_little(tree->value + at + 4, 4), unused;
+
+		if ((tag == 2 || tag == 8) && !seen(tree->row, kind, id, &unused))
+			owners_add(&tree->acl, kind, id, path);
+	}
+}
+
+static void look(void *arg, const char *path, const char *file, const struct stat *st)
+{
+	struct tree *tree = arg;
+
+	look_at_mode(tree, path, st);
+	if (S_ISREG(st->st_mode))
+		look_at_capability(tree, path, file);
+	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
+		look_at_acl(tree, path, file, "system.posix_acl_access");
+	if (S_ISDIR(st->st_mode))
+		look_at_acl(tree, path, file, "system.posix_acl_default");
+}
+
+/* A finding, with the row in front. */
+static void tell(const struct tree *tree, const char *format, ...) IDMAP_PRINTF(2, 3);
+
+static void tell(const struct tree *tree, const char *format, ...)
+{
+	char place[256], words[IDMAP_LINE_SIZE];
+	struct idmap_text text;
+	va_list list;
+
+	idmap_text_init(&text, place, sizeof(place));
+	idmap_place_text(&text, &tree->row->place, 0);
+	idmap_text_init(&text, words, sizeof(words));
+	va_start(list, format);
+	idmap_text_vadd(&text, format, list);
+	va_end(list);
+	text.most = 0;
+	idmap_note(&tree->input->notes, "%s: %s on %s: ", place, tree->row->source,
+		   tree->row->target);
+	idmap_note_more(&tree->input->notes, words);
+}
+
+static const char *const names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
+
+/* Ids that the map leaves out; `what` they are of, and what comes of it. */
+static void tell_left_out(const struct tree *tree, const struct owners *owners, const char *what,
+			  const char *comes)
+{
+	uint32_t told = 0, left = 0, unused;
+	size_t i;
+
+	for (i = 0; i < owners->count; i++) {
+		const struct owner *owner = &owners->owner[i];
+
+		if (seen(tree->row, owner->kind, owner->id, &unused))
+			continue;
+		if (told++ >= IDS_TOLD) {
+			left++;
+			continue;
+		}
+		tell(tree, "%lu %s the %s %u, which the map leaves out, such as %s: %s",
+		     (unsigned long)owner->files, what, names[owner->kind], owner->id,
+		     owner->example ? owner->example : "?", comes);
+	}
+	if (left)
+		tell(tree, "%u more ids of that kind are not shown", left);
+}
+
+/* The program that the boot would take, as far as a folder tells. */
+static void look_for_init(const struct tree *tree)
+{
+	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
+	const struct idmap_cmdline *cmdline = &tree->input->parameters;
+	const char *named = cmdline->own_init ? cmdline->own_init : cmdline->init;
+	idmap_closed int root_fd = idmap_open(tree->folder, O_PATH | O_DIRECTORY);
+	size_t i;
+
+	for (i = 0; i < (named ? 1 : COUNT_OF(usual)); i++) {
+		const char *path = named ? named : usual[i];
+		idmap_closed int fd = idmap_open_inside(root_fd, path, O_PATH, 0);
+		struct stat st;
+
+		if (fd < 0 || fstat(fd, &st))
+			continue;
+		if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+			tell(tree,
+			     "%s is no program that can be run; give it the mode 0755, or name"
+			     " another one with init=",
+			     path);
+		idmap_owners_look_file(&tree->input->notes, tree->row, st.st_uid, st.st_gid, path);
+		return;
+	}
+	tell(tree, "it has no %s; name the real init with init=",
+	     named ? named : "/sbin/init, /etc/init, /bin/init or /bin/sh");
+}
+
+static void tell_all(const struct tree *tree, const struct owners *owners, const struct stat *root)
+{
+	idmap_owners_look(&tree->input->notes, tree->row, root->st_uid, root->st_gid);
+	tell_left_out(tree, owners, "files have", "they are nobody's (65534)");
+	tell_left_out(tree, &tree->acl, "entries of ACLs name", "they let nobody in");
+	if (tree->strangers)
+		tell(tree,
+		     "%lu setuid or setgid files belong to ids that the map leaves out, such as %s:"
+		     " nobody can use them; extend the map, or take the bit off",
+		     (unsigned long)tree->strangers, tree->stranger);
+	if (tree->roots)
+		tell(tree,
+		     "%lu setuid files become root's and were another's on disk, such as %s; say"
+		     " nosuid, or take the bit off",
+		     (unsigned long)tree->roots, tree->root);
+	if (tree->capabilities)
+		tell(tree,
+		     "%lu files have capabilities that are not for the id seen as 0, such as %s: they"
+		     " have no effect, and on an overlay the program cannot be run; set them again for"
+		     " that id (setcap -n ID)",
+		     (unsigned long)tree->capabilities, tree->capability);
+	if (idmap_row_is_root(tree->row))
+		look_for_init(tree);
+}
+
+/* Walks the folder for each row that has that source. */
+static int check_tree(struct input *input, const char *source, const char *folder,
+		      struct idmap_error *ret_error)
+{
+	bool found = false;
+	uint32_t i;
+
+	for (i = 0; i < input->plan.rows; i++) {
+		struct tree tree = {.input = input, .row = input->plan.row[i], .folder = folder};
+		struct owners owners;
+		struct stat root;
+		int result;
+
+		if (strcmp(tree.row->source, source))
+			continue;
+		found = true;
+		if (!tree.row->map)
+			continue;
+		tree.value = malloc(VALUE_SIZE);
+		if (!tree.value)
+			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "no memory");
+		if (!stat(folder, &root))
+			tree.root_uid = root.st_uid;
+		result = walk_folder(folder, look, &tree, &owners, ret_error);
+		if (!result)
+			tell_all(&tree, &owners, &root);
+		owners_free(&owners);
+		owners_free(&tree.acl);
+		free(tree.value);
+		if (result)
+			return result;
+	}
+	return found ? 0
+		     : idmap_fail(
+			       ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
+			       "no row has the SOURCE %s; write it as in the table: --tree SOURCE=DIR",
+			       source);
+}
+
+static void print_json(const struct input *input)
+{
+	const struct idmap_error *error;
+	const struct idmap_note *note;
+
+	fputs("{\"errors\": [", stdout);
+	for (error = input->table.errors; error; error = error->next) {
+		json_string(stdout, error->text);
+		fputs(error->next ? ", " : "", stdout);
+	}
+	fputs("], \"warnings\": [", stdout);
+	for (note = input->notes.first; note; note = note->next) {
+		json_string(stdout, note->text);
+		fputs(note->next ? ", " : "", stdout);
+	}
+	puts("]}");
+}
+
+/* Cuts SOURCE=DIR at the last = whose rest is a folder, since a SOURCE may have one, too. */
+static char *cut_tree(char *argument)
+{
+	char *equals;
+	struct stat st;
+
+	for (equals = strchr(argument, 0); equals > argument; equals--)
+		if (*equals == '=' && !stat(equals + 1, &st) && S_ISDIR(st.st_mode))
+			break;
+	if (equals == argument)
+		return NULL;
+	*equals = 0;
+	return equals + 1;
+}
+
+static int run(int argc, char **argv)
+{
+	struct input input = {0};
+	struct idmap_error error;
+	const char *source[TREES_MOST], *folder[TREES_MOST];
+	size_t trees = 0, i;
+	int at, code;
+
+	for (at = 1; at < argc; at++) {
+		if (!strcmp(argv[at], "--tree") && at + 1 < argc && trees < TREES_MOST) {
+			source[trees] = argv[++at];
+			folder[trees] = cut_tree(argv[at]);
+			if (!folder[trees])
+				return bad_use(&command_check, argv[at],
+					       "no SOURCE=DIR with a folder that is there");
+			trees++;
+		} else if (!take_input(&input, argc, argv, &at)) {
+			return bad_use(&command_check, argv[at],
+				       "no option, or one without its value");
+		}
+	}
+	if (read_input(&input, &error)) {
+		fprintf(stderr, "idmap check: %s\n", error.text);
+		return (int)error.class;
+	}
+	for (i = 0; !input.table.error_count && i < trees; i++) {
+		if (check_tree(&input, source[i], folder[i], &error)) {
+			fprintf(stderr, "idmap check: %s\n", error.text);
+			return (int)error.class;
+		}
+	}
+	if (!input.json)
+		return tell_input(&input);
+	print_json(&input);
+	code = input.table.error_count ? EXIT_BAD_USE : EXIT_DONE;
+	return code;
+}
+
+const struct command command_check = {
+	"check",
+	"[-c FILE] [-k CMDLINE] [--tree SOURCE=DIR]... [--json]",
+	"Tells every error and warning of a table that a boot would tell, with the same words and places.\n"
+	"Ends with 0, also where there are warnings, or with 2 where there are errors.\n\n"
+	"  -c FILE     the table's file; default: /etc/idmap.conf\n"
+	"  -k CMDLINE  a kernel command line; rows in it stand in for the file\n"
+	"  --tree SOURCE=DIR  what the map of the row with that SOURCE makes of the owners below DIR, which\n"
+	"              has them as they are to be on disk: ids that it leaves out, setuid and setgid files,\n"
+	"              file capabilities, ACLs, the folder itself and the real init; may be repeated\n"
+	"  --json      an object with the lists errors and warnings\n",
+	run,
+};

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A table as a boot would read it: the kernel command line's, else that of a file.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+
+#define DEFAULT_CONF "/etc/idmap.conf"
+#define NOTES_MOST 1000
+
+int bad_use(const struct command *command, const char *what, const char *words)
+{
+	fprintf(stderr, "idmap %s: %s: %s; see idmap %s --help\n", command->name, what, words,
+		command->name);
+	return EXIT_BAD_USE;
+}
+
+char *value_of(int argc, char **argv, int *at)
+{
+	return *at + 1 < argc ? argv[++*at] : NULL;
+}
+
+bool take_input(struct input *input, int argc, char **argv, int *at)
+{
+	const char *option = argv[*at];
+
+	if (!strcmp(option, "--json"))
+		input->json = true;
+	else if (!strcmp(option, "-c") && *at + 1 < argc)
+		input->conf = value_of(argc, argv, at);
+	else if (!strcmp(option, "-k") && *at + 1 < argc)
+		input->cmdline = value_of(argc, argv, at);
+	else
+		return false;
+	return true;
+}
+
+static int read_conf(struct input *input, const char *path, struct idmap_error *ret_error)
+{
+	int64_t file_size = idmap_file_size(path);
+	int result = file_size < 0 ? (int)file_size : 0;
+	size_t size;
+	char *text;
+
+	if (!result)
+		result = idmap_arena_map(
+			&input->arena[1],
+			(size_t)file_size + idmap_arena_size((size_t)file_size + 4096), ret_error);
+	if (result && file_size >= 0)
+		return result;
+	if (!result)
+		result = idmap_file_read(path, &input->arena[1], &text, &size);
+	if (result)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, -result,
+				  "%s cannot be read (%m); name the table with -c, or rows with -k",
+				  path);
+	input->table.arena = &input->arena[1];
+	idmap_table_file(&input->table, path, text, size);
+	return 0;
+}
+
+int read_input(struct input *input, struct idmap_error *ret_error)
+{
+	const char *line = input->cmdline ? input->cmdline : "";
+	const char *conf;
+	int result = idmap_arena_map(&input->arena[0], idmap_arena_size(strlen(line)) + 65536,
+				     ret_error);
+
+	if (!result)
+		result = idmap_arena_map(&input->notes_arena,
+					 NOTES_MOST * sizeof(struct idmap_note), ret_error);
+	if (result)
+		return result;
+	idmap_notes_init(&input->notes, &input->notes_arena);
+	input->parameters.text = line;
+	input->parameters.cut = 2047;
+	input->parameters.notes = &input->notes;
+	idmap_table_init(&input->table, &input->arena[0]);
+	idmap_cmdline_read(&input->parameters, &input->table);
+	/* -c is the file wherever it will lie; a file is not asked for where the line has a table.
+	 */
+	conf = input->conf ? input->conf : input->parameters.conf;
+	if (!input->parameters.words && (conf || !input->cmdline))
+		result = read_conf(input, conf ? conf : DEFAULT_CONF, ret_error);
+	if (!result)
+		idmap_plan_make(&input->table, &input->parameters.root, &input->plan);
+	return result;
+}
+
+int tell_input(const struct input *input)
+{
+	const struct idmap_error *error;
+	const struct idmap_note *note;
+
+	for (note = input->notes.first; note; note = note->next)
+		fprintf(stderr, "%s\n", note->text);
+	for (error = input->table.errors; error; error = error->next)
+		fprintf(stderr, "%s\n", error->text);
+	if (input->table.error_count > IDMAP_ERRORS_MAX)
+		fprintf(stderr, "%u more errors are not shown\n",
+			input->table.error_count - IDMAP_ERRORS_MAX);
+	return input->table.error_count ? EXIT_BAD_USE : EXIT_DONE;
+}

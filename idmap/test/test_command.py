@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: MIT
+"""idmap(8), as people use it: what it prints, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("O", REPOSITORY / "build"))
+HERE = Path(__file__).resolve().parent
+ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to other owners")
+
+
+def idmap(*arguments, code=0):
+    done = subprocess.run([BUILD / "idmap", *arguments], capture_output=True, text=True)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done
+
+
+def unescape(text):
+    """<09> is a byte, <a*255> a letter many times, <> nothing."""
+    return re.sub(r"<(?:([0-9a-f]{2})|(.)\*(\d+))?>", lambda m: bytes.fromhex(m[1]).decode("latin-1") if m[1] else
+                  m[2] * int(m[3]) if m[2] else "", text)
+
+
+def cases():
+    """Those of table.data whose command line can be written as one."""
+    case = None
+    for line in (HERE / "table.data").read_text(encoding="latin-1").splitlines():
+        word, _, rest = line.partition(" ")
+        if not line or line.startswith("#"):
+            continue
+        if word == "case":
+            if case:
+                yield case
+            case = {"name": rest, "file": None, "line": [], "rows": [], "errors": [], "odd": False}
+        elif word in ("file", "tail"):
+            case["file"] = (case["file"] or "") + unescape(rest) + ("\n" if word == "file" else "")
+        elif word == "word":
+            value = unescape(rest)
+            case["line"].append(f'idmap="{value}"')
+            case["odd"] |= '"' in value or "\n" in value or not value
+        elif word == "row":
+            case["rows"].append(unescape(rest))
+        elif word == "error":
+            case["errors"].append(unescape(rest))
+        elif word in ("bare", "more", "off"):
+            case["odd"] = True
+        else:
+            case["line"].append(unescape(line))
+    yield case
+
+
+CASES = [case for case in cases() if not case["odd"]]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_very_lines_of_the_boot(case, tmp_path):
+    conf = tmp_path / "conf"
+    arguments = ["-k", " ".join(case["line"]).encode("latin-1")] if case["line"] else []
+    if case["file"] is not None:
+        conf.write_bytes(case["file"].encode("latin-1"))
+        arguments += ["-c", conf]
+    for command in ("check", "plan"):
+        done = subprocess.run([BUILD / "idmap", command, *arguments], capture_output=True)
+        said = done.stderr.decode("latin-1").replace(str(conf), "/etc/idmap.conf").splitlines()
+        assert [line for line in said if line not in case["errors"]] == [] or not case["errors"]
+        assert [line for line in said if line in case["errors"]] == case["errors"]
+        assert done.returncode == (2 if case["errors"] else 0)
+    if not case["errors"]:
+        assert done.stdout.decode("latin-1").splitlines() == case["rows"]
+
+
+def test_enough_cases():
+    assert len(CASES) > 200
+
+
+# ---- the table ----
+
+CONF = "/dev/vda / erofs idmap=100000:0:65536\n/images/app /opt/app bind noexec,idmap=100000:5:10,identity\n"
+
+
+@pytest.fixture
+def conf(tmp_path):
+    path = tmp_path / "idmap.conf"
+    path.write_text(CONF)
+    return path
+
+
+def test_plan(conf):
+    rows = json.loads(idmap("plan", "-c", conf, "--json").stdout)
+    assert rows[0] == {"place": f"{conf}:1", "source": "/dev/vda", "target": "/", "type": "erofs",
+                       "options": ["ro"],
+                       "map": {"uids": [[100000, 0, 65536]], "gids": [[100000, 0, 65536]]}}
+    assert rows[1]["options"] == ["ro", "nosuid", "nodev", "noexec"] and rows[1]["target"] == "/opt/app"
+    text = idmap("plan", "-c", conf).stdout
+    assert text.startswith("/dev/vda / erofs ro,idmap=100000:0:65536\n")
+    conf.write_text(text)
+    assert idmap("plan", "-c", conf).stdout == text
+
+
+def test_command_line_stands_in_for_the_file(conf):
+    assert idmap("plan", "-c", conf, "-k", "root=/dev/vdb rootfstype=ext4 rw idmap=0:5:1").stdout == (
+        "/dev/vdb / ext4 rw,idmap=0:5:1\n")
+    assert "/dev/vda / erofs" in idmap("plan", "-c", conf, "-k", "quiet").stdout
+
+
+def test_check_says_it_as_json(conf):
+    conf.write_text("/dev/vda / erofs idmap=5:7\n")
+    done = idmap("check", "-c", conf, "-k", "idmpa=1", "--json", code=2)
+    assert json.loads(done.stdout) == {
+        "errors": [f"{conf}:1:24: '5:7' is no extent of three numbers; write DISK:SEEN:COUNT"],
+        "warnings": ["cmdline: 'idmpa' means nothing here; did you mean idmap?"]}
+
+
+def test_odd_bytes_in_json(tmp_path):
+    conf = tmp_path / "conf"
+    conf.write_bytes('/dev/vda /\u00fc\\"\\001\\377 tmpfs\n'.encode())
+    row, = json.loads(idmap("plan", "-c", conf, "--json").stdout)
+    assert row["target"] == '/\u00fc\\"\x01\udcff'
+
+
+@pytest.mark.parametrize("arguments,said", [
+    (["plan", "-x"], "idmap plan: -x: no option, or one without its value; see idmap plan --help"),
+    (["plan", "-c"], "idmap plan: -c: no option, or one without its value; see idmap plan --help"),
+    (["check", "--tree", "/dev/vda=/no/such"],
+     "idmap check: /dev/vda=/no/such: no SOURCE=DIR with a folder that is there; see idmap check --help"),
+    (["check", "-c", "/no/such"], "idmap check: /no/such cannot be read (not there); name the table with -c, or rows"
+                                  " with -k"),
+    (["id"], "idmap id: MAP: missing; see idmap id --help"),
+    (["id", "0:0:1"], "idmap id: ID: missing; see idmap id --help"),
+    (["id", "0:0", "1"], "cmdline: MAP, column 1: '0:0' is no extent of three numbers; write DISK:SEEN:COUNT"),
+    (["id", "noexec", "1"], "idmap id: noexec: no extent in it; write DISK:SEEN:COUNT; see idmap id --help"),
+    (["id", "0:0:1", "-1"], "idmap id: -1: no id; write a number up to 4294967294; see idmap id --help"),
+    (["suggest"], "idmap suggest: what: missing: a folder, --from and --to, or --subuid; see idmap suggest --help"),
+    (["suggest", "--from", "/x"], "idmap suggest: --from: not used like that; see idmap suggest --help"),
+])
+def test_bad_use(arguments, said):
+    assert idmap(*arguments, code=2).stderr == said + "\n"
+
+
+def test_no_such_command():
+    assert idmap("sugest", code=2).stderr.startswith("idmap: sugest: no such command\n\nusage: idmap COMMAND")
+    assert idmap(code=2).stderr.startswith("usage: idmap COMMAND")
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "id", "suggest"])
+def test_help(command):
+    text = idmap(command, "--help").stdout
+    assert text.startswith(f"usage: idmap {command} ")
+    assert f"  idmap {command} " in idmap("--help").stdout
+
+
+def test_output_that_cannot_be_written(conf):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([BUILD / "idmap", "plan", "-c", conf], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "idmap: the output cannot be written\n")
+
+
+# ---- ids ----
+
+
+def test_id():
+    assert idmap("id", "u:1000:0:1,231072:1:65535", "1000", "0").stdout == (
+        "uid 1000 on disk is seen as 0\nuid 1000 seen is 232071 on disk\n"
+        "gid 1000 on disk is seen as 65534, the map leaves it out\ngid 1000 seen is 232071 on disk\n"
+        "uid 0 on disk is seen as 65534, the map leaves it out\nuid 0 seen is 1000 on disk\n"
+        "gid 0 on disk is seen as 65534, the map leaves it out\ngid 0 seen is nothing on disk\n")
+
+
+# ---- owners of a folder ----
+
+
+def capability(version, root=0):
+    magic = {2: 0x02000000, 3: 0x03000000}[version] | 1
+    return struct.pack("<IIIII", magic, 1 << 13, 0, 0, 0) + (struct.pack("<I", root) if version == 3 else b"")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """tree(base): a small Debian, owned from `base` on."""
+    folder = tmp_path / "tree"
+
+    def make(base, root=None, shift=0):
+        for path, uid, gid, mode in (
+                ("", 0, 0, 0o755), ("sbin", 0, 0, 0o755), ("etc", 0, 0, 0o755), ("home", 0, 0, 0o755),
+                ("home/user", 1000, 1000, 0o700), ("var", 0, 0, 0o755), ("var/mail", 0, 8, 0o2775)):
+            (folder / path).mkdir(exist_ok=True)
+            own(folder / path, uid, gid, base, root, shift)
+            (folder / path).chmod(mode)
+        for path, uid, gid, mode in (
+                ("sbin/init", 0, 0, 0o755), ("etc/shadow", 0, 42, 0o640), ("sbin/su", 0, 0, 0o4755),
+                ("sbin/nobody", 65534, 65534, 0o644), ("home/user/note", 1000, 1000, 0o600)):
+            (folder / path).write_text("x")
+            own(folder / path, uid, gid, base, root, shift)
+            (folder / path).chmod(mode)
+        return folder
+
+    return make
+
+
+def own(path, uid, gid, base, root, shift):
+    """With `root` the owner 0 is that one and the others follow from `base` on, as rootless containers have it."""
+    def one(number):
+        return root if root is not None and not number else base + number - shift
+
+    os.chown(path, one(uid), one(gid))
+
+
+SHIFTS = {"nspawn": (524288, None, 0), "user": (100000, None, 0), "subuid": (231072, None, 0),
+          "rootless": (231072, 1000, 1), "none": (0, None, 0)}
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_suggestion_is_clean(shift, tree, tmp_path):
+    """What suggest prints is an option, and check finds nothing odd with it."""
+    base, root, minus = SHIFTS[shift]
+    folder = tree(base, root, minus)
+    done = idmap("suggest", folder)
+    assert done.stdout == {
+        "nspawn": "idmap=524288:0:65536\n", "user": "idmap=100000:0:65536\n", "subuid": "idmap=231072:0:65536\n",
+        "rootless": "idmap=1000:0:1,231072:1:65535\n", "none": "idmap=0:0:65536\n"}[shift]
+    assert re.search(r"^\d+ files have uids from \d+ to \d+$", done.stderr, re.M)
+    conf = tmp_path / "conf"
+    conf.write_text(f"/dev/vda / erofs {done.stdout}")
+    done = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}")
+    assert (done.stdout, done.stderr) == ("", "")
+    assert idmap("id", conf.read_text().split()[3], str(root or base)).stdout.startswith(
+        f"uid {root or base} on disk is seen as 0\n")
+
+
+@ROOT_ONLY
+def test_check_of_a_tree(tree, tmp_path):
+    folder = tree(100000)
+    os.chown(folder / "sbin/su", 7, 100000)
+    (folder / "sbin/su").chmod(0o4755)
+    os.chown(folder / "home/user", 5, 5)
+    (folder / "sbin/ping").write_text("x")
+    os.chown(folder / "sbin/ping", 100000, 100000)
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (
+        (1, 6, 0xffffffff), (2, 4, 1000), (4, 4, 0xffffffff), (0x10, 4, 0xffffffff), (0x20, 0, 0xffffffff)))
+    try:
+        os.setxattr(folder / "sbin/ping", "security.capability", capability(2))
+        os.setxattr(folder / "etc/shadow", "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"no attributes on the file system of {tmp_path}: {error}")
+    conf = tmp_path / "conf"
+    conf.write_text("PARTLABEL=root / erofs idmap=100000:0:65536\n")
+    row = f"{conf}:1: PARTLABEL=root on /: "
+    said = idmap("check", "-c", conf, "--tree", f"PARTLABEL=root={folder}").stderr.splitlines()
+    assert said == [row + line for line in (
+        "1 files have the uid 5, which the map leaves out, such as /home/user: they are nobody's (65534)",
+        "1 files have the uid 7, which the map leaves out, such as /sbin/su: they are nobody's (65534)",
+        "1 files have the gid 5, which the map leaves out, such as /home/user: they are nobody's (65534)",
+        "1 entries of ACLs name the uid 1000, which the map leaves out, such as /etc/shadow: they let nobody in",
+        "1 setuid or setgid files belong to ids that the map leaves out, such as /sbin/su: nobody can use them; extend"
+        " the map, or take the bit off",
+        "1 files have capabilities that are not for the id seen as 0, such as /sbin/ping: they have no effect, and on"
+        " an overlay the program cannot be run; set them again for that id (setcap -n ID)")]
+    os.setxattr(folder / "sbin/ping", "security.capability", capability(3, 100000))
+    assert "capabilities" not in idmap("check", "-c", conf, "--tree", f"PARTLABEL=root={folder}").stderr
+
+
+@ROOT_ONLY
+def test_check_of_root_and_init(tree, tmp_path):
+    """The words of the boot."""
+    folder = tree(231072)
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda / erofs idmap=0:231072:65536\n")
+    said = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr
+    assert (f"{conf}:1: /dev/vda on /: its root folder has the uid 231072 on disk, which the map leaves out: it is"
+            " nobody's (65534); DISK comes first; did you mean 231072:0:65536?\n") in said
+    assert ("/sbin/init of the new root has the uid 231072 on disk, which the map leaves out: it is nobody's (65534);"
+            " DISK comes first; did you mean 231072:0:65536?\n") in said
+    (folder / "sbin/init").unlink()
+    said = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr
+    assert "it has no /sbin/init, /etc/init, /bin/init or /bin/sh; name the real init with init=" in said
+
+
+def test_tree_of_no_row(conf, tmp_path):
+    assert idmap("check", "-c", conf, "--tree", f"/dev/vdz={tmp_path}", code=2).stderr == (
+        "idmap check: no row has the SOURCE /dev/vdz; write it as in the table: --tree SOURCE=DIR\n")
+
+
+# ---- names ----
+
+
+def test_by_names(tmp_path):
+    for name, passwd, group in (
+            ("old", "root:x:0:0::/:\nwww:x:33:33::/:\nsync:x:101:65534::/:\ngone:x:5:5::/:\n", "root:x:0:\nwww:x:33:\n"),
+            ("new", "root:x:0:0::/:\nwww:x:80:80::/:\nsync:x:102:65534::/:\n", "root:x:0:\nwww:x:33:\n")):
+        (tmp_path / name / "etc").mkdir(parents=True)
+        (tmp_path / name / "etc/passwd").write_text(passwd)
+        (tmp_path / name / "etc/group").write_text(group)
+    done = idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path / "new")
+    assert done.stdout == "uidmap=33:80:1,101:102:1,identity,gidmap=identity\n"
+    assert "gone (5) has no namesake in the new one\n" in done.stderr
+    assert "33 on disk is seen as 80" in idmap("id", done.stdout.strip(), "33").stdout
+    done = idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path, code=3)
+    assert done.stderr.endswith("etc/passwd cannot be read (No such file or directory); name a folder that has it\n")
+
+
+def test_user_that_is_none():
+    assert idmap("suggest", "--subuid", "no such", code=3).stderr == (
+        "idmap suggest: no such is no user of /etc/passwd; name one\n")
+
+
+@ROOT_ONLY
+def test_subuid(tmp_path):
+    """In a mount namespace with files of its own."""
+    (tmp_path / "passwd").write_text("alice:x:1000:1001::/:\n")
+    (tmp_path / "subuid").write_text("bob:100000:65536\nalice:231072:65536\n")
+    (tmp_path / "subgid").write_text("1000:300000:65536\n")
+    script = " && ".join(f"touch /etc/{name} && mount --bind {tmp_path}/{name} /etc/{name}"
+                         for name in ("passwd", "subuid", "subgid"))
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", f"{script} && exec {BUILD}/idmap suggest --subuid alice"],
+                          capture_output=True, text=True)
+    assert done.stdout == "uidmap=1000:0:1,231072:1:65536,gidmap=1001:0:1,300000:1:65536\n", done.stderr
