@@ -124,7 +124,7 @@ init-y := dev msg early watch
 init-$(CONFIG_TABLE_FILE) += conf
 init-y += table
 init-$(CONFIG_MODULES) += modules
-init-y += build realinit handoff main
+init-y += root realinit handoff main
 
 lib-objects := $(addprefix $(O)/obj/idmap/,$(table-y:%=table/%.o) $(device-y:%=device/%.o) \
 	$(mount-y:%=mount/%.o))

@@ -160,7 +160,7 @@ static inline void modules_load(struct boot *boot)
 }
 #endif
 
-/* --- build.c --------------------------------------------------------------------------------- */
+/* --- root.c ---------------------------------------------------------------------------------- */
 
 /* All trees in place on the stage, or nothing left of any. */
 int build_root(struct boot *boot, struct idmap_error *ret_error);

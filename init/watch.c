@@ -93,17 +93,37 @@ static bool is_late(struct boot *boot, struct idmap_error *ret_error)
 	return false;
 }
 
-int watch_run(struct boot *boot, int (*work)(void *boot), struct idmap_error *ret_error)
+/* The helper's work, and whether it came to its end. */
+struct work {
+	struct boot *boot;
+	int (*work)(void *boot);
+	int result;
+	bool ended;
+};
+
+static int do_work(void *arg)
+{
+	struct work *work = arg;
+
+	work->result = work->work(work->boot);
+	work->ended = true;
+	return 0;
+}
+
+int watch_run(struct boot *boot, int (*work_function)(void *boot), struct idmap_error *ret_error)
 {
 	static char stack[STACK_SIZE] __attribute__((aligned(16))); /* it grows down */
-	int status = 0, pidfd = -1;
+	struct work work = {.boot = boot, .work = work_function};
+	int pidfd = -1;
 	const int pid =
-		clone(work, stack + sizeof(stack),
-		      CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_PIDFD | SIGCHLD, boot, &pidfd);
+		clone(do_work, stack + sizeof(stack),
+		      CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_PIDFD | SIGCHLD, &work, &pidfd);
 	struct pollfd pollfd = {.fd = pidfd, .events = POLLIN};
 
 	if (pid < 0)
-		return work(boot); /* unwatched, then */
+		return work_function(boot); /* unwatched, then */
+	/* Nothing that it took is to be counted as a child's of the real init. */
+	signal(SIGCHLD, SIG_IGN);
 	while (pidfd >= 0 && !poll(&pollfd, 1, TICK_MS)) {
 		if (!is_late(boot, ret_error))
 			continue;
@@ -112,14 +132,14 @@ int watch_run(struct boot *boot, int (*work)(void *boot), struct idmap_error *re
 		boot->hangs = true;
 		return -ETIMEDOUT;
 	}
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	signal(SIGCHLD, SIG_DFL);
 	idmap_close(&pidfd);
-	if (!WIFSIGNALED(status))
-		return WEXITSTATUS(status);
+	if (work.ended)
+		return work.result;
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EIO,
-			  "idmap-init itself has failed (signal %u) while %s %s; report it",
-			  (uint32_t)WTERMSIG(status),
+			  "idmap-init itself has failed while %s %s; report it",
 			  boot->step.row    ? boot->step.row->source
 			  : boot->step.path ? boot->step.path
 					    : "it",

@@ -100,7 +100,8 @@ def test_every_error_is_told(kernel, root_tree, image, initramfs, boot_fails):
     lines = [line.partition("] ")[2] for line in console.splitlines() if PRE in line]
     assert lines == [PRE + "/etc/idmap.conf:" + line for line in [
         "1:39: '5:7' is no extent of three numbers; write DISK:SEEN:COUNT",
-        "2:10: TARGET 'srv' is no absolute path; begin it with /",
+        "2:10: TARGET 'srv' is no absolute path; begin it with /, or write the field that is missing: SOURCE TARGET"
+        " TYPE [OPTIONS]",
         "3:12: the row ends too soon; write SOURCE TARGET TYPE [OPTIONS]",
         "4:17: 'wait=ever' is no time to wait; write whole seconds, at most 86400",
         "4:35: extents 0:0:10 and 5:100:1 overlap on the disk side for uids and gids (id 5);"

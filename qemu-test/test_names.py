@@ -274,7 +274,7 @@ ABSENT = {
     f"UUID={LOGICAL}": (f"vda, vda1 UUID={EXT4}, vda2 UUID={ROOT}, vda5 UUID={FIVE}",
                         " and that it is erofs, ext4, xfs or btrfs"),
     "PARTLABEL=Root": ("vda, vda1 PARTLABEL=data one, vda2 PARTLABEL=root, vda5", ""),
-    "SERIAL=serial": ("vda SERIAL=Serial, vda1, vda2, vda5", ""),
+    "SERIAL=serial": ("vda SERIAL=Serial, vda1, vda2, vda5", " and that it is a virtio disk's"),
     "1:2": ("vda 254:0, vda1 254:1, vda2 254:2, vda5 254:5", ""),
     f"PARTUUID={PARTS[2]}/PARTNROFF=1": (
         f"vda, vda1 PARTUUID={PARTS[1].lower()}, vda2 PARTUUID={PARTS[2].lower()}, vda5 PARTUUID="
@@ -315,7 +315,7 @@ def test_needs_udev(kernel, initramfs, boot_fails):
     console = boot_fails(kernel, initramfs(kernel), "root=/dev/disk/by-path/pci-0000:00:02.0", [])
     assert last_words(console) == (
         f"{PRE}cmdline: root=: /dev/disk/by-path/pci-0000:00:02.0 is a link that udev makes, and udev"
-        " does not run here; write PARTUUID=, PARTLABEL=, UUID=, LABEL=, SERIAL=, or the device as in"
+        " does not run here; write PARTUUID=, PARTLABEL=, UUID=, LABEL=, or the device as in"
         " /dev/vda", "0x00000200")
 
 

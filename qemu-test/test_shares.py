@@ -130,7 +130,7 @@ def test_without_a_map(kernels, root_tree, image, initramfs, host_tree, virtiofs
         remedy = ("give the host's share this tag, or load the driver that brings it (mkinitramfs -m"
                   " virtio_pci)")
         assert ("idmap-init: /etc/idmap.conf:4: nosuch on /home: virtiofs finds no share of that tag"
-                f" (invalid argument); {remedy}") in log
+                f" (invalid argument; kernel: virtio-fs: tag <nosuch> not found); {remedy}") in log
         assert ("idmap-init: /etc/idmap.conf:5: nosuch on /opt: 9p finds no share of that tag (not"
                 f" there); {remedy}") in log
         assert "idmap-init: /opt is skipped, its row says nofail" in log

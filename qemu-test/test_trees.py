@@ -129,8 +129,8 @@ def test_one_namespace_a_map(limit, kernel, root_tree, second, image, initramfs,
     if limit == 1:
         console = boot_fails(kernel, initramfs(kernel, conf), append, disks)
         assert last_words(console) == (
-            "idmap-init: no user namespace for a map (no room left); raise"
-            " /proc/sys/user/max_user_namespaces", "0x00000500")
+            "idmap-init: /etc/idmap.conf:4: /images on /mnt: no user namespace for a map (no room left); raise"
+            " sysctl.user.max_user_namespaces= on the kernel command line, or take it out", "0x00000500")
         return
     with boot(kernel, initramfs(kernel, conf), append, disks) as guest:
         assert seen(guest, "/home/root") == (0, 0)

@@ -126,11 +126,6 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 	/* 9p tells what the server's own folder lies on (fs/9p/vfs_super.c, v9fs_statfs()). */
 	magic = strcmp(row->type, "9p") ? (uint32_t)fs.f_type : MAGIC_9P;
 	support = support_of(magic);
-	if (magic == MAGIC_OVERLAYFS)
-		return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
-				  "overlay cannot be idmapped on this kernel (%s); map each of its"
-				  " layers",
-				  release);
 	if (support && !support->major)
 		return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
 				  "%s cannot be idmapped on this kernel (%s); %s", support->name,
