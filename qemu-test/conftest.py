@@ -129,7 +129,7 @@ def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Call
         if conf is not None:
             file = out.with_suffix(".conf")
             file.write_bytes(conf if isinstance(conf, bytes) else conf.encode())
-            command += ["-c", file]
+            command += ["-a", f"{file}:/etc/idmap.conf"]  # wrong ones, too, which -c does not take
         for source, target in add:
             command += ["-a", f"{source}:{target}"]
         subprocess.run(command, check=True)

@@ -151,7 +151,7 @@ def make_tree(root):
 
 def test_listing(bench):
     make_tree(bench.path / "tree")
-    (bench.path / "table").write_text("none\n")
+    (bench.path / "table").write_text("/dev/vda / erofs\n")
     (bench.path / "table").chmod(0o600)
     (bench.path / "static-init").chmod(0o600)
     archive = bench.build("-c", "table", "-a", "tree/bin:/usr/bin", "-a", "tree/sticky:/tmp",
@@ -160,7 +160,7 @@ def test_listing(bench):
         "drwxr-xr-x etc", "-rw-r--r-- etc/idmap.conf", "-rwxr-xr-x init", "dr-x------ p",
         "-r-------- p/key", "drwxrwxrwt tmp", "drwxr-xr-x usr", "drwxr-xr-x usr/bin",
         "-rwsr-xr-x usr/bin/same-tool", "lrwxrwxrwx usr/bin/sh -> tool", "-rwsr-xr-x usr/bin/tool"]
-    assert (content(archive, "init"), content(archive, "etc/idmap.conf")) == (STATIC, b"none\n")
+    assert (content(archive, "init"), content(archive, "etc/idmap.conf")) == (STATIC, b"/dev/vda / erofs\n")
 
 
 def test_content_and_odd_names(bench):
@@ -217,7 +217,7 @@ def test_extras(bench, args, expected):
 def full(bench, kernel):
     """Arguments that use all there is, relative to the bench, and the archive they give."""
     make_tree(bench.path / "tree")
-    (bench.path / "table").write_text("none\n")
+    (bench.path / "table").write_text("/dev/vda / erofs\n")
     args = ("-c", "table", "-k", f"lib/modules/{VERSION}", "-m", "top,packed-xz", "-m", "soft",
             "-a", "tree:/t")
     return args, bench.build(*args)
@@ -502,12 +502,52 @@ def test_tree_whose_lib_is_a_link(bench, kernel):
         (bench.path / "tree" / link).symlink_to(target)
     (bench.path / "tool").write_bytes(STATIC)
     (bench.path / "tool").chmod(0o755)
+    (bench.path / "table").write_text("/dev/vda / tmpfs\n")
     archive = bench.build("-a", "tree:/", "-k", kernel, "-m", "base", "-a", "tool:/usr/sbin/tool", "-a",
-                          "tool:/conf/deep/tool", "-c", "tool")
+                          "tool:/conf/deep/tool", "-c", "table")
     names = set(parse(archive))
     assert {f"usr/lib/modules/{VERSION}/kernel/base.ko", "usr/bin/tool", "etc/deep/tool", "etc/idmap.conf"} <= names
     assert stat.S_ISLNK(parse(archive)["lib"][0])
     assert content(archive, "etc/idmap.modules").decode() == f"/lib/modules/{VERSION}/kernel/base.ko\n"
+
+
+def test_table_is_checked(bench):
+    """With the words of a boot, by idmap(8); a table for /dev/root is one for whatever root= will name."""
+    (bench.path / "table").write_text("/dev/root / erofs idmap=0:5\nx y\n")
+    before = set(bench.path.iterdir())
+    result = bench.run("-c", "table")
+    assert result.stderr.decode() == (
+        "mkinitramfs: table:1:25: '0:5' is no extent of three numbers; write DISK:SEEN:COUNT\n"
+        "mkinitramfs: table: not a table that boots (table:2:4: the row ends too soon; write SOURCE TARGET TYPE"
+        " [OPTIONS]); correct it; idmap check -c table tells the same\n")
+    assert result.returncode == 1 and set(bench.path.iterdir()) == before
+    (bench.path / "table").write_text("/dev/root / erofs idmap=0:5:1\n")
+    bench.build("-c", "table")
+
+
+def test_driver_that_the_table_needs(bench, kernel):
+    (bench.path / "table").write_text("/dev/vda / base:ext4\n/dev/vdb /b top,fat nofail\nt /t tmpfs\n")
+    result = bench.run("-c", "table", "-k", kernel, "-m", "top")
+    assert (result.stderr.decode(), result.returncode) == (
+        "mkinitramfs: table: it has the type fat, and no driver for it goes in; add -m fat\n", 0)
+    bench.build("-c", "table", "-k", kernel, "-m", "top,fat")
+
+
+def test_table_alone(bench):
+    """For one guest more, behind an initramfs that others have, too."""
+    (bench.path / "table").write_text("/dev/vda / erofs\n")
+    archive = bench.build("-c", "table", init="none")
+    assert listing(archive) == ["drwxr-xr-x etc", "-rw-r--r-- etc/idmap.conf"]
+    assert len(archive) == 512
+
+
+@pytest.mark.parametrize("tool,unpack", [("gzip", gzip.decompress), ("xz", lzma.decompress), ("zstd", None)])
+def test_compression(bench, tool, unpack):
+    plain, packed = bench.build(), bench.build("-z", tool, out="packed")
+    assert packed == bench.build("-z", tool, out="-") and len(packed) < len(plain)
+    if not unpack:
+        packed = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE, check=True).stdout
+    assert (unpack(packed) if unpack else packed) == plain
 
 
 def test_modprobe_of_busybox(bench, kernel):
