@@ -173,7 +173,9 @@ install: all
 	install -D -m 755 $(O)/idmap-init $(DESTDIR)$(PREFIX)/sbin/idmap-init
 	install -D -m 755 init/mkinitramfs $(DESTDIR)$(PREFIX)/sbin/idmap-mkinitramfs
 	install -D -m 644 $(O)/libidmap.a $(DESTDIR)$(PREFIX)/lib/libidmap.a
-	install -D -m 644 man/idmap-init.8 $(DESTDIR)$(PREFIX)/share/man/man8/idmap-init.8
+	$(if $(CONFIG_COMMAND),install -D -m 755 $(O)/idmap $(DESTDIR)$(PREFIX)/sbin/idmap)
+	install -d -m 755 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 idmap/idmap.h $(DESTDIR)$(PREFIX)/include/idmap.h
 
 defconfigs := tiny default full

@@ -248,7 +248,8 @@ def test_install(tmp_path, built):
             for p in tmp_path.rglob("*") if p.is_file()} == {
         "usr/sbin/idmap-init": "0o755", "usr/sbin/idmap-mkinitramfs": "0o755",
         "usr/lib/libidmap.a": "0o644", "usr/include/idmap.h": "0o644",
-        "usr/share/man/man8/idmap-init.8": "0o644"}
+        "usr/sbin/idmap": "0o755", **{f"usr/share/man/man8/{page}.8": "0o644"
+                                      for page in ("idmap", "idmap-init", "idmap-mkinitramfs")}}
     # The installed script finds the installed program.
     run(tmp_path / "usr/sbin/idmap-mkinitramfs", "-o", tmp_path / "initramfs")
 

@@ -3,6 +3,7 @@
 
 import importlib.machinery
 import importlib.util
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_every_call_is_found(messages):
     table = " ".join(" ".join(found) for found in messages.collect().values())
     calls = 0
     for path in [*ROOT.glob("idmap/*/*.c"), *ROOT.glob("init/*.c")]:
-        if "test" in path.parts:
+        if {"test", "command"} & set(path.parts):
             continue
         text = messages.without_comments(path.read_text())
         for match in re.finditer(r"\b(idmap_fail|idmap_note|idmap_table_error|idmap_item_error|msg)\(", text):
@@ -56,3 +57,40 @@ def test_every_parameter_is_told():
     assert len(names) == 5 and len(policies) == 5
     for name in names + policies:
         assert re.search(rf"^\.(It )?Cm {re.escape(name)}=?", page, re.M), name
+
+
+def examples(page):
+    """What stands between .Bd -literal and .Ed."""
+    return re.findall(r"^\.Bd -literal[^\n]*\n(.*?)^\.Ed$", (ROOT / "man" / page).read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", ["idmap.8", "idmap-mkinitramfs.8"])
+def test_examples(page, tmp_path):
+    """Each is run, in a folder that has what it names."""
+    build = Path(os.environ.get("O", ROOT / "build"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "idmap").symlink_to(build / "idmap")
+    (tmp_path / "bin" / "idmap-mkinitramfs").symlink_to(ROOT / "init" / "mkinitramfs")
+    (tmp_path / "tree" / "sbin").mkdir(parents=True)
+    (tmp_path / "tree" / "sbin" / "init").write_text("x")
+    (tmp_path / "tree" / "sbin" / "init").chmod(0o755)
+    uid, gid = os.getuid(), os.getgid()
+    (tmp_path / "idmap.conf").write_text(f"/dev/vda / erofs uidmap={uid}:0:1,gidmap={gid}:0:1\n")
+    environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "O": str(build)}
+    found = examples(page)
+    assert found
+    for example in found:
+        done = subprocess.run(["sh", "-eu", "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (example, done.stderr)
+
+
+def test_synopsis_is_the_help():
+    """Every option that a manual has the program's help has, too."""
+    build = Path(os.environ.get("O", ROOT / "build"))
+    page = (ROOT / "man" / "idmap.8").read_text()
+    usage = subprocess.run([build / "idmap", "--help"], capture_output=True, text=True).stdout
+    for command in re.findall(r"^  idmap (\w+)", usage, re.M):
+        assert f".It Cm {command}\n" in page
+    flags = subprocess.run([ROOT / "init" / "mkinitramfs", "-h"], capture_output=True, text=True).stdout
+    assert set(re.findall(r"^  (-\w) ", flags, re.M)) == {
+        f"-{flag}" for flag in re.findall(r"^\.It Fl (\w) ", (ROOT / "man" / "idmap-mkinitramfs.8").read_text(), re.M)}
