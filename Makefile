@@ -130,7 +130,7 @@ lib-objects := $(addprefix $(O)/obj/idmap/,$(table-y:%=table/%.o) $(device-y:%=d
 	$(mount-y:%=mount/%.o))
 init-objects := $(init-y:%=$(O)/obj/init/%.o)
 command-objects := $(command-y:%=$(O)/obj/idmap/command/%.o)
-objects := $(lib-objects) $(init-objects) $(command-objects)
+objects := $(lib-objects) $(command-objects) $(init-objects)
 # These see memory and nothing else.
 pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf cmdline \
 	source order plan) device/names device/proc mount/format)

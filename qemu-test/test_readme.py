@@ -44,7 +44,7 @@ def test_every_block_is_known():
     assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline"}
     # Each sh block is one of the two commands or a recipe with a test below.
     assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {
-        "", "first", "microvm", "initramfs", "layers", "image", "partlabel", "tiny", "hostshare", "cross"}
+        "", "first", "microvm", "initramfs", "layers", "image", "partlabel", "tiny", "hostshare", "cross", "command"}
     assert blocks("sh")[0] == "make run\nmake check\n"
 
 
@@ -110,7 +110,7 @@ def workshop(tmp_path, programs, kernel):
     """A copy of the sources with what the recipes speak of, and a QEMU that behaves under TCG."""
     copy = tmp_path / "idmap-init"
     shutil.copytree(host.REPOSITORY, copy,
-                    ignore=shutil.ignore_patterns(".git", "build*", "__pycache__"))
+                    ignore=shutil.ignore_patterns(".git", "build", "build-*", "__pycache__"))
     tools = tmp_path / "tools"
     tools.mkdir()
     wrapper = tools / "qemu-system-x86_64"
@@ -207,6 +207,16 @@ def test_cross(workshop):
     workshop(recipe("cross"))
     header = (workshop.folder / "build-arm64" / "idmap-init").read_bytes()[:20]
     assert header[:4] == b"\177ELF" and header[18] == 183  # EM_AARCH64
+
+
+def test_command(workshop):
+    (workshop.folder / "tree" / "sbin").mkdir(parents=True)
+    (workshop.folder / "idmap.conf").write_text(blocks("conf")[0])
+    out = workshop(recipe("command"))
+    assert re.search(r"^idmap=\d+:0:65536$", out, re.M) and "it has no /sbin/init" in out
+    assert out.endswith("/dev/vda / erofs ro,idmap=100000:0:65536\n"
+                        "/images/app /opt/app bind ro,nosuid,nodev,uidmap=100000:2000:10,gidmap=100000:2000:10\n"
+                        "/dev/vdb /srv ext4 ro,nosuid,nodev,idmap=0:1000:1,1000:0:1\n")
 
 
 def test_tiny(workshop):

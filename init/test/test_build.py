@@ -174,7 +174,8 @@ def test_order(name, built):
     sources = sources_of(name)
     assert sources[-1] == "init/main.c" and set(PURE) <= set(sources)
     folders = [source.rpartition("/")[0] for source in sources]
-    assert sorted(set(folders), key=folders.index) == ["idmap/table", "idmap/device", "idmap/mount", "init"]
+    assert sorted(set(folders), key=folders.index) == ["idmap/table", "idmap/device", "idmap/mount",
+                                                      "idmap/command", "init"]
     both = [symbols_of(built(name) / "obj" / source.replace(".c", ".o")) for source in sources]
     for number, (_, needed) in enumerate(both):
         for other in range(number + 1, len(both)):
