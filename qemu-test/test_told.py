@@ -522,3 +522,28 @@ def test_debug(kernel, root_tree, image, initramfs, boot):
     assert modules and words == modules + [
         "/dev/vda is there, for /", "/dev/vda is mounted as erofs, for /", "/ is in place", "/opt/app is in place",
         "next is /sbin/init"]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("fs,option", [("btrfs", "device"), ("xfs", "logdev")])
+def test_filesystem_on_two_disks(fs, option, kernel, root_tree, image, initramfs, tmp_path, boot, told):
+    """By a name, too; a missing one is not the SOURCE's fault."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path in (one, two):
+        path.touch()
+        os.truncate(path, 320 << 20)
+    environment = os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+    command = {"btrfs": ["mkfs.btrfs", "-q", one, two], "xfs": ["mkfs.xfs", "-q", "-l", f"logdev={two},size=64m", one]}
+    subprocess.run(command[fs], check=True, env=environment)
+    modules = f"virtio_pci,virtio_blk,erofs,{fs}"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(one, readonly=False, snapshot=True),
+             Disk(two, readonly=False, snapshot=True, serial="two")]
+    conf = ROOT + f"/dev/vdb /srv {fs} rw,wait=1,{option}=SERIAL=two\n"
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "quiet", disks) as guest:
+        mount, = [m for m in guest.mounts() if m.target == "/srv"]
+        assert mount.type == fs
+        # As it was written.
+        assert f"{option}=SERIAL=two" in guest.ask("read /run/idmap/table")["content"]
+    line, code = told("", conf, disks[:2], modules=modules)
+    assert line.startswith(f"/etc/idmap.conf:2: /dev/vdb on /srv: {option}=SERIAL=two: the device did not come within 1 s"
+                           " (disks here: vda") and code == 3
