@@ -131,8 +131,8 @@ def test_without_a_map(kernels, root_tree, image, initramfs, host_tree, virtiofs
                   " virtio_pci)")
         assert ("idmap-init: /etc/idmap.conf:4: nosuch on /home: virtiofs finds no share of that tag"
                 f" (invalid argument; kernel: virtio-fs: tag <nosuch> not found); {remedy}") in log
-        assert ("idmap-init: /etc/idmap.conf:5: nosuch on /opt: 9p finds no share of that tag (not"
-                f" there); {remedy}") in log
+        assert ("idmap-init: /etc/idmap.conf:5: nosuch on /opt: 9p finds no share of that tag (not there; kernel:"
+                f" 9pnet_virtio: no channels available for device nosuch); {remedy}") in log
         assert "idmap-init: /opt is skipped, its row says nofail" in log
 
 
