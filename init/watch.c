@@ -128,6 +128,7 @@ int watch_run(struct boot *boot, int (*work_function)(void *boot), struct idmap_
 		if (!is_late(boot, ret_error))
 			continue;
 		kill(pid, SIGKILL); /* what may be left of it in the kernel runs no code of ours */
+		signal(SIGCHLD, SIG_DFL);
 		idmap_close(&pidfd);
 		boot->hangs = true;
 		return -ETIMEDOUT;

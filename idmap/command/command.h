@@ -31,7 +31,7 @@ struct command {
 	int (*run)(int argc, char **argv); /* argv[0] is the command's name; gives the exit code */
 };
 
-extern const struct command command_check, command_plan, command_id, command_suggest;
+extern const struct command command_check, command_plan, command_id, command_show, command_suggest;
 
 /* --- input.c --------------------------------------------------------------------------------- */
 

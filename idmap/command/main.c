@@ -7,10 +7,7 @@
 #include "command.h"
 
 static const struct command *const commands[] = {
-	&command_check,
-	&command_plan,
-	&command_id,
-	&command_suggest,
+	&command_check, &command_plan, &command_id, &command_show, &command_suggest,
 };
 
 static void usage(FILE *out)

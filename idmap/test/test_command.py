@@ -139,6 +139,7 @@ def test_odd_bytes_in_json(tmp_path):
     (["id", "0:0", "1"], "cmdline: MAP, column 1: '0:0' is no extent of three numbers; write DISK:SEEN:COUNT"),
     (["id", "noexec", "1"], "idmap id: noexec: no extent in it; write DISK:SEEN:COUNT; see idmap id --help"),
     (["id", "0:0:1", "-1"], "idmap id: -1: no id; write a number up to 4294967294; see idmap id --help"),
+    (["show", "-x"], "idmap show: -x: no option, or one path too many; see idmap show --help"),
     (["suggest"], "idmap suggest: what: missing: a folder, --from and --to, or --subuid; see idmap suggest --help"),
     (["suggest", "--from", "/x"], "idmap suggest: --from: not used like that; see idmap suggest --help"),
 ])
@@ -151,7 +152,7 @@ def test_no_such_command():
     assert idmap(code=2).stderr.startswith("usage: idmap COMMAND")
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "id", "suggest"])
+@pytest.mark.parametrize("command", ["check", "plan", "id", "show", "suggest"])
 def test_help(command):
     text = idmap(command, "--help").stdout
     assert text.startswith(f"usage: idmap {command} ")

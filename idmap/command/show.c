@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+/*
+ * idmap show: which mounts are idmapped, and how. The kernel tells by statmount(2) since 6.15;
+ * before, it tells which ones, and their maps stand in what PID 1 has recorded.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "command.h"
+
+#define RECORD "/run/idmap/table"
+#define IDS_AT_ONCE 512
+#define MEMORY (64 << 20) /* costs what is touched */
+
+/* linux/mount.h, 6.8; the maps 6.15 */
+#ifndef SYS_statmount
+#define SYS_statmount 457
+#endif
+#ifndef SYS_listmount
+#define SYS_listmount 458
+#endif
+#define LSMT_ROOT UINT64_MAX
+enum {
+	WANT_BASIC = 0x2,
+	WANT_POINT = 0x10,
+	WANT_TYPE = 0x20,
+	WANT_SOURCE = 0x200,
+	WANT_UIDMAP = 0x2000,
+	WANT_GIDMAP = 0x4000,
+};
+
+struct request { /* struct mnt_id_req */
+	uint32_t size, spare;
+	uint64_t id, param, ns_id;
+};
+
+struct answer { /* struct statmount */
+	uint32_t size, options;
+	uint64_t mask;
+	uint32_t major, minor;
+	uint64_t magic;
+	uint32_t sb_flags, type;
+	uint64_t id, parent_id;
+	uint32_t id_old, parent_id_old;
+	uint64_t attr, propagation, peer_group, master, propagate_from;
+	uint32_t root, point;
+	uint64_t ns_id;
+	uint32_t subtype, source, opt_num, opt_array, opt_sec_num, opt_sec_array;
+	uint64_t supported;
+	uint32_t map_num[IDMAP_KINDS * 2]; /* uidmap_num, uidmap, gidmap_num, gidmap */
+	uint64_t spare[43];
+	char strings[65536];
+};
+
+/* What is printed of a mount. */
+struct mount {
+	const char *source, *target, *type;
+	const struct idmap_map *map; /* NULL: it is not known */
+};
+
+struct show {
+	struct idmap_arena arena;
+	const char *path; /* only the mount that holds it; or NULL */
+	bool json;
+	struct mount *mount;
+	size_t count;
+};
+
+static char *copy(struct show *show, const char *string)
+{
+	char *copied = idmap_alloc(&show->arena, strlen(string) + 1);
+
+	return copied ? strcpy(copied, string) : NULL;
+}
+
+static void add(struct show *show, const char *source, const char *target, const char *type,
+		const struct idmap_map *map)
+{
+	struct mount *mount = realloc(show->mount, (show->count + 1) * sizeof(*mount));
+
+	if (!mount)
+		return;
+	show->mount = mount;
+	mount[show->count++] =
+		(struct mount){copy(show, source), copy(show, target), copy(show, type), map};
+}
+
+/* --- by the kernel --------------------------------------------------------------------------- */
+
+/* "DISK SEEN COUNT", so many times, each with a NUL. */
+static bool read_extents(struct show *show, const char *text, uint32_t count, struct idmap_map *map,
+			 enum idmap_kind kind)
+{
+	uint32_t i;
+
+	map->extent[kind] = idmap_alloc(&show->arena, (count + 1) * sizeof(struct idmap_extent));
+	if (!map->extent[kind])
+		return false;
+	map->extents[kind] = count;
+	for (i = 0; i < count; i++, text += strlen(text) + 1) {
+		struct idmap_extent *extent = &map->extent[kind][i];
+
+		if (sscanf(text, "%u %u %u", &extent->disk, &extent->seen, &extent->count) != 3)
+			return false;
+	}
+	return true;
+}
+
+static void show_one(struct show *show, uint64_t id, struct answer *answer)
+{
+	struct request request = {
+		.size = sizeof(request),
+		.id = id,
+		.param = WANT_BASIC | WANT_POINT | WANT_TYPE | WANT_SOURCE | WANT_UIDMAP |
+			 WANT_GIDMAP,
+	};
+	struct idmap_map *map;
+
+	if (syscall(SYS_statmount, &request, answer, sizeof(*answer), 0) ||
+	    !(answer->attr & MOUNT_ATTR_IDMAP))
+		return;
+	map = idmap_alloc(&show->arena, sizeof(*map));
+	if (map && !(read_extents(show, answer->strings + answer->map_num[1], answer->map_num[0],
+				  map, IDMAP_UID) &&
+		     read_extents(show, answer->strings + answer->map_num[3], answer->map_num[2],
+				  map, IDMAP_GID)))
+		map = NULL;
+	add(show, answer->mask & WANT_SOURCE ? answer->strings + answer->source : "none",
+	    answer->strings + answer->point, answer->strings + answer->type, map);
+}
+
+/* Whether this kernel tells of maps: of any mount it says whether it could. */
+static bool kernel_tells(struct answer *answer, uint64_t id)
+{
+	struct request request = {.size = sizeof(request), .id = id, .param = 0x1000};
+
+	return !syscall(SYS_statmount, &request, answer, sizeof(*answer), 0) &&
+	       answer->mask & 0x1000 && answer->supported & WANT_UIDMAP;
+}
+
+/* false: it does not, and nothing has been found. */
+static bool show_by_kernel(struct show *show)
+{
+	struct request request = {.size = sizeof(request), .id = LSMT_ROOT};
+	struct answer *answer = calloc(1, sizeof(*answer));
+	uint64_t ids[IDS_AT_ONCE];
+	bool told = false;
+	long count, i;
+
+	do {
+		count = syscall(SYS_listmount, &request, ids, IDS_AT_ONCE, 0);
+		if (count > 0 && answer && !told)
+			told = kernel_tells(answer, ids[0]);
+		for (i = 0; told && i < count; i++)
+			show_one(show, ids[i], answer);
+		if (count > 0)
+			request.param = ids[count - 1];
+	} while (told && count == IDS_AT_ONCE);
+	free(answer);
+	return told;
+}
+
+/* --- by what was recorded -------------------------------------------------------------------- */
+
+static const struct idmap_map *recorded_map(const struct idmap_table *table, const char *target)
+{
+	const struct idmap_map *map = NULL;
+	const struct idmap_row *row;
+
+	for (row = table->first; row; row = row->next)
+		if (row->target && !strcmp(row->target, target) && row->map)
+			map = row->map; /* the last one stands on top */
+	return map;
+}
+
+/* Whether the word is among the mount's own options, which mountinfo has sixth. */
+static bool is_idmapped(const char *line)
+{
+	size_t i;
+
+	for (i = 0; i < 5 && line; i++)
+		line = strchr(line, ' ') ? strchr(line, ' ') + 1 : NULL;
+	return line && idmap_contains(line, ",idmapped") &&
+	       strcspn(line, " ") > (size_t)(strstr(line, ",idmapped") - line);
+}
+
+static int show_by_record(struct show *show, struct idmap_error *ret_error)
+{
+	struct idmap_mountinfo mount;
+	struct idmap_table table;
+	char *text, *line, *record;
+	size_t size;
+	int result = idmap_file_read("/proc/self/mountinfo", &show->arena, &text, &size);
+
+	if (result)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				  "/proc/self/mountinfo cannot be read (%m); mount /proc");
+	idmap_table_init(&table, &show->arena);
+	if (!idmap_file_read(RECORD, &show->arena, &record, &size))
+		idmap_table_file(&table, RECORD, record, size);
+	while ((line = idmap_next_line(&text))) {
+		const bool mapped = is_idmapped(line);
+		char *rest = line;
+
+		if (mapped && idmap_mountinfo_next(&rest, &mount))
+			add(show, "?", mount.target, mount.type,
+			    recorded_map(&table, mount.target));
+	}
+	return 0;
+}
+
+/* --- printing -------------------------------------------------------------------------------- */
+
+/* Of the mounts that hold the path, the one that is nearest and on top. */
+static void keep_holder(struct show *show)
+{
+	char real[PATH_MAX];
+	const char *path = realpath(show->path, real) ? real : show->path;
+	size_t i, best = show->count;
+
+	for (i = 0; i < show->count; i++)
+		if (idmap_path_inside(path, show->mount[i].target) &&
+		    (best == show->count ||
+		     strlen(show->mount[i].target) >= strlen(show->mount[best].target)))
+			best = i;
+	if (best < show->count)
+		show->mount[0] = show->mount[best];
+	show->count = best < show->count;
+}
+
+static void print_mount(const struct mount *mount)
+{
+	char *buffer = malloc(1 << 16);
+	struct idmap_text text;
+
+	if (!buffer)
+		return;
+	idmap_text_init(&text, buffer, 1 << 16);
+	if (mount->map)
+		idmap_map_options(mount->map, &text);
+	printf("%-24s %-10s %s\n", mount->target, mount->type,
+	       mount->map ? buffer : "idmapped, by nothing that is recorded");
+	free(buffer);
+}
+
+static void print_json(const struct mount *mount, bool last)
+{
+	fputs("  {\"target\": ", stdout);
+	json_string(stdout, mount->target);
+	fputs(", \"source\": ", stdout);
+	if (strcmp(mount->source, "?"))
+		json_string(stdout, mount->source);
+	else
+		fputs("null", stdout);
+	fputs(", \"type\": ", stdout);
+	json_string(stdout, mount->type);
+	fputs(", \"map\": ", stdout);
+	json_map(stdout, mount->map);
+	printf("}%s\n", last ? "" : ",");
+}
+
+static int run(int argc, char **argv)
+{
+	struct show show = {0};
+	struct idmap_error error;
+	size_t i;
+	int at;
+
+	for (at = 1; at < argc; at++) {
+		if (!strcmp(argv[at], "--json"))
+			show.json = true;
+		else if (*argv[at] == '-' || show.path)
+			return bad_use(&command_show, argv[at], "no option, or one path too many");
+		else
+			show.path = argv[at];
+	}
+	if (idmap_arena_map(&show.arena, MEMORY, &error) ||
+	    (!show_by_kernel(&show) && show_by_record(&show, &error))) {
+		fprintf(stderr, "idmap show: %s\n", error.text);
+		return EXIT_FAILED;
+	}
+	if (show.path)
+		keep_holder(&show);
+	if (show.json)
+		puts("[");
+	for (i = 0; i < show.count; i++) {
+		if (show.json)
+			print_json(&show.mount[i], i + 1 == show.count);
+		else
+			print_mount(&show.mount[i]);
+	}
+	if (show.json)
+		puts("]");
+	return EXIT_DONE;
+}
+
+const struct command command_show = {
+	"show",
+	"[PATH] [--json]",
+	"Prints which mounts are idmapped, with their maps: a line a mount. Since Linux 6.15 the kernel tells\n"
+	"the maps; before, they are what idmap-init has recorded in " RECORD ".\n\n"
+	"  PATH    only the mount that holds it\n"
+	"  --json  a list of objects: target, source, type, map; what is not known is null\n",
+	run,
+};
