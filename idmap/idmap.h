@@ -185,6 +185,7 @@ enum idmap_row_flag {
 	IDMAP_IN_DISK_VIEW = 1 << 11, /* another row's source is in this one */
 	IDMAP_SKIPPED = 1 << 12,      /* passed over: its source, or what it stands on, is absent */
 	IDMAP_PLACED = 1 << 13,	      /* the stage's own: it is in place, or kept as a layer */
+	IDMAP_MADE_UPPER = 1 << 15,   /* the stage's own: its folder upper is new */
 	IDMAP_TURNED_RO = 1 << 14, /* its device cannot be written, so it is ro though it says rw */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
@@ -219,9 +220,10 @@ struct idmap_row {
 	struct idmap_row *below;   /* of a layer the next one down, of an overlay its highest */
 	struct idmap_row *upper;   /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
-	uint32_t took_us;		       /* to look for, build and place, for the log */
-	struct idmap_row *placed_before;       /* the stage's own */
-	uint32_t slot;			       /* the same: which folder holds the layer */
+	uint32_t took_us;		 /* to look for, build and place, for the log */
+	struct idmap_row *placed_before; /* the stage's own */
+	uint32_t slot;			 /* the same: which folder holds the layer */
+	uint64_t device_number, inode;	 /* the same: of its filesystem; of an upper, its folder */
 	const char *said_target, *said_inside; /* the same: as written, where links were followed */
 	uint32_t made; /* the same: where in target the first name stands that was made; or 0 */
 };

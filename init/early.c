@@ -39,11 +39,20 @@ static void keep_carried(struct idmap_carried **list, const char *root_id)
 {
 	const struct early_mount *own;
 
+	struct idmap_carried *const all = *list, *other;
+
 	while (*list) {
+		bool covered = false;
+
+		/* On the root itself, and another one above it, too: that came later. */
+		for (other = all; other && !covered; other = other->next)
+			covered = other != *list && !strcmp(other->real, root_id) &&
+				  strcmp(other->path, "/") && strcmp(other->path, (*list)->path) &&
+				  idmap_path_inside((*list)->path, other->path);
 		for (own = mounts; own < mounts + EARLY_MOUNTS; own++)
 			if (!strcmp((*list)->path, own->target))
 				break;
-		if (own == mounts + EARLY_MOUNTS && !strcmp((*list)->real, root_id))
+		if (!covered && own == mounts + EARLY_MOUNTS && !strcmp((*list)->real, root_id))
 			list = &(*list)->next;
 		else
 			*list = (*list)->next;

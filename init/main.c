@@ -37,11 +37,24 @@ static void raise_files(void)
 	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
 }
 
-/* A disk that does not answer would hold us for ever. */
-static void write_back(const struct boot *boot)
+/*
+ * Where something hangs in the kernel, neither sync(2) nor the orderly end of all devices may ever
+ * come back. Then a reboot is the emergency's, by sysrq, halt is to stay as we are, and for a
+ * poweroff there is the kernel's panic alone.
+ */
+static void end_machine(const struct boot *boot, int how)
 {
-	if (!boot->hangs)
+	idmap_closed int fd = -1;
+
+	if (!boot->hangs) {
 		sync();
+		reboot(how);
+		return;
+	}
+	while (how == (int)RB_HALT_SYSTEM)
+		pause();
+	fd = how == RB_AUTOBOOT ? idmap_open("/proc/sysrq-trigger", O_WRONLY) : -1;
+	write(fd, "b", 1);
 }
 
 /* What follows when nothing more can be done. */
@@ -54,16 +67,13 @@ static void fail(struct boot *boot)
 	msg(MSG_ERROR, "%s", boot->error.text);
 	switch (boot->cmdline.onfail) {
 	case IDMAP_ONFAIL_REBOOT:
-		write_back(boot);
-		reboot(RB_AUTOBOOT);
+		end_machine(boot, RB_AUTOBOOT);
 		break;
 	case IDMAP_ONFAIL_POWEROFF:
-		write_back(boot);
-		reboot(RB_POWER_OFF);
+		end_machine(boot, RB_POWER_OFF);
 		break;
 	case IDMAP_ONFAIL_HALT:
-		write_back(boot);
-		reboot((int)RB_HALT_SYSTEM);
+		end_machine(boot, (int)RB_HALT_SYSTEM);
 		break;
 	case IDMAP_ONFAIL_SHELL:
 		/* The initramfs' own only: a half-made root is nobody's. */

@@ -48,13 +48,19 @@ static bool is_absent(int result, const struct idmap_error *error)
 	       (result == -ENOENT || result == -ENODEV || result == -EINVAL); /* of a tag */
 }
 
+/* For one answer of what is there; a short wait= is about its coming. */
+static uint32_t patience_s(const struct idmap_row *row)
+{
+	return row->wait_s > IDMAP_WAIT_S ? row->wait_s : IDMAP_WAIT_S;
+}
+
 static int wait_for_device(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	int result;
 
 	if (row->flags & IDMAP_OWN_ROOT)
 		return 0;
-	step_begin(boot, STEP_DEVICE, row, NULL, row->wait_s < 1 ? 1 : row->wait_s);
+	step_begin(boot, STEP_DEVICE, row, NULL, patience_s(row));
 	while ((result = idmap_device_wait(&boot->devices, row, &boot->notes, ret_error)) ==
 	       -EAGAIN)
 		msg_notes(&boot->notes);
@@ -78,7 +84,7 @@ static bool was_turned(const struct boot *boot, const struct idmap_row *row)
 static int build_tree(struct boot *boot, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	if (idmap_is_served(row->type))
-		step_begin(boot, STEP_SERVER, row, NULL, row->wait_s < 1 ? 1 : row->wait_s);
+		step_begin(boot, STEP_SERVER, row, NULL, patience_s(row));
 	else
 		step_begin(boot, STEP_BUILD, row, NULL,
 			   row->wait_s > MOUNT_S ? row->wait_s : MOUNT_S);
@@ -212,14 +218,22 @@ static int open_table(const struct boot *boot)
 {
 	const struct idmap_plan *plan = &boot->plan;
 	idmap_closed int old_fd = idmap_open("/", O_PATH | O_DIRECTORY), run_fd = -1;
+	const struct idmap_carried *run = boot->carry;
 	bool in_seen = !plan->new_root;
+	const char *path = "/run";
 	uint32_t i;
 
-	/* In a new root our own /run comes along, unless a row stands there. */
-	for (i = 0; i < plan->rows && !in_seen; i++)
-		in_seen =
-			plan->row[i]->flags & IDMAP_PLACED && !strcmp(plan->row[i]->target, "/run");
-	run_fd = idmap_open_inside(in_seen ? boot->stage.seen_fd : old_fd, "/run",
+	while (run && strcmp(run->path, path))
+		run = run->next;
+	/* In a new root our own /run comes along, unless a row stands there or in it. */
+	for (i = 0; run && i < plan->rows && !in_seen; i++) {
+		const struct idmap_row *row = plan->row[i];
+
+		in_seen = row->flags & IDMAP_PLACED && !(row->flags & IDMAP_LAYER) &&
+			  idmap_path_inside(row->target, run->real);
+		path = in_seen ? run->real : path;
+	}
+	run_fd = idmap_open_inside(in_seen ? boot->stage.seen_fd : old_fd, path,
 				   O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 	if (run_fd < 0)
 		return run_fd;

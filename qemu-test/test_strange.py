@@ -145,9 +145,8 @@ def test_bind_of_a_bind(kernel, root_tree, image, initramfs, boot):
     with boot(kernel, initramfs(kernel, conf), "",
               [Disk(image(root_tree(), "ext4"), readonly=False, snapshot=True)]) as guest:
         kept = {"ro", "nosuid", "nodev", "noexec", "noatime", "nosymfollow"}
-        assert options(guest, "/opt/app")[1] == kept
-        assert options(guest, "/mnt")[1] == kept | {"idmapped"}
-        assert options(guest, "/srv/app")[1] == kept
+        for target in ("/opt/app", "/mnt", "/srv/app"):
+            assert options(guest, target)[1] == kept | {"idmapped"}
         assert guest.ask("run 0 0 /mnt/run") == {"error": "EACCES"}
 
 
@@ -356,3 +355,130 @@ def test_tmpfs_without_root(kernel, root_tree, image, initramfs, boot):
         assert [line for line in log_lines(guest) if "seen as 0" in line] == [
             PRE + f"/etc/idmap.conf:2: t on /srv: it is rw, and no {kind} on disk is seen as 0: root cannot make a"
             " file there; add DISK:0:1" for kind in ("uid", "gid")]
+
+
+# ---- found by a second look ----
+
+
+@TWO
+def test_subvolumes(kernel, root_tree, image, initramfs, tmp_path, boot):
+    """Of one btrfs, each with its option: filesystems of their own, as far as a row goes."""
+    tree = {"/": Dir(0, 0)}
+    for path, entry in root_tree().items():
+        tree["/@" + (path if path != "/" else "")] = entry
+    tree["/@home"] = Dir(**OWN)
+    tree["/@home/file"] = File("x", 101000, 101000)
+    disk = image(tree, "btrfs")
+    conf = ("/dev/vda / btrfs X-mount.subdir=@,subvolid=5,idmap=100000:0:65536\n"
+            "/dev/vda /home btrfs X-mount.subdir=@home,subvolid=5,idmap=100000:0:65536\n")
+    modules = "virtio_pci,virtio_blk,btrfs"
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]) as guest:
+        assert seen(guest, "/home/file") == (1000, 1000)
+
+
+@TWO
+def test_one_filesystem_with_two_options(kernel, root_tree, image, initramfs, boot_fails, boot):
+    """Whatever name the rows have for it; the same options, wherever they are said, are no two."""
+    data = Disk(image({"/": Dir(), "/file": File("x")}, "vfat"), serial="abc")
+    disks = [Disk(image(root_tree(), "erofs")), data]
+    modules = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
+    conf = ROOT + "/dev/vdb /srv vfat uid=1000\nSERIAL=abc /mnt auto uid=2000\n"
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=modules), "quiet", disks))
+    assert line.endswith(" has the same filesystem with other options, and it is mounted once only; write the same in"
+                         " both") and code == "0x00000200"
+    conf = ROOT + "/dev/vdb /srv vfat uid=1000\nSERIAL=abc /mnt auto uid=1000\nr /home ramfs mode=0700\nr /opt ramfs\n"
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks) as guest:
+        assert seen(guest, "/mnt/file") == seen(guest, "/srv/file") == (1000, 0)
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_bind_without_a_map(kernel, root_tree, image, second, initramfs, boot):
+    """It shows what its source shows; one with a map has ids on disk, also below it."""
+    conf = ROOT + ("/dev/vdb /srv erofs idmap=5000:0:10\n/srv /mnt bind\n/owners /opt/app rbind\n"
+                   "/mnt /home bind idmap=5000:3:10\n")
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs")), Disk(second())]) as guest:
+        assert seen(guest, "/srv/file") == seen(guest, "/mnt/file") == (7, 7)
+        assert seen(guest, "/opt/app/user") == (1000, 1000)
+        assert seen(guest, "/home/file") == (10, 10)
+
+
+@TWO
+def test_two_overlays_on_one_upper(kernel, root_tree, image, second, initramfs, boot, boot_fails):
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(0, 0), "/r": Dir(0, 0), "/s": Dir(0, 0)}, "ext4"),
+                                                     readonly=False, snapshot=True), Disk(second())]
+    conf = ("upper / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n/dev/vdb / ext4 upper{}\n"
+            "upper /srv overlay\n/dev/vdc /srv erofs lower\n/dev/vdb /srv ext4 upper{}\n")
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, conf.format("", ""), modules=OVERLAY), "quiet", disks))
+    assert line.endswith("another overlay of this table writes there; give each its own with X-mount.subdir=")
+    with boot(kernel, initramfs(kernel, conf.format(",X-mount.subdir=r", ",X-mount.subdir=s"), modules=OVERLAY), "",
+              disks) as guest:
+        assert guest.ask("mkdir /srv/new 0755").get("ok") and "new" not in guest.ask("ls /")["entries"]
+
+
+@TWO
+def test_overlay_that_is_made_read_only(kernel, root_tree, image, initramfs, boot_fails):
+    """work belongs to an id that the map leaves out."""
+    upper = image({"/": Dir(300000, 300000), "/upper": Dir(300000, 300000), "/work": Dir(7, 7)}, "ext4")
+    conf = ("upper / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n"
+            "/dev/vdb / ext4 upper,idmap=300000:0:65536\n")
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+                                       [Disk(image(root_tree(), "erofs")), Disk(upper, readonly=False, snapshot=True)]))
+    assert "the layers do not merge (read-only" in line and code == "0x00000400"
+
+
+@TWO
+def test_upper_of_a_later_failure(kernel, root_tree, image, initramfs, boot, boot_fails, tmp_path):
+    top = tmp_path / "top"
+    top.write_bytes(image({"/": Dir(0, 0)}, "ext4").read_bytes())
+    conf = "upper / overlay\n/dev/vda / erofs lower,idmap=100000:{}\n/dev/vdb / ext4 upper\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(top, readonly=False)]
+    boot_fails(kernel, initramfs(kernel, conf.format("10:60000") + "t /no/such tmpfs\n", modules=OVERLAY), "quiet", disks)
+    with boot(kernel, initramfs(kernel, conf.format("0:65536"), modules=OVERLAY), "", disks) as guest:
+        assert seen(guest, "/") == (0, 0)
+
+
+@TWO
+@pytest.mark.parametrize("link", ["/etc", "/sbin"])
+def test_link_of_a_stranger_for_run(link, kernel, root_tree, image, initramfs, boot):
+    """The root's own link leads /run into a row, whose own one leads it no further."""
+    tree = root_tree()
+    del tree["/run"]
+    tree["/run"] = Link("var/run", **OWN)
+    var = image({"/": Dir(5000, 5000), "/run": Link(link, 5000, 5000)}, "erofs")
+    conf = ROOT + "/dev/vdb /var erofs idmap=5000:0:10\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs")), Disk(var)]) as guest:
+        assert "hostname" in guest.ask("ls /etc")["entries"] and "init" in guest.ask("ls /sbin")["entries"]
+        assert PRE + "the new root has no folder /run, going on without it" in log_lines(guest)
+
+
+@TWO
+@pytest.mark.parametrize("more", ["t /run/x tmpfs\n", "s /mnt tmpfs\nt /mnt/data tmpfs X-mount.mkdir\n"])
+def test_run_whose_folder_a_row_brings(more, kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    del tree["/run"]
+    tree["/run"] = Link("var/run", **OWN)
+    var = image({"/": Dir(5000, 5000), "/run": Dir(5000, 5000), "/run/x": Dir(5000, 5000)}, "erofs")
+    more = more.replace("tmpfs\n", "tmpfs X-mount.mkdir\n", 1) if "/run/x" in more else more
+    conf = ROOT + "/dev/vdb /var erofs idmap=5000:0:10\n" + more
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs")), Disk(var)]) as guest:
+        mounts = [m.target for m in guest.mounts()]
+        assert "/var/run" in mounts and "error" not in guest.ask("read /run/idmap/table")
+        if "/run/x" in more:
+            assert mounts.index("/var/run/x") > mounts.index("/var/run")
+
+
+@TWO
+def test_covered_mount_of_a_booted_root(stage0, plain_tree, kernel, image, boot):
+    then = "mount -t tmpfs a /root/images/app; mount -t tmpfs b /root/images; mkdir /root/images/app"
+    with boot(kernel, stage0(then=then), f"root=/dev/vda init={INIT} idmap={MAPPED}",
+              [Disk(image(plain_tree(), "erofs"))]) as guest:
+        assert "/images" in {m.target for m in guest.mounts()}
+
+
+def test_journal_that_is_not_replayed(kernel, root_tree, image, initramfs, tmp_path, boot):
+    disk = tmp_path / "dirty"
+    disk.write_bytes(image(root_tree(), "ext4").read_bytes())
+    images.debugfs(disk, "feature needs_recovery", write=True)
+    with boot(kernel, initramfs(kernel), f"root=/dev/vda rootfstype=ext4 ro idmap={MAPPED},noload",
+              [Disk(disk, readonly=False, snapshot=True)]) as guest:
+        assert not [line for line in log_lines(guest) if "replayed" in line]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * A folder or file of the root becomes a tree: bind and rbind. It is cloned from the disk view,
- * where nothing is mapped yet.
+ * A folder or file of the root becomes a tree: bind and rbind. For a map it is cloned from the disk
+ * view, where nothing is mapped yet; without one it shows what the seen view shows.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -11,10 +11,10 @@
 
 #include "mount/mount.h"
 
-int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
+int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row, bool seen,
 		      bool *ret_folder)
 {
-	const int root_fd = stage->disk_fd;
+	const int root_fd = seen ? stage->seen_fd : stage->disk_fd;
 	int fd = idmap_open_inside(root_fd, row->inside, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 
 	*ret_folder = fd >= 0;
@@ -24,10 +24,13 @@ int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *r
 }
 
 /* A clone of the row's source by the folder that holds it, if no link is in the way. */
-static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder)
+static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
+			   bool *ret_folder)
 {
 	const char *name;
-	const int folder_fd = idmap_parent_of(&stage->source, stage->disk_fd, row->inside, &name);
+	const int folder_fd =
+		seen ? idmap_parent_of(&stage->target, stage->seen_fd, row->inside, &name)
+		     : idmap_parent_of(&stage->source, stage->disk_fd, row->inside, &name);
 	struct stat st;
 	int fd;
 
@@ -45,15 +48,15 @@ static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *ro
 	return fd;
 }
 
-int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
-		       struct idmap_error *ret_error)
+int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
+		       bool *ret_folder, struct idmap_error *ret_error)
 {
-	int fd = row->inside[1] ? clone_in_folder(stage, row, ret_folder) : -1;
+	int fd = row->inside[1] ? clone_in_folder(stage, row, seen, ret_folder) : -1;
 	idmap_closed int source_fd = -1;
 
 	if (fd >= 0)
 		return fd;
-	source_fd = idmap_open_source(stage, row, ret_folder);
+	source_fd = idmap_open_source(stage, row, seen, ret_folder);
 	if (source_fd == IDMAP_BY_LINK)
 		return IDMAP_BY_LINK;
 	fd = source_fd < 0 ? source_fd : idmap_clone(source_fd, row->flags & IDMAP_RBIND);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h> /* BLKROGET */
+#include <sys/stat.h>
 #include <sys/statfs.h>
 
 #include "mount/mount.h"
@@ -185,6 +186,74 @@ static const char *next_type(const char *list, char type[TYPE_SIZE])
 	return list + length + (list[length] == ':');
 }
 
+/* The next option of two lists, one after the other. */
+static const char *next_option(const char **first, const char **second)
+{
+	const char **list = **first ? first : second;
+	const char *option = *list;
+
+	*list += strlen(option) + (*option != 0);
+	return option;
+}
+
+static bool same_options(const struct idmap_row *a, const struct idmap_row *b)
+{
+	const char *lists[] = {a->root_data, a->data, b->root_data, b->data};
+	const char *one, *other;
+
+	do {
+		one = next_option(&lists[0], &lists[1]);
+		other = next_option(&lists[2], &lists[3]);
+	} while (*one && !strcmp(one, other));
+	return !strcmp(one, other);
+}
+
+/*
+ * A filesystem is mounted once, whatever the number of rows that have it, with the options of the
+ * first: the kernel takes those of another row and goes by none of them, without a word.
+ * (Subvolumes of a btrfs have numbers of their own.)
+ */
+static int check_options(const struct idmap_stage *stage, struct idmap_row *row, int tree_fd,
+			 struct idmap_error *ret_error)
+{
+	const struct idmap_row *other;
+	struct stat st;
+	uint32_t i;
+
+	if (stage->plan->rows == 1 || idmap_is_served(row->type) || fstat(tree_fd, &st))
+		return 0;
+	row->device_number = st.st_dev;
+	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++)
+		if (other->flags & IDMAP_PLACED && other->device_number == st.st_dev &&
+		    !(other->flags & (IDMAP_CLONE | IDMAP_OVERLAY)) && !same_options(other, row))
+			return idmap_fail(
+				ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+				"the row for %s has the same filesystem with other options,"
+				" and it is mounted once only; write the same in both",
+				other->target);
+	return 0;
+}
+
+static bool has_option(const char *item, const char *option)
+{
+	while (*item && strcmp(item, option))
+		item += strlen(item) + 1;
+	return *item;
+}
+
+/* Whether the row says that no journal is to be replayed. */
+static bool is_without_replay(const struct idmap_row *row)
+{
+	static const char *const words[] = {"noload", "norecovery", "nologreplay",
+					    "rescue=nologreplay", "rescue=all"};
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(words); i++)
+		if (has_option(row->root_data, words[i]) || has_option(row->data, words[i]))
+			return true;
+	return false;
+}
+
 /* One type of the row's; what the kernel's driver writes to the disk on the way is told. */
 static int mount_type(const struct idmap_stage *stage, const struct idmap_row *row,
 		      const char *type, uint32_t attr, struct idmap_attempt *attempt)
@@ -192,7 +261,7 @@ static int mount_type(const struct idmap_stage *stage, const struct idmap_row *r
 	/* xfs has no flag for it in its superblock, and says it when it is done. */
 	const bool asks_log = !strcmp(type, "xfs") && row->attr & IDMAP_RDONLY;
 	idmap_closed int log_fd = asks_log ? idmap_klog_begin() : -1;
-	bool replayed = is_replayed(row, type);
+	const bool replayed = !is_without_replay(row) && is_replayed(row, type);
 	struct statfs unused;
 	int fd = try_type(row, type, attr, attempt);
 	struct idmap_text words;
@@ -218,7 +287,7 @@ static int mount_type(const struct idmap_stage *stage, const struct idmap_row *r
 	return fd;
 }
 
-int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_row *row,
+static int mount_some_type(const struct idmap_stage *stage, const struct idmap_row *row,
 			   uint32_t attr, struct idmap_error *ret_error)
 {
 	char types[1024], type[TYPE_SIZE], tried[512];
@@ -263,4 +332,15 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_r
 	if (fd < 0)
 		fd = try_again(row, type, attr, &attempt);
 	return fd < 0 ? idmap_mount_failed(stage, row, type, holds, &attempt, ret_error) : fd;
+}
+
+int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
+			   struct idmap_error *ret_error)
+{
+	int fd = mount_some_type(stage, row, attr, ret_error);
+	int result = fd < 0 ? fd : check_options(stage, row, fd, ret_error);
+
+	if (result < 0)
+		idmap_close(&fd);
+	return result < 0 ? result : fd;
 }

@@ -211,11 +211,12 @@ void idmap_note_read_only(int tree_fd, struct idmap_row *row)
 {
 	struct statfs fs;
 
-	if (row->attr & IDMAP_RDONLY || row->flags & (IDMAP_OVERLAY | IDMAP_CLONE) ||
-	    fstatfs(tree_fd, &fs) || !(fs.f_flags & READ_ONLY))
+	if (row->attr & IDMAP_RDONLY || row->flags & IDMAP_OVERLAY || fstatfs(tree_fd, &fs) ||
+	    !(fs.f_flags & READ_ONLY))
 		return;
 	row->attr |= IDMAP_RDONLY;
-	row->flags |= IDMAP_TURNED_RO;
+	if (!(row->flags & IDMAP_CLONE)) /* a bind keeps that, as it should */
+		row->flags |= IDMAP_TURNED_RO;
 }
 
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)

@@ -76,7 +76,8 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 
 	if (*source != '/' && !row->inside)
 		return idmap_filesystem_mount(stage, row, attr, ret_error);
-	file_fd = row->inside ? idmap_open_source(stage, row, &folder) : idmap_open(source, O_PATH);
+	file_fd = row->inside ? idmap_open_source(stage, row, false, &folder)
+			      : idmap_open(source, O_PATH);
 	if (file_fd == IDMAP_BY_LINK)
 		return file_fd;
 	result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));

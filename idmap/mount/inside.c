@@ -73,46 +73,13 @@ int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
  * Puts a clone of one of the mounts that come along into a view. The mount itself stays where it
  * is: rows are built with /proc and /dev, and a failure must find its way to the console.
  */
-static int carry_clone(int root_fd, const char *path)
+static int carry_clone(int root_fd, const struct idmap_carried *carried)
 {
-	idmap_closed int clone_fd = or_errno(
-		sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+	idmap_closed int clone_fd = or_errno(sys_open_tree(
+		AT_FDCWD, carried->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
 
-	return clone_fd < 0 ? clone_fd : attach_inside(root_fd, clone_fd, path, 0);
-}
-
-/* The path that a descriptor leads to, as this process sees it; "" where that cannot be told. */
-static const char *path_of(int fd, char path[PATH_MAX])
-{
-	char link[32];
-	long n = readlink(idmap_print(link, sizeof(link), "/proc/self/fd/%u", fd), path,
-			  PATH_MAX - 1);
-
-	path[n > 0 ? n : 0] = 0;
-	return path;
-}
-
-void idmap_carry_resolve(struct idmap_stage *stage)
-{
-	char view[PATH_MAX], path[PATH_MAX];
-	struct idmap_carried *carried;
-
-	for (carried = stage->carry; carried; carried = carried->next) {
-		idmap_closed int fd = idmap_open_inside(stage->seen_fd, carried->path, O_PATH,
-							RESOLVE_NO_SYMLINKS);
-		size_t length;
-
-		if (fd != -ELOOP)
-			continue;
-		fd = idmap_open_inside(stage->seen_fd, carried->path, O_PATH, 0);
-		length = strlen(path_of(stage->seen_fd, view));
-		if (fd < 0 || !length || !idmap_path_inside(path_of(fd, path), view) ||
-		    strlen(path) - length >= sizeof(carried->behind_link))
-			continue;
-		idmap_print(carried->behind_link, sizeof(carried->behind_link), "%s",
-			    path + length);
-		carried->real = carried->behind_link;
-	}
+	return clone_fd < 0 ? clone_fd
+			    : attach_inside(root_fd, clone_fd, carried->real, RESOLVE_NO_SYMLINKS);
 }
 
 /* Whether the row has to do with what comes along. */
@@ -151,15 +118,15 @@ int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 	if (!stage->plan->new_root || stage->seen_fd < 0)
 		return 0;
 	for (carried = stage->carry; carried; carried = carried->next) {
-		if (carried->cloned || carried->left || !concerns(carried, row) ||
+		if (carried->cloned || !concerns(carried, row) ||
 		    is_covered_later(stage->plan, carried))
 			continue;
-		result = carry_clone(stage->seen_fd, carried->path);
+		result = carry_clone(stage->seen_fd, carried);
 		if (!result && stage->plan->disk_view)
-			result = carry_clone(stage->disk_fd, carried->path);
-		carried->left = idmap_no_folder(result);
+			result = carry_clone(stage->disk_fd, carried);
 		carried->cloned = !result;
-		if (result && !carried->left)
+		/* A row that is still to come may bring the folder. */
+		if (result && !idmap_no_folder(result))
 			return idmap_carry_failed(carried->path, -result, ret_error);
 	}
 	return 0;

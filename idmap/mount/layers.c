@@ -15,9 +15,10 @@
 
 #include "mount/mount.h"
 
-/* ST_NOEXEC, ST_NOSYMFOLLOW of statfs(2) */
-enum { NO_EXEC = 8, NO_SYMFOLLOW = 0x2000 };
+/* ST_RDONLY, ST_NOEXEC, ST_NOSYMFOLLOW of statfs(2) */
+enum { READ_ONLY = 1, NO_EXEC = 8, NO_SYMFOLLOW = 0x2000 };
 
+#define NOBODY 65534
 #define OPTIONS_SIZE 4096 /* what mount(2) copies, on the smallest of pages */
 #define MERGED "merged"	  /* where an overlay is mounted until it is cloned */
 #define EMPTY "empty"
@@ -179,8 +180,33 @@ bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_r
 	       fgetxattr(fd, "system.posix_acl_default", NULL, 0) > 0;
 }
 
+/* Whether another overlay of the plan writes to the same folder; the kernel does not say so. */
+static bool is_used(const struct idmap_stage *stage, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++)
+		if (other->flags & IDMAP_OVERLAY && other->flags & IDMAP_PLACED &&
+		    other->inode == row->inode && other->device_number == row->device_number)
+			return true;
+	return false;
+}
+
+void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	idmap_closed int top_fd = -1;
+
+	if (!(row->flags & IDMAP_MADE_UPPER) || !row->upper)
+		return;
+	/* Only while nothing has been written to it. */
+	top_fd = open_slot(stage, row->upper->slot);
+	unlinkat(top_fd, "upper", AT_REMOVEDIR);
+	row->flags &= ~(uint32_t)IDMAP_MADE_UPPER;
+}
+
 /* Makes the folders upper and work of the top in `slot`, where they are missing. */
-static int make_top(const struct idmap_stage *stage, const struct idmap_row *row, uint32_t slot,
+static int make_top(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
 		    bool own_mode, const struct idmap_unmapped *unmapped)
 {
 	idmap_closed int top_fd = open_slot(stage, slot), upper_fd = -1, work_fd = -1;
@@ -198,8 +224,13 @@ static int make_top(const struct idmap_stage *stage, const struct idmap_row *row
 	upper_fd = or_errno(openat(top_fd, "upper", O_PATH | O_NOFOLLOW | O_CLOEXEC));
 	if (upper_fd >= 0 && fstat(upper_fd, &st))
 		return -errno;
-	if (upper_fd >= 0)
-		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (upper_fd >= 0 && !S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	if (upper_fd >= 0) {
+		row->device_number = st.st_dev;
+		row->inode = st.st_ino;
+		return is_used(stage, row) ? -EADDRINUSE : 0;
+	}
 	/* It gets its name when it has its looks, whatever happens until then. */
 	upper_fd = open_folder(top_fd, NEW_UPPER, &made);
 	if (upper_fd < 0)
@@ -214,8 +245,12 @@ static int make_top(const struct idmap_stage *stage, const struct idmap_row *row
 	looks.unmapped_from_fd = unmapped->layer_fd >= 0 ? from_fd : below_fd;
 	looks.unmapped_to_fd = unmapped->top_fd >= 0 ? to_fd : upper_fd;
 	result = copy_looks(&looks, own_mode ? top_fd : below_fd);
-	if (!result)
+	if (!result && !fstat(upper_fd, &st)) {
+		row->device_number = st.st_dev;
+		row->inode = st.st_ino;
+		row->flags |= IDMAP_MADE_UPPER;
 		return or_errno(renameat(top_fd, NEW_UPPER, top_fd, "upper"));
+	}
 	unlinkat(top_fd, NEW_UPPER, AT_REMOVEDIR);
 	return result;
 }
@@ -228,6 +263,8 @@ static int top_failed(const struct idmap_row *row, int error, struct idmap_error
 		{ENOSPC, "make room on it"},
 		{EOVERFLOW, "its map must know the ids of seen 0 and of the layers' root"},
 		{EINVAL, "its map must know the ids of seen 0 and of the layers' root"},
+		{EADDRINUSE, "another overlay of this table writes there; give each its own with"
+			     " X-mount.subdir="},
 		{ENOTDIR, "they are to be folders, not files or links"},
 		{ELOOP, "they are to be folders, not files or links"},
 		{0, "look at it"},
@@ -248,7 +285,9 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 		{E2BIG, "write fewer options"},
 		{EINVAL, "correct the overlay's options, or boot a newer kernel: mapped layers need"
 			 " Linux 5.19"},
-		{EROFS, "the top takes a filesystem that can be written"},
+		{EROFS,
+		 "the kernel made it read-only: the top must have room, and the map must know the"
+		 " owners of its folders upper and work"},
 		{ESTALE,
 		 "the upper disk belongs to other layers; empty its folders upper and work"},
 		{EBUSY, "the upper disk is in use by another overlay; give this one its own"},
@@ -327,6 +366,7 @@ static unsigned long mount_flags(uint32_t attr)
 static int mount_overlay(const struct idmap_stage *stage, const struct idmap_row *row,
 			 const char *options)
 {
+	struct statfs fs;
 	int fd;
 
 	mkdirat(stage->area_fd, MERGED, 0700);
@@ -336,6 +376,11 @@ static int mount_overlay(const struct idmap_stage *stage, const struct idmap_row
 	if (!fd) {
 		fd = or_errno(sys_open_tree(AT_FDCWD, MERGED, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
 		umount2(MERGED, MNT_DETACH);
+	}
+	/* Where it cannot make its own folder in work, overlayfs goes on read-only. */
+	if (fd >= 0 && !(row->attr & IDMAP_RDONLY) && !fstatfs(fd, &fs) && fs.f_flags & READ_ONLY) {
+		idmap_close(&fd);
+		fd = -EROFS;
 	}
 	chdir("/");
 	return fd;
@@ -357,7 +402,20 @@ static int mount_again(const struct idmap_stage *stage, const struct idmap_row *
 	return merge_failed(stage, row, -fd, words, ret_error);
 }
 
-int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
+/* An upper that was there may have an owner that nobody has looked at. */
+static void note_owner(const struct idmap_stage *stage, const struct idmap_row *row, int tree_fd)
+{
+	struct stat st;
+
+	if (!fstat(tree_fd, &st) && row->upper && row->upper->map &&
+	    (st.st_uid == NOBODY || st.st_gid == NOBODY))
+		idmap_note(stage->notes,
+			   "%s: the folder upper of %s has an owner that the map leaves out, so its"
+			   " root folder is nobody's (65534); give it to the id that is seen as 0",
+			   row->target, row->upper->source);
+}
+
+int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 		       const struct idmap_unmapped *unmapped, struct idmap_error *ret_error)
 {
 	char buffer[OPTIONS_SIZE];
@@ -405,6 +463,8 @@ int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
 	fd = mount_overlay(stage, row, buffer);
 	if (fd < 0)
 		fd = mount_again(stage, row, buffer, ret_error);
+	if (fd >= 0)
+		note_owner(stage, row, fd);
 	if (fd >= 0)
 		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
 	return fd;

@@ -233,3 +233,21 @@ int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row
 		" nothing; write the path that is meant",
 		around->target);
 }
+
+void idmap_carry_resolve(struct idmap_stage *stage)
+{
+	static const struct idmap_row none = {.target = ""};
+	struct idmap_carried *carried;
+	struct walk walk;
+
+	/* As a TARGET is: the root's own links count, and where another row stands no other does.
+	 */
+	for (carried = stage->carry; carried; carried = carried->next) {
+		if (resolve(stage->seen_fd, stage->plan, &none, carried->path, 0, &walk) ||
+		    !strcmp(walk.done, carried->path) ||
+		    strlen(walk.done) >= sizeof(carried->behind_link))
+			continue;
+		idmap_print(carried->behind_link, sizeof(carried->behind_link), "%s", walk.done);
+		carried->real = carried->behind_link;
+	}
+}

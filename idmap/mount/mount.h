@@ -121,8 +121,8 @@ int idmap_no_type_mounts(const struct idmap_stage *stage, const struct idmap_row
  * Mounts the row's source: a new, detached, unmapped mount with the attributes `attr`. Errors are
  * those of fsopen(2), fsconfig(2), fsmount(2); the kernel's own words are in the message.
  */
-int idmap_filesystem_mount(const struct idmap_stage *stage, const struct idmap_row *row,
-			   uint32_t attr, struct idmap_error *ret_error);
+int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
+			   struct idmap_error *ret_error);
 
 /* --- clone.c: what stands somewhere becomes a tree ------------------------------------------- */
 
@@ -158,16 +158,10 @@ int idmap_make_target(const struct idmap_stage *stage, struct idmap_row *row,
  */
 int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/* Finds out where the new root's links, such as /run -> var/run, lead them. */
-void idmap_carry_resolve(struct idmap_stage *stage);
 /* Removes the folders that were made for the row, by the seen view, when it does not stand any
  * more. */
 void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row);
 #else
-static inline void idmap_carry_resolve(struct idmap_stage *stage)
-{
-	(void)stage;
-}
 static inline void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 {
 	(void)stage, (void)row;
@@ -178,27 +172,27 @@ static inline void idmap_target_unmake(const struct idmap_stage *stage, struct i
 
 #ifdef CONFIG_ROWS
 /*
- * Opens the row's source in the disk view; whether it surely is a folder. -errno of openat2(2), and
- * IDMAP_BY_LINK, are not told.
+ * Opens the row's source in one of the views; whether it surely is a folder. -errno of openat2(2),
+ * and IDMAP_BY_LINK, are not told.
  */
-int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
+int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row, bool seen,
 		      bool *ret_folder);
-/* A clone of the row's source, unmapped: from the disk view. */
-int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool *ret_folder,
-		       struct idmap_error *ret_error);
+/* A clone of the row's source: from the disk view, unmapped, or from the seen one. */
+int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
+		       bool *ret_folder, struct idmap_error *ret_error);
 /* Makes the error of a recursive bind that of the mount inside it that cannot be mapped. */
 void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row *row,
 			 struct idmap_error *ret_error);
 #else
 static inline int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
-				    bool *ret_folder)
+				    bool seen, bool *ret_folder)
 {
-	return (void)stage, (void)row, (void)ret_folder, -ENOENT;
+	return (void)stage, (void)row, (void)seen, (void)ret_folder, -ENOENT;
 }
 static inline int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row,
-				     bool *ret_folder, struct idmap_error *ret_error)
+				     bool seen, bool *ret_folder, struct idmap_error *ret_error)
 {
-	return (void)ret_error, idmap_open_source(stage, row, ret_folder);
+	return (void)ret_error, idmap_open_source(stage, row, seen, ret_folder);
 }
 #endif
 
@@ -236,9 +230,15 @@ bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_r
 int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 		     struct idmap_error *ret_error);
 /* The overlay of the row's layers as a detached tree. */
-int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
+int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 		       const struct idmap_unmapped *unmapped, struct idmap_error *ret_error);
+/* Takes the folder upper away that was made for the overlay, if it is still empty. */
+void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row);
 #else
+static inline void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	(void)stage, (void)row;
+}
 static inline int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 				   struct idmap_error *ret_error)
 {
@@ -255,7 +255,7 @@ static inline bool idmap_layers_have_acl(const struct idmap_stage *stage,
 	return (void)stage, (void)row, false;
 }
 
-static inline int idmap_layers_merge(struct idmap_stage *stage, const struct idmap_row *row,
+static inline int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 				     const struct idmap_unmapped *unmapped,
 				     struct idmap_error *ret_error)
 {
@@ -301,7 +301,13 @@ int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *are
 			struct idmap_error *ret_error);
 int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row,
 		      struct idmap_error *ret_error);
+/* Finds out where the new root's links, such as /run -> var/run, lead what comes along. */
+void idmap_carry_resolve(struct idmap_stage *stage);
 #else
+static inline void idmap_carry_resolve(struct idmap_stage *stage)
+{
+	(void)stage;
+}
 static inline int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
 				      struct idmap_error *ret_error)
 {

@@ -5,6 +5,7 @@
  * with the ids on disk in hand, and what it was meant to be is guessed. The boot goes on.
  */
 #define _GNU_SOURCE
+#include <string.h>
 #include <sys/stat.h>
 
 #include "mount/mount.h"
@@ -134,11 +135,21 @@ bool idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_
 	       idmap_owners_look_file(stage->notes, row, st.st_uid, st.st_gid, path);
 }
 
+/* Whether an option says whom a tmpfs belongs to. */
+static bool says_owner(const struct idmap_row *row)
+{
+	const char *item = row->data;
+
+	while (*item && strncmp(item, "uid=", 4) && strncmp(item, "gid=", 4))
+		item += strlen(item) + 1;
+	return *item;
+}
+
 void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
 		       uint32_t gid)
 {
-	/* A tmpfs gets its owner from the map. */
-	if (strcmp(row->type, "tmpfs")) {
+	/* A tmpfs gets its owner from the map, unless an option says another one. */
+	if (strcmp(row->type, "tmpfs") || says_owner(row)) {
 		look_at(notes, row, IDMAP_UID, uid);
 		look_at(notes, row, IDMAP_GID, gid);
 	}

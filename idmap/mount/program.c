@@ -130,7 +130,8 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 		memcpy(ret->head, head, sizeof(ret->head));
 	if (!result)
 		result = check_machine(root_fd, path, &format, ret);
-	if (!result && *format.interpreter) {
+	/* What the exec did not find may be the loader. */
+	if ((!result || result == -ENOENT) && *format.interpreter) {
 		result = check(root_fd, format.interpreter, depth + 1, ret);
 		if (result && !*ret->interpreter)
 			memcpy(ret->interpreter, format.interpreter, sizeof(ret->interpreter));

@@ -58,6 +58,12 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		result = idmap_tree_attributes(tree_fd, row, ret_error);
 	if (!result && kept)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
+	/* Without a map it shows what its source shows, whatever maps that has. */
+	if (!result && kept && row->flags & IDMAP_CLONE && !row->map) {
+		idmap_close(&tree_fd);
+		tree_fd = idmap_clone_source(stage, row, true, &folder, ret_error);
+		result = tree_fd < 0 ? tree_fd : 0;
+	}
 	if (!result && row->map && row->flags & IDMAP_CLONE &&
 	    (stage->plan->overlays || !stage->plan->new_root))
 		result = idmap_refuse_overlay(tree_fd, row, ret_error);

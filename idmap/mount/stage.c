@@ -42,8 +42,10 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		idmap_note_read_only(tree_fd, row);
 	if (!result)
 		result = attach_root(stage, &tree_fd, ret_error);
-	if (!result)
+	if (!result) {
+		row->flags |= IDMAP_PLACED;
 		idmap_trace(stage->notes, "/ is in place");
+	}
 	return result;
 }
 
@@ -113,14 +115,24 @@ int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row)
 
 int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error *ret_error)
 {
+	idmap_closed int root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
+	/* Links of the root count, and they have been followed; where it stands alone they are now.
+	 */
+	const uint64_t resolve = stage->plan->rows > 1 ? RESOLVE_NO_SYMLINKS : 0;
 	struct idmap_carried *carried;
 	int result;
 
 	for (carried = stage->carry; carried; carried = carried->next) {
-		if (carried->cloned || carried->left)
+		idmap_closed int target_fd = -1;
+
+		if (carried->cloned)
 			continue;
-		result = or_errno(sys_move_mount(old_fd, carried->path + 1, AT_FDCWD, carried->path,
-						 MOVE_MOUNT_T_SYMLINKS));
+		target_fd =
+			idmap_open_inside(root_fd, carried->real, O_PATH | O_DIRECTORY, resolve);
+		result = target_fd < 0
+				 ? target_fd
+				 : or_errno(sys_move_mount(old_fd, carried->path + 1, target_fd, "",
+							   MOVE_MOUNT_T_EMPTY_PATH));
 		carried->left = idmap_no_folder(result);
 		if (result && !carried->left)
 			return idmap_carry_failed(carried->path, -result, ret_error);
@@ -153,6 +165,8 @@ void idmap_stage_drop(struct idmap_stage *stage)
 	}
 	chdir("/");
 	stage->placed = NULL;
+	for (i = 0; stage->area_fd >= 0 && i < stage->plan->rows; i++)
+		idmap_layers_unmake(stage, stage->plan->row[i]);
 	idmap_stage_done(stage);
 	if (!in_place && stage->seen_fd >= 0)
 		idmap_detach_from(stage, IDMAP_SEEN);

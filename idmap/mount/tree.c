@@ -6,8 +6,7 @@
 #include "mount/mount.h"
 
 /* An overlay; for ACLs of its layers with trees that nothing has been mapped in. */
-static int merge(struct idmap_stage *stage, const struct idmap_row *row,
-		 struct idmap_error *ret_error)
+static int merge(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	struct idmap_unmapped unmapped = {-1, -1};
 	idmap_closed int layer_fd = -1, top_fd = -1;
@@ -34,7 +33,8 @@ int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret
 
 	*ret_folder = !row->subdir;
 	if (row->flags & IDMAP_CLONE)
-		return idmap_clone_source(stage, row, ret_folder, ret_error);
+		return idmap_clone_source(stage, row, !row->map && !idmap_in_disk_view(stage, row),
+					  ret_folder, ret_error);
 	if (row->flags & IDMAP_OVERLAY)
 		fd = merge(stage, row, ret_error);
 	else if (row->flags & IDMAP_OWN_ROOT)

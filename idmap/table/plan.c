@@ -234,47 +234,9 @@ static uint32_t count_at_once(const struct idmap_plan *plan)
 	return most;
 }
 
-static bool same_options(const char *a, const char *b)
-{
-	while (*a && !strcmp(a, b)) {
-		a += strlen(a) + 1;
-		b += strlen(b) + 1;
-	}
-	return !*a && !*b;
-}
-
 /*
- * A filesystem is mounted once, whatever the number of rows that have it, with the options of the
- * first; the kernel takes others without a word and goes by none of them.
- */
-static void check_options_of_one_device(struct idmap_table *table)
-{
-	const struct idmap_row *row, *other;
-
-	for (row = table->first; row; row = row->next) {
-		if (!idmap_row_counts(row) || !*row->data ||
-		    row->flags & (IDMAP_CLONE | IDMAP_OVERLAY) || !strcmp(row->type, "tmpfs"))
-			continue;
-		for (other = table->first; other; other = other->next) {
-			if (other == row || !idmap_row_counts(other) ||
-			    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY) ||
-			    strcmp(other->source, row->source) || strcmp(other->type, row->type) ||
-			    same_options(other->data, row->data))
-				continue;
-			idmap_table_error(
-				table, &row->place, row->type_column,
-				"the row for %s has %s with other options of the"
-				" filesystem, and it is mounted once only; write the same in"
-				" both",
-				other->target, row->source);
-			return;
-		}
-	}
-}
-
-/*
- * Without a row for / a path is one of the root that we are in, where other rows stand: an image
- * there is looked up as one that is named root:/PATH.
+ * Without an initramfs a path is one of the root, where other rows stand: an image there is looked
+ * up as one that is named root:/PATH.
  */
 static void find_image(struct idmap_table *table, struct idmap_row *row)
 {
@@ -320,10 +282,9 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 			join_subdir(table, row);
 		apply_defaults(row);
 		check_row(table, row);
-		if (in_place)
+		if (in_place || root->booted)
 			find_image(table, row);
 	}
-	check_options_of_one_device(table);
 	if (!table->row_count) {
 		*ret_plan = plan;
 		return table->error_count ? -EINVAL : 0;
