@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
- * refusal, filesystem, clone, inside, bind, image, layers, tree, rows, links, stage, format,
+ * refusal, filesystem, clone, inside, bind, image, top, layers, tree, rows, links, stage, format,
  * program, each in need of those before it. Of the rest of the library they know table/ and
  * device/. What Kconfig takes out leaves an inline stub here.
  *
@@ -226,6 +226,14 @@ struct idmap_unmapped {
 #ifdef CONFIG_LAYERS
 /* Whether the merge needs the highest layer, and an upper with a map, unmapped: for their ACLs. */
 bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row);
+/*
+ * Makes the folders upper and work of the top in `slot` where they are missing; a new upper gets
+ * the looks of the layers' root, but for the mode of a tmpfs that has one of its own. -errno, and
+ * how it is told.
+ */
+int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
+		   bool own_mode, const struct idmap_unmapped *unmapped);
+int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
 /* Keeps a layer's tree, mapped already, until its overlay is merged. */
 int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 		     struct idmap_error *ret_error);

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The top of an overlay: its folders upper and work, and what a new upper looks like, which becomes
+ * the looks of the merged root.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h> /* renameat() */
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "mount/mount.h"
+
+#define NEW_UPPER "upper.new"
+
+/* linux/posix_acl_xattr.h: an entry, little-endian, behind a version of four bytes. */
+enum { ACL_HEADER = 4, ACL_ENTRY = 8, ACL_USER = 2, ACL_GROUP = 8 };
+
+static bool is_acl(const char *name)
+{
+	return !strncmp(name, "system.posix_acl_", 17);
+}
+
+/*
+ * The ids in an ACL of the layer, from those on disk to those that the top's filesystem stores. An
+ * id that is not seen has no rights to keep. Gives the new size.
+ */
+static size_t shift_acl(char *acl, size_t size, const struct idmap_map *layer,
+			const struct idmap_map *top)
+{
+	char *to = acl + ACL_HEADER;
+	size_t at;
+
+	for (at = ACL_HEADER; at + ACL_ENTRY <= size; at += ACL_ENTRY) {
+		const uint64_t tag = idmap_little(acl + at, 2);
+		const enum idmap_kind kind = tag == ACL_USER ? IDMAP_UID : IDMAP_GID;
+		uint32_t id = (uint32_t)idmap_little(acl + at + 4, 4);
+		size_t i;
+
+		if (tag == ACL_USER || tag == ACL_GROUP) {
+			if ((layer && !idmap_map_seen(layer, kind, id, &id)) ||
+			    (top && !idmap_map_disk(top, kind, id, &id)))
+				continue;
+		}
+		memmove(to, acl + at, ACL_ENTRY);
+		for (i = 0; i < 4; i++)
+			to[4 + i] = (char)(id >> 8 * i);
+		to += ACL_ENTRY;
+	}
+	return (size_t)(to - acl);
+}
+
+/* What a top gets its looks from, and where its folder is. */
+struct looks {
+	const struct idmap_stage *stage;
+	const struct idmap_row *row; /* the overlay's */
+	int from_fd, to_fd;
+	/*
+	 * Without any map, for ACLs: what getxattr(2) gives through a mapped mount, and what
+	 * setxattr(2) takes, is the id on disk on one kernel and the one seen on another.
+	 */
+	int unmapped_from_fd, unmapped_to_fd;
+	char *value; /* XATTR_SIZE_MAX bytes, xattr(7) */
+};
+
+#define ATTRIBUTE_SIZE 65536 /* XATTR_SIZE_MAX and XATTR_LIST_MAX alike */
+
+/* Copies an extended attribute of the root folder. -errno. */
+static int copy_attribute(const struct looks *looks, const char *name)
+{
+	const struct idmap_row *row = looks->row;
+	const bool acl = is_acl(name);
+	char *value = looks->value;
+	ssize_t size = fgetxattr(acl ? looks->unmapped_from_fd : looks->from_fd, name, value,
+				 ATTRIBUTE_SIZE);
+
+	if (size < 0)
+		return -errno;
+	if (acl)
+		size = (ssize_t)shift_acl(value, (size_t)size, row->below->map,
+					  row->upper ? row->upper->map : NULL);
+	return or_errno(fsetxattr(acl ? looks->unmapped_to_fd : looks->to_fd, name, value,
+				  (size_t)size, 0));
+}
+
+/* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
+static int copy_looks(struct looks *looks, int mode_fd)
+{
+	struct idmap_error unused;
+	struct idmap_arena arena; /* on the side: hardly any root folder has attributes */
+	struct stat st, mode;
+	ssize_t left;
+	char *name;
+
+	if (fstat(looks->from_fd, &st) || fstat(mode_fd, &mode) ||
+	    fchown(looks->to_fd, st.st_uid, st.st_gid) ||
+	    fchmod(looks->to_fd, mode.st_mode & 07777))
+		return -errno;
+	left = flistxattr(looks->from_fd, NULL, 0);
+	if (left <= 0)
+		return 0;
+	if (idmap_arena_map(&arena, 2 * ATTRIBUTE_SIZE, &unused))
+		return -ENOMEM;
+	looks->value = arena.at + ATTRIBUTE_SIZE;
+	left = flistxattr(looks->from_fd, arena.at, ATTRIBUTE_SIZE);
+	for (name = arena.at; left > 0; name += strlen(name) + 1) {
+		int result;
+
+		left -= (ssize_t)strlen(name) + 1;
+		/* overlayfs keeps its own notes there. */
+		if (!strncmp(name, "trusted.overlay.", 16))
+			continue;
+		result = copy_attribute(looks, name);
+		if (result)
+			idmap_note(
+				looks->stage->notes,
+				"%s: the attribute %s of the layers' root folder is not there any"
+				" more (%s), the top takes none of its kind",
+				looks->row->target, name, idmap_errno_text(-result));
+	}
+	return 0;
+}
+
+/* A folder of the upper filesystem; a link there would lead elsewhere and is refused. */
+static int open_folder(int top_fd, const char *name, bool *ret_made)
+{
+	*ret_made = !mkdirat(top_fd, name, 0700);
+	if (!*ret_made && errno != EEXIST)
+		return -errno;
+	return or_errno(openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+static int open_slot(const struct idmap_stage *stage, uint32_t slot)
+{
+	return or_errno(openat(stage->area_fd, idmap_slot_name(slot, "").text,
+			       O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row)
+{
+	idmap_closed int fd = -1;
+
+	if (!strcmp(row->source, "none") || !(row->below->map || (row->upper && row->upper->map)))
+		return false;
+	fd = open_slot(stage, row->below->slot);
+	return fgetxattr(fd, "system.posix_acl_access", NULL, 0) > 0 ||
+	       fgetxattr(fd, "system.posix_acl_default", NULL, 0) > 0;
+}
+
+/* Whether another overlay of the plan writes to the same folder; the kernel does not say so. */
+static bool is_used(const struct idmap_stage *stage, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++)
+		if (other->flags & IDMAP_OVERLAY && other->flags & IDMAP_PLACED &&
+		    other->inode == row->inode && other->device_number == row->device_number)
+			return true;
+	return false;
+}
+
+void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	idmap_closed int top_fd = -1;
+
+	if (!(row->flags & IDMAP_MADE_UPPER) || !row->upper)
+		return;
+	/* Only while nothing has been written to it. */
+	top_fd = open_slot(stage, row->upper->slot);
+	unlinkat(top_fd, "upper", AT_REMOVEDIR);
+	row->flags &= ~(uint32_t)IDMAP_MADE_UPPER;
+}
+
+/* Makes the folders upper and work of the top in `slot`, where they are missing. */
+int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
+		   bool own_mode, const struct idmap_unmapped *unmapped)
+{
+	idmap_closed int top_fd = open_slot(stage, slot), upper_fd = -1, work_fd = -1;
+	idmap_closed int below_fd = open_slot(stage, row->below->slot), from_fd = -1, to_fd = -1;
+	struct looks looks = {.stage = stage, .row = row};
+	struct stat st;
+	bool made;
+	int result;
+
+	if (top_fd < 0 || below_fd < 0)
+		return top_fd < 0 ? top_fd : below_fd;
+	work_fd = open_folder(top_fd, "work", &made);
+	if (work_fd < 0)
+		return work_fd;
+	upper_fd = or_errno(openat(top_fd, "upper", O_PATH | O_NOFOLLOW | O_CLOEXEC));
+	if (upper_fd >= 0 && fstat(upper_fd, &st))
+		return -errno;
+	if (upper_fd >= 0 && !S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	if (upper_fd >= 0) {
+		row->device_number = st.st_dev;
+		row->inode = st.st_ino;
+		return is_used(stage, row) ? -EADDRINUSE : 0;
+	}
+	/* It gets its name when it has its looks, whatever happens until then. */
+	upper_fd = open_folder(top_fd, NEW_UPPER, &made);
+	if (upper_fd < 0)
+		return upper_fd;
+	if (unmapped->layer_fd >= 0)
+		from_fd = openat(unmapped->layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (unmapped->top_fd >= 0)
+		to_fd = openat(unmapped->top_fd, NEW_UPPER,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	looks.from_fd = below_fd;
+	looks.to_fd = upper_fd;
+	looks.unmapped_from_fd = unmapped->layer_fd >= 0 ? from_fd : below_fd;
+	looks.unmapped_to_fd = unmapped->top_fd >= 0 ? to_fd : upper_fd;
+	result = copy_looks(&looks, own_mode ? top_fd : below_fd);
+	if (!result && !fstat(upper_fd, &st)) {
+		row->device_number = st.st_dev;
+		row->inode = st.st_ino;
+		row->flags |= IDMAP_MADE_UPPER;
+		return or_errno(renameat(top_fd, NEW_UPPER, top_fd, "upper"));
+	}
+	unlinkat(top_fd, NEW_UPPER, AT_REMOVEDIR);
+	return result;
+}
+
+int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+{
+	static const struct idmap_words remedies[] = {
+		{EROFS, "it takes a filesystem that can be written"},
+		{EACCES, "its map must know the owner of its root folder"},
+		{ENOSPC, "make room on it"},
+		{EOVERFLOW, "its map must know the ids of seen 0 and of the layers' root"},
+		{EINVAL, "its map must know the ids of seen 0 and of the layers' root"},
+		{EADDRINUSE, "another overlay of this table writes there; give each its own with"
+			     " X-mount.subdir="},
+		{ENOTDIR, "they are to be folders, not files or links"},
+		{ELOOP, "they are to be folders, not files or links"},
+		{0, "look at it"},
+	};
+
+	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
+			  "the folders upper and work cannot be made in the top (%m); %s",
+			  idmap_words_for(remedies, (uint32_t)error));
+}
