@@ -98,9 +98,11 @@ class SilentNbd:
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-def test_disk_that_never_reads(kernel, root_tree, image, initramfs, tmp_path, boot):
+@pytest.mark.parametrize("policy", ["halt", "reboot"])
+def test_disk_that_never_reads(policy, kernel, root_tree, image, initramfs, tmp_path, boot):
+    """And the policy is carried out, though the disk's driver holds its device."""
     conf = ROOT + "/dev/vdb /srv erofs wait=20\n"
-    append = "quiet idmap.onfail=halt"
+    append = f"quiet idmap.onfail={policy}"
     with contextlib.closing(SilentNbd(tmp_path / "nbd", 1 << 20)), \
             boot(kernel, initramfs(kernel, conf), append, [Disk(image(root_tree(), "erofs"))],
                  qemu_args=SLOT) as guest:
@@ -113,6 +115,8 @@ def test_disk_that_never_reads(kernel, root_tree, image, initramfs, tmp_path, bo
         wait_for_line(guest, PRE + "/etc/idmap.conf:2: /dev/vdb on /srv: after 20 s it cannot be read: a disk"
                       " here does not answer; look at it on the host, or raise wait=")
         assert PRE + "/dev/vdb is looked for, for 10 s now" in guest.console()
+        if policy == "reboot":
+            wait_for_line(guest, "sysrq: Resetting")  # QEMU itself then waits for the disk
 
 
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
