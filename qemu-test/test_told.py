@@ -529,7 +529,7 @@ def test_debug(kernel, root_tree, image, initramfs, boot):
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-@pytest.mark.parametrize("fs,option", [("btrfs", "device"), ("xfs", "logdev")])
+@pytest.mark.parametrize("fs,option", [("btrfs", "device"), ("xfs", "logdev"), ("ext4", "journal_path")])
 def test_filesystem_on_two_disks(fs, option, kernel, root_tree, image, initramfs, tmp_path, boot, told):
     """By a name, too; a missing one is not the SOURCE's fault."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -537,8 +537,20 @@ def test_filesystem_on_two_disks(fs, option, kernel, root_tree, image, initramfs
         path.touch()
         os.truncate(path, 320 << 20)
     environment = os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
-    command = {"btrfs": ["mkfs.btrfs", "-q", one, two], "xfs": ["mkfs.xfs", "-q", "-l", f"logdev={two},size=64m", one]}
+    command = {"btrfs": ["mkfs.btrfs", "-q", one, two], "xfs": ["mkfs.xfs", "-q", "-l", f"logdev={two},size=64m", one],
+               "ext4": ["mke2fs", "-q", "-F", "-b", "4096", "-O", "journal_dev", two]}
     subprocess.run(command[fs], check=True, env=environment)
+    if fs == "ext4":
+        # mke2fs takes no file for a journal.
+        loop = subprocess.run(["losetup", "--find", "--show", two], capture_output=True, text=True, env=environment)
+        if loop.returncode:
+            pytest.skip(f"no loop device for an ext4 with its journal elsewhere: {loop.stderr.strip()}")
+        device = loop.stdout.strip()
+        try:
+            subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-J", f"device={device}", one], check=True,
+                           env=environment)
+        finally:
+            subprocess.run(["losetup", "--detach", device], check=True, env=environment)
     modules = f"virtio_pci,virtio_blk,erofs,{fs}"
     disks = [Disk(image(root_tree(), "erofs")), Disk(one, readonly=False, snapshot=True),
              Disk(two, readonly=False, snapshot=True, serial="two")]
