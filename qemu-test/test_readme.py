@@ -215,7 +215,7 @@ def test_command(workshop):
     out = workshop(recipe("command"))
     assert re.search(r"^idmap=\d+:0:65536$", out, re.M) and "it has no /sbin/init" in out
     assert out.endswith("/dev/vda / erofs ro,idmap=100000:0:65536\n"
-                        "/images/app /opt/app bind ro,nosuid,nodev,uidmap=100000:2000:10,gidmap=100000:2000:10\n"
+                        "/images/app /opt/app bind ro,nosuid,nodev,idmap=100000:2000:10\n"
                         "/dev/vdb /srv ext4 ro,nosuid,nodev,idmap=0:1000:1,1000:0:1\n")
 
 
