@@ -42,8 +42,6 @@ int bad_use(const struct command *command, const char *what, const char *words);
  * `at` is the index of the option, and becomes that of its value.
  */
 bool take_input(struct input *input, int argc, char **argv, int *at);
-/* The value of an option that needs one, or NULL. */
-char *value_of(int argc, char **argv, int *at);
 /*
  * Reads the table and makes the plan. -errno: it cannot be read, *ret_error says why. What is wrong
  * with it stands in input->table, what is odd in input->notes.

@@ -18,11 +18,6 @@ int bad_use(const struct command *command, const char *what, const char *words)
 	return EXIT_BAD_USE;
 }
 
-char *value_of(int argc, char **argv, int *at)
-{
-	return *at + 1 < argc ? argv[++*at] : NULL;
-}
-
 bool take_input(struct input *input, int argc, char **argv, int *at)
 {
 	const char *option = argv[*at];
@@ -30,9 +25,9 @@ bool take_input(struct input *input, int argc, char **argv, int *at)
 	if (!strcmp(option, "--json"))
 		input->json = true;
 	else if (!strcmp(option, "-c") && *at + 1 < argc)
-		input->conf = value_of(argc, argv, at);
+		input->conf = argv[++*at];
 	else if (!strcmp(option, "-k") && *at + 1 < argc)
-		input->cmdline = value_of(argc, argv, at);
+		input->cmdline = argv[++*at];
 	else
 		return false;
 	return true;

@@ -27,13 +27,10 @@ static void json_options(const struct idmap_row *row, char *buffer)
 	const char *comma = "";
 
 	plain.map = NULL;
-	plain.source = plain.target = "x";
-	plain.type = "x";
 	idmap_text_init(&text, buffer, ROW_SIZE);
-	idmap_row_text(&plain, &text);
+	idmap_row_options_text(&plain, &text);
 	fputs("[", stdout);
-	for (option = strtok_r(buffer + strlen("x x x "), ",", &rest); option;
-	     option = strtok_r(NULL, ",", &rest)) {
+	for (option = strtok_r(buffer, ",", &rest); option; option = strtok_r(NULL, ",", &rest)) {
 		fputs(comma, stdout);
 		json_string(stdout, option);
 		comma = ", ";

@@ -178,22 +178,11 @@ static const struct idmap_map *recorded_map(const struct idmap_table *table, con
 	return map;
 }
 
-/* Whether the word is among the mount's own options, which mountinfo has sixth. */
-static bool is_idmapped(const char *line)
-{
-	size_t i;
-
-	for (i = 0; i < 5 && line; i++)
-		line = strchr(line, ' ') ? strchr(line, ' ') + 1 : NULL;
-	return line && idmap_contains(line, ",idmapped") &&
-	       strcspn(line, " ") > (size_t)(strstr(line, ",idmapped") - line);
-}
-
 static int show_by_record(struct show *show, struct idmap_error *ret_error)
 {
 	struct idmap_mountinfo mount;
 	struct idmap_table table;
-	char *text, *line, *record;
+	char *text, *record;
 	size_t size;
 	int result = idmap_file_read("/proc/self/mountinfo", &show->arena, &text, &size);
 
@@ -203,14 +192,10 @@ static int show_by_record(struct show *show, struct idmap_error *ret_error)
 	idmap_table_init(&table, &show->arena);
 	if (!idmap_file_read(RECORD, &show->arena, &record, &size))
 		idmap_table_file(&table, RECORD, record, size);
-	while ((line = idmap_next_line(&text))) {
-		const bool mapped = is_idmapped(line);
-		char *rest = line;
-
-		if (mapped && idmap_mountinfo_next(&rest, &mount))
-			add(show, "?", mount.target, mount.type,
+	while (idmap_mountinfo_next(&text, &mount))
+		if (idmap_contains(mount.options, ",idmapped"))
+			add(show, mount.source, mount.target, mount.type,
 			    recorded_map(&table, mount.target));
-	}
 	return 0;
 }
 
@@ -253,10 +238,7 @@ static void print_json(const struct mount *mount, bool last)
 	fputs("  {\"target\": ", stdout);
 	json_string(stdout, mount->target);
 	fputs(", \"source\": ", stdout);
-	if (strcmp(mount->source, "?"))
-		json_string(stdout, mount->source);
-	else
-		fputs("null", stdout);
+	json_string(stdout, mount->source);
 	fputs(", \"type\": ", stdout);
 	json_string(stdout, mount->type);
 	fputs(", \"map\": ", stdout);
@@ -305,6 +287,6 @@ const struct command command_show = {
 	"Prints which mounts are idmapped, with their maps: a line a mount. Since Linux 6.15 the kernel tells\n"
 	"the maps; before, they are what idmap-init has recorded in " RECORD ".\n\n"
 	"  PATH    only the mount that holds it\n"
-	"  --json  a list of objects: target, source, type, map; what is not known is null\n",
+	"  --json  a list of objects: target, source, type, map; a map that is not known is null\n",
 	run,
 };

@@ -4,6 +4,7 @@
  * names of two systems, or the ids that a user has been given.
  */
 #include <errno.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,18 @@ static uint32_t range_of(uint32_t id)
 }
 
 /*
+ * Where the extent of the ids from `first` to `last` begins: with the folder's owner if he is the
+ * first of them, or further on in another range; else as ranges do.
+ */
+static uint32_t base_of(uint32_t first, uint32_t last, uint32_t root)
+{
+	const bool inside = root >= first && root <= last;
+
+	return inside && (root == first || range_of(root) != range_of(first)) ? first
+									      : range_of(first);
+}
+
+/*
  * Extents for the ids of a kind, sorted in owners. The owner of the folder itself is its root;
  * where he has a range to himself, it is that of a user whose other ids begin with 1 (rootless
  * containers).
@@ -101,12 +114,7 @@ static bool suggest_kind(const struct owners *owners, enum idmap_kind kind, uint
 			base = root;
 			count = 1;
 		} else {
-			base = root >= first->id && root <= last && range_of(first->id) < root &&
-					       range_of(root) != range_of(first->id)
-				       ? first->id
-			       : root >= first->id && root <= last && root == first->id
-				       ? root
-				       : range_of(first->id);
+			base = base_of(first->id, last, root);
 			count = RANGE;
 			while (base + count <= last)
 				count += RANGE;
@@ -131,9 +139,8 @@ static int suggest_folder(const char *folder)
 	struct owners owners;
 	struct stat root;
 
-	if (stat(folder, &root) || walk_folder(folder, NULL, NULL, &owners, &error)) {
-		fprintf(stderr, "idmap suggest: %s: %s\n", folder,
-			errno ? strerror(errno) : "no folder that can be read");
+	if (walk_folder(folder, NULL, NULL, &owners, &error) || stat(folder, &root)) {
+		fprintf(stderr, "idmap suggest: %s\n", error.text);
 		return IDMAP_NO_SOURCE;
 	}
 	if (!suggest_kind(&owners, IDMAP_UID, root.st_uid, &of[IDMAP_UID]) ||
@@ -306,32 +313,15 @@ static int suggest_subuid(const char *user)
 	static const char *const paths[] = {
 		[IDMAP_UID] = "/etc/subuid", [IDMAP_GID] = "/etc/subgid"};
 	struct extents of[IDMAP_KINDS] = {0};
-	struct names passwd;
-	char *fields[2] = {NULL, NULL};
 	uint32_t id[IDMAP_KINDS], kind, first, count;
-	char line[65536];
-	FILE *in;
-	bool found = false;
+	const struct passwd *passwd = getpwnam(user);
 
-	(void)passwd;
-	(void)fields;
-	in = fopen("/etc/passwd", "re");
-	while (in && !found && fgets(line, sizeof(line), in)) {
-		char *rest = line, *name = strsep(&rest, ":"), *uid, *gid;
-
-		strsep(&rest, ":");
-		uid = strsep(&rest, ":");
-		gid = strsep(&rest, ":");
-		found = gid && !strcmp(name, user) &&
-			idmap_read_u32(uid, strlen(uid), &id[IDMAP_UID]) == NUMBER_OK &&
-			idmap_read_u32(gid, strlen(gid), &id[IDMAP_GID]) == NUMBER_OK;
-	}
-	if (in)
-		fclose(in);
-	if (!found) {
+	if (!passwd) {
 		fprintf(stderr, "idmap suggest: %s is no user of /etc/passwd; name one\n", user);
 		return IDMAP_NO_SOURCE;
 	}
+	id[IDMAP_UID] = passwd->pw_uid;
+	id[IDMAP_GID] = passwd->pw_gid;
 	for (kind = 0; kind < IDMAP_KINDS; kind++) {
 		int code = read_range(paths[kind], user, id[IDMAP_UID], &first, &count);
 

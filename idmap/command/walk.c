@@ -114,8 +114,9 @@ int walk_folder(const char *folder,
 	walk.error = ret_error;
 	walk.terminal = isatty(STDERR_FILENO);
 	walk.told_us = idmap_now_us();
-	if (stat(folder, &st) || !S_ISDIR(st.st_mode))
-		return idmap_fail(ret_error, NULL, IDMAP_NO_SOURCE, errno ? errno : ENOTDIR,
+	result = stat(folder, &st) ? errno : S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+	if (result)
+		return idmap_fail(ret_error, NULL, IDMAP_NO_SOURCE, result,
 				  "%s is no folder that can be read (%m); name one", folder);
 	result = nftw(folder, look_at, OPEN_FOLDERS, FTW_PHYS);
 	if (walk.terminal)

@@ -44,7 +44,8 @@ void idmap_trace(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINT
 struct idmap_mountinfo {
 	const char *id, *parent;
 	const char *target;
-	const char *type;
+	const char *options; /* the mount's own */
+	const char *type, *source;
 	bool shared;
 };
 /* Cuts the next line off *text, in place; false: there is none. */

@@ -53,10 +53,11 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	next_word(&line); /* the device's number */
 	next_word(&line); /* what of the filesystem stands there */
 	ret->target = decode(next_word(&line));
-	next_word(&line); /* options */
+	ret->options = next_word(&line);
 	while (*(tag = next_word(&line)) && strcmp(tag, "-"))
 		ret->shared |= !strncmp(tag, "shared:", 7);
 	ret->type = next_word(&line);
+	ret->source = decode(next_word(&line));
 	return true;
 }
 

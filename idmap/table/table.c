@@ -340,23 +340,14 @@ static void add_items(const char *item, struct idmap_text *text)
 	}
 }
 
-void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
+void idmap_row_options_text(const struct idmap_row *row, struct idmap_text *text)
 {
-	/* At the start of a line these would begin a comment, or a byte order mark. */
-	bool odd = *row->source == '#' || *row->source == '\xef';
-
-	if (odd)
-		idmap_text_add(text, *row->source == '#' ? "\\043" : "\\357");
-	idmap_text_field(text, row->source + odd, 0);
-	idmap_text_add(text, " ");
-	idmap_text_field(text, row->target, 0);
-	idmap_text_add(text, " %s ", row->type);
 	/* What the defaults of another row would take back is said. */
-	idmap_attr_text(row->attr,
-			IDMAP_RDONLY | (idmap_row_is_root(row) || row->flags & IDMAP_LAYER
-						? 0
-						: IDMAP_NOSUID | IDMAP_NODEV),
-			text);
+	const uint32_t all = IDMAP_RDONLY | (idmap_row_is_root(row) || row->flags & IDMAP_LAYER
+						     ? 0
+						     : IDMAP_NOSUID | IDMAP_NODEV);
+
+	idmap_attr_text(row->attr, all, text);
 	if (row->flags & IDMAP_NOFAIL)
 		idmap_text_add(text, ",nofail");
 	if (row->flags & IDMAP_WAIT)
@@ -377,4 +368,18 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
 		idmap_text_add(text, ",");
 		idmap_map_options(row->map, text);
 	}
+}
+
+void idmap_row_text(const struct idmap_row *row, struct idmap_text *text)
+{
+	/* At the start of a line these would begin a comment, or a byte order mark. */
+	bool odd = *row->source == '#' || *row->source == '\xef';
+
+	if (odd)
+		idmap_text_add(text, *row->source == '#' ? "\\043" : "\\357");
+	idmap_text_field(text, row->source + odd, 0);
+	idmap_text_add(text, " ");
+	idmap_text_field(text, row->target, 0);
+	idmap_text_add(text, " %s ", row->type);
+	idmap_row_options_text(row, text);
 }

@@ -33,7 +33,9 @@ static void check_mounts(const uint8_t *data, size_t size)
 		check_inside(mount.id, text, size);
 		check_inside(mount.parent, text, size);
 		check_inside(mount.target, text, size);
+		check_inside(mount.options, text, size);
 		check_inside(mount.type, text, size);
+		check_inside(mount.source, text, size);
 	}
 	free(text);
 }
