@@ -6,8 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -23,15 +21,7 @@ void dev_begin(void)
 
 int dev_open(const char *name, int flags, uint32_t major, uint32_t minor)
 {
-	int fd = or_errno(openat(dev_fd, name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-	struct stat st;
-
-	if (fd >= 0 &&
-	    (fstat(fd, &st) || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(major, minor))) {
-		idmap_close(&fd);
-		return -ENODEV;
-	}
-	return fd;
+	return idmap_open_device(dev_fd, name, flags, major, minor);
 }
 
 /*

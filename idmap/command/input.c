@@ -8,7 +8,6 @@
 
 #include "command.h"
 
-#define DEFAULT_CONF "/etc/idmap.conf"
 #define NOTES_MOST 1000
 
 int bad_use(const struct command *command, const char *what, const char *words)
@@ -35,23 +34,13 @@ bool take_input(struct input *input, int argc, char **argv, int *at)
 
 static int read_conf(struct input *input, const char *path, struct idmap_error *ret_error)
 {
-	int64_t file_size = idmap_file_size(path);
-	int result = file_size < 0 ? (int)file_size : 0;
 	size_t size;
 	char *text;
+	int result = idmap_table_text(path, "name the table with -c, or rows with -k",
+				      &input->arena[1], &text, &size, ret_error);
 
-	if (!result)
-		result = idmap_arena_map(
-			&input->arena[1],
-			(size_t)file_size + idmap_arena_size((size_t)file_size + 4096), ret_error);
-	if (result && file_size >= 0)
-		return result;
-	if (!result)
-		result = idmap_file_read(path, &input->arena[1], &text, &size);
 	if (result)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, -result,
-				  "%s cannot be read (%m); name the table with -c, or rows with -k",
-				  path);
+		return result;
 	input->table.arena = &input->arena[1];
 	idmap_table_file(&input->table, path, text, size);
 	return 0;
@@ -79,7 +68,7 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	 */
 	conf = input->conf ? input->conf : input->parameters.conf;
 	if (!input->parameters.words && (conf || !input->cmdline))
-		result = read_conf(input, conf ? conf : DEFAULT_CONF, ret_error);
+		result = read_conf(input, conf ? conf : IDMAP_CONF, ret_error);
 	if (!result)
 		idmap_plan_make(&input->table, &input->parameters.root, &input->plan);
 	return result;

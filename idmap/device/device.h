@@ -23,6 +23,12 @@ int64_t idmap_file_size(const char *path);
  * The text lives as long as the arena. -errno of open(2) and read(2).
  */
 int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size);
+/*
+ * The text of a table's file, in an arena made for it that has room for the table. -errno: of what
+ * is to be done about it the caller knows.
+ */
+int idmap_table_text(const char *path, const char *remedy, struct idmap_arena *arena,
+		     char **ret_text, size_t *ret_size, struct idmap_error *ret_error);
 /* Microseconds since boot. */
 uint64_t idmap_now_us(void);
 /* What a call gave, or -errno where that is -1. */
@@ -32,6 +38,11 @@ int or_errno(int result);
  * openat(2), since musl's open() makes a second call for that flag.
  */
 int idmap_open(const char *path, int flags);
+/*
+ * The same of the character device of that number, by its name in a folder. -ENODEV: the name is
+ * something else's.
+ */
+int idmap_open_device(int dir_fd, const char *name, int flags, uint32_t major, uint32_t minor);
 
 /* Sees to it that the arena has so much room; new memory if need be, the old stays. -ENOMEM. */
 int idmap_arena_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error);

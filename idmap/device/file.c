@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +23,19 @@ int idmap_open(const char *path, int flags)
 {
 	return or_errno(
 		openat(AT_FDCWD, path, flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK)));
+}
+
+int idmap_open_device(int dir_fd, const char *name, int flags, uint32_t major, uint32_t minor)
+{
+	int fd = or_errno(openat(dir_fd, name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+	struct stat st;
+
+	if (fd >= 0 &&
+	    (fstat(fd, &st) || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(major, minor))) {
+		idmap_close(&fd);
+		return -ENODEV;
+	}
+	return fd;
 }
 
 void idmap_close(int *fd)
@@ -92,6 +106,23 @@ int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text
 	while ((uintptr_t)arena->at % sizeof(void *))
 		arena->at++;
 	return 0;
+}
+
+int idmap_table_text(const char *path, const char *remedy, struct idmap_arena *arena,
+		     char **ret_text, size_t *ret_size, struct idmap_error *ret_error)
+{
+	const int64_t size = idmap_file_size(path);
+	int result = size < 0 ? (int)size : 0;
+
+	/* Somewhat more: a file may grow. */
+	if (!result &&
+	    idmap_arena_map(arena, (size_t)size + idmap_arena_size((size_t)size + 4096), ret_error))
+		return -ENOMEM;
+	if (!result)
+		result = idmap_file_read(path, arena, ret_text, ret_size);
+	return result ? idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, -result,
+				   "%s cannot be read (%m); %s", path, remedy)
+		      : 0;
 }
 
 uint64_t idmap_now_us(void)

@@ -6,8 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -16,11 +14,8 @@
 
 int idmap_klog_begin(void)
 {
-	int fd = idmap_open("/dev/kmsg", O_RDONLY);
-	struct stat st;
+	int fd = idmap_open_device(AT_FDCWD, "/dev/kmsg", O_RDONLY, 1, 11);
 
-	if (fd >= 0 && (fstat(fd, &st) || st.st_rdev != makedev(1, 11)))
-		idmap_close(&fd);
 	if (fd >= 0)
 		lseek(fd, 0, SEEK_END);
 	return fd;

@@ -222,6 +222,9 @@ static inline bool idmap_row_is_root(const struct idmap_row *row)
 /* The OPTIONS of a row as a line of a table has them. */
 void idmap_row_options_text(const struct idmap_row *row, struct idmap_text *text);
 
+/* The table's file, where no other is named. */
+#define IDMAP_CONF "/etc/idmap.conf"
+
 /* --- cmdline.c ------------------------------------------------------------------------------- */
 
 /* A parameter as the kernel cuts it; `value` is NULL where there is no `=`. Not terminated. */
