@@ -15,6 +15,7 @@ from guest import Guest, GuestFailed
 
 MAPPED = ["6.1", "6.12", "7.x"]  # kernels that idmap erofs and ext4
 EVERY = [*MAPPED, "newest"]  # and the newest that Debian has, backports included
+INIT = "/sbin/idmap-init"  # where a root that the kernel boots has it
 NOBODY = (65534, 65534)
 PRE = "idmap-init: "  # what each of its lines begins with
 ROOT = "/dev/vda / erofs idmap=100000:0:65536\n"  # the usual first row of a table

@@ -23,6 +23,7 @@ import pytest
 # Helpers' asserts, too, show what they compared.
 pytest.register_assert_rewrite("common")
 
+import common
 import guest
 import host
 import images
@@ -106,6 +107,19 @@ def image(run_folder: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def dirty(image: Callable[..., Path], tmp_path: Path) -> Callable[[images.Tree], Path]:
+    """dirty(tree): an ext4 whose journal was left by a crash."""
+
+    def make(tree: images.Tree) -> Path:
+        disk = tmp_path / "dirty"
+        disk.write_bytes(image(tree, "ext4").read_bytes())
+        images.debugfs(disk, "feature needs_recovery", write=True)
+        return disk
+
+    return make
+
+
+@pytest.fixture
 def second(image: Callable[..., Path]) -> Callable[..., Path]:
     """second(fs="erofs"): a data disk, owned by ids that the root's map does not know."""
     tree = {
@@ -134,6 +148,41 @@ def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Call
             command += ["-a", f"{source}:{target}"]
         subprocess.run(command, check=True)
         return out
+
+    return make
+
+
+@pytest.fixture
+def stage0(tmp_path: Path) -> Callable[..., Path]:
+    """stage0(kernel, fs, then=command): an initramfs of somebody else's, which mounts /dev/vda, does
+    what is asked for in it, and starts idmap-init there, as a kernel without an initramfs would."""
+
+    def make(kernel: host.Kernel, fs: str = "erofs", mount: str = "ro", *, modules: Sequence[str] = (),
+             then: str = "", init: str = common.INIT) -> Path:
+        drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", fs, *modules])
+        tree = {"/": images.Dir(), **images.busybox(), **drivers,
+                **{f"/{name}": images.Dir() for name in ("root", "dev", "proc", "sys")}}
+        script = ["#!/bin/sh", "mount -t devtmpfs dev /dev", *[f"/bin/insmod {path}" for path in order],
+                  "while ! [ -b /dev/vda ]; do :; done", f"mount -t {fs} -o {mount} /dev/vda /root",
+                  "mount --move /dev /root/dev", then,
+                  f'exec /bin/busybox switch_root /root {init} "$@" </root/dev/console >/root/dev/console 2>&1']
+        tree["/init"] = images.File("\n".join(script) + "\n", mode=0o755)
+        return images.make_image(tree, "cpio", tmp_path / "stage0")
+
+    return make
+
+
+@pytest.fixture
+def plain_tree(root_tree: Callable[..., images.Tree],
+               programs: host.Programs) -> Callable[..., images.Tree]:
+    """plain_tree(conf): a root with idmap-init in it, and a table."""
+
+    def make(conf: str | None = None, init: str = common.INIT) -> images.Tree:
+        tree = root_tree()
+        tree[init] = images.File(programs.init, 100000, 100000, 0o755)
+        if conf is not None:
+            tree["/etc/idmap.conf"] = images.File(conf, 100000, 100000)
+        return tree
 
     return make
 

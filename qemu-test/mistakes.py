@@ -15,9 +15,12 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-BEGIN = "<!-- Made by `make mistakes-table` from boots; every `make check` compares. -->\n"
-END = "<!-- The end of what is made of mistakes. -->\n"
+from host import REPOSITORY
+from made import Made
+
+TABLE = Made(REPOSITORY / "README.md",
+             "<!-- Made by `make mistakes-table` from boots; every `make check` compares. -->\n",
+             "<!-- The end of what is made of mistakes. -->\n")
 KERNEL = "6.1"
 
 
@@ -73,9 +76,8 @@ def cell(text: str) -> str:
 
 
 def read_readme() -> Said:
-    block = README.read_text().partition(BEGIN)[2].partition(END)[0]
     rows = [[word.strip() for word in line.strip("|").split(" | ")]
-            for line in block.splitlines()[2:] if line.startswith("| ")]
+            for line in TABLE.read().splitlines()[2:] if line.startswith("| ")]
     return {row[0]: tuple(part.strip("`") if part.startswith("`") else "" for part in row[1:])
             for row in rows}
 
@@ -87,13 +89,8 @@ def main() -> None:
         if not (folder / name).exists():
             sys.exit(f"mistakes: no result for '{name}'; see above why that failed")
         said[name] = tuple((folder / name).read_text().split("\n"))
-    before, begin, rest = README.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"mistakes: {README} has lost the marks of the table; put {BEGIN.strip()} and"
-                 f" {END.strip()} where it is to stand")
-    README.write_text(before + begin + render(said, (folder / "version").read_text()) + end + after)
-    print(f"mistakes: {len(said)} rows written to {README.name}")
+    TABLE.write(render(said, (folder / "version").read_text()))
+    print(f"mistakes: {len(said)} rows written to {TABLE.path.name}")
 
 
 if __name__ == "__main__":

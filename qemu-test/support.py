@@ -16,11 +16,12 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
-from host import KERNELS
+from host import KERNELS, REPOSITORY
+from made import Made
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-BEGIN = "<!-- Made by `make support-table` from boots; every `make check` compares. -->\n"
-END = "<!-- The end of what is made. -->\n"
+TABLE = Made(REPOSITORY / "README.md",
+             "<!-- Made by `make support-table` from boots; every `make check` compares. -->\n",
+             "<!-- The end of what is made. -->\n")
 MAPPED = "mapped"
 
 # Below 65536, because sload.f2fs (1.15) cuts owners to 16 bits.
@@ -86,7 +87,7 @@ def render(cells: Cells) -> str:
 
 
 def read_readme() -> Cells:
-    block = README.read_text().partition(BEGIN)[2].partition(END)[0]
+    block = TABLE.read()
     rows = [[word.strip() for word in line.strip("|\n ").split("|")]
             for line in block.splitlines() if line.startswith("| ")]
     reasons = dict(re.findall(r"^- \[(\d+)\] `(.*)`$", block, re.M))
@@ -104,13 +105,8 @@ def main() -> None:
     wanted = [(name, version) for name in FILESYSTEMS for version in KERNELS]
     if missing := [f"{name} on {version}" for name, version in wanted if (name, version) not in saved]:
         sys.exit(f"support: no result for {', '.join(missing)}; see above why those boots failed")
-    before, begin, rest = README.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"support: {README} has lost the marks of the table; put {BEGIN.strip()} and"
-                 f" {END.strip()} where it is to stand")
-    README.write_text(before + begin + render({key: saved[key] for key in wanted}) + end + after)
-    print(f"support: {len(wanted)} cells written to {README.name}")
+    TABLE.write(render({key: saved[key] for key in wanted}))
+    print(f"support: {len(wanted)} cells written to {TABLE.path.name}")
 
 
 if __name__ == "__main__":

@@ -10,38 +10,19 @@ from __future__ import annotations
 
 import pytest
 
-import images
-from common import EVERY, OWNERS, PRE, last_words, log_lines, options, owners, seen
+from common import EVERY, INIT, OWNERS, PRE, last_words, log_lines, options, owners, seen
 from guest import Disk
 from images import Dir, File, Link
 
 KERNELS = ["6.1", "7.x"]
-INIT = "/sbin/idmap-init"
 
 
 @pytest.fixture
-def plain_root(tmp_path, programs, root_tree, image):
+def plain_root(stage0, plain_tree, image):
     """plain_root(kernel, conf): an initramfs that is stage 0, and a root with idmap-init in it."""
 
     def make(kernel, conf=None, fs="erofs", change=lambda tree: None, init=INIT, modules=()):
-        drivers, order = images.kernel_modules(kernel.modules,
-                                               ["virtio_pci", "virtio_blk", fs, *modules])
-        tree = {"/": Dir(), **images.busybox(), **drivers, "/root": Dir()}
-        for folder in ("/dev", "/proc", "/sys"):
-            tree[folder] = Dir()
-        script = ["#!/bin/sh", "mount -t devtmpfs dev /dev"]
-        script += [f"/bin/insmod {path}" for path in order]
-        script += ["while ! [ -b /dev/vda ]; do :; done",
-                   f"mount -t {fs} -o ro /dev/vda /root", "mount --move /dev /root/dev",
-                   f'exec /bin/busybox switch_root /root {init} "$@" </root/dev/console >/root/dev/console 2>&1']
-        tree["/init"] = File("\n".join(script) + "\n", mode=0o755)
-        initrd = tmp_path / "stage0"
-        images.make_image(tree, "cpio", initrd)
-
-        root = root_tree()
-        root[init] = File(programs.init, 100000, 100000, 0o755)
-        if conf is not None:
-            root["/etc/idmap.conf"] = File(conf, 100000, 100000)
+        initrd, root = stage0(kernel, fs, init=init, modules=modules), plain_tree(conf, init)
         change(root)
         return initrd, Disk(image(root, fs))
 

@@ -14,22 +14,19 @@ import host
 import mistakes
 from common import PRE, last_words
 from guest import Disk
-from images import Dir, File, debugfs
+from images import Dir, File
 from mistakes import MISTAKES
 
 ROW = "/dev/vda / erofs\n"
 
 
 @pytest.fixture
-def disks(root_tree, image, tmp_path):
+def disks(root_tree, image, dirty):
     """disks(tree): the root, and those that the mistakes are made with."""
     data = {"/": Dir(0, 0), "/file": File("x", 7, 7)}
 
     def make(tree=None):
-        dirty = tmp_path / "dirty"
-        dirty.write_bytes(image(data, "ext4").read_bytes())
-        debugfs(dirty, "feature needs_recovery", write=True)
-        return [Disk(image(tree or root_tree(), "erofs")), Disk(image(data, "erofs")), Disk(dirty),
+        return [Disk(image(tree or root_tree(), "erofs")), Disk(image(data, "erofs")), Disk(dirty(data)),
                 Disk(image(data, "ext4"), readonly=False, snapshot=True), Disk(image(data, "squashfs"))]
 
     return make

@@ -238,19 +238,6 @@ def test_bind_keeps_what_it_shows(kernel, root_tree, second, image, initramfs, b
 # ---- a ro row that writes ----
 
 
-@pytest.fixture
-def dirty(image, tmp_path):
-    """dirty(tree): an ext4 whose journal was left by a crash."""
-
-    def make(tree):
-        disk = tmp_path / "dirty"
-        disk.write_bytes(image(tree, "ext4").read_bytes())
-        debugfs(disk, "feature needs_recovery", write=True)
-        return disk
-
-    return make
-
-
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_replayed_journal(kernel, root_tree, dirty, initramfs, boot):
     """As mount(8)'s ro does; and it is told."""

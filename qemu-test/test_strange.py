@@ -6,49 +6,14 @@ from __future__ import annotations
 
 import pytest
 
-import images
-from common import EVERY, PRE, ROOT, last_words, log_lines, options, seen
+from common import EVERY, INIT, PRE, ROOT, last_words, log_lines, options, seen
 from guest import Disk
 from images import Dir, File, Link
 
-INIT = "/sbin/idmap-init"
 OWN = {"uid": 100000, "gid": 100000}
 TWO = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 OVERLAY = "virtio_pci,virtio_blk,erofs,ext4,overlay"
 MAPPED = "100000:0:65536"
-
-
-@pytest.fixture
-def stage0(tmp_path, kernel):
-    """stage0(fs, options=..., modules=..., then=...): an initramfs of somebody else's, which mounts
-    /dev/vda, does more there, and starts what idmap.init's kernel command line says: PID 1 by init=."""
-
-    def make(fs="erofs", mount="ro", modules=(), then=""):
-        drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", fs, *modules])
-        tree = {"/": Dir(), **images.busybox(), **drivers,
-                **{f"/{name}": Dir() for name in ("root", "dev", "proc", "sys")}}
-        script = ["#!/bin/sh", "mount -t devtmpfs dev /dev", *[f"/bin/insmod {path}" for path in order],
-                  "while ! [ -b /dev/vda ]; do :; done", f"mount -t {fs} -o {mount} /dev/vda /root",
-                  "mount --move /dev /root/dev", then,
-                  f'exec /bin/busybox switch_root /root {INIT} "$@" </root/dev/console >/root/dev/console 2>&1']
-        tree["/init"] = File("\n".join(script) + "\n", mode=0o755)
-        return images.make_image(tree, "cpio", tmp_path / "stage0")
-
-    return make
-
-
-@pytest.fixture
-def plain_tree(root_tree, programs):
-    """plain_tree(conf): a root with idmap-init in it, and a table."""
-
-    def make(conf=None):
-        tree = root_tree()
-        tree[INIT] = File(programs.init, **OWN, mode=0o755)
-        if conf is not None:
-            tree["/etc/idmap.conf"] = File(conf, **OWN)
-        return tree
-
-    return make
 
 
 # ---- links of a stranger ----
@@ -63,7 +28,7 @@ def test_table_through_a_link(target, stage0, plain_tree, kernel, image, boot):
     stranger = {"/": Dir(5000, 5000), name: Link("/etc/passwd", 5000, 5000)}
     tree = plain_tree(f"/dev/vdb {target} erofs idmap=5000:1000:10{mkdir}\n")
     disks = [Disk(image(tree, "ext4"), readonly=False, snapshot=True), Disk(image(stranger, "erofs"))]
-    with boot(kernel, stage0("ext4", "rw", ["erofs"]), f"root=/dev/vda init={INIT}", disks) as guest:
+    with boot(kernel, stage0(kernel, "ext4", "rw", modules=["erofs"]), f"root=/dev/vda init={INIT}", disks) as guest:
         assert guest.ask("read /etc/passwd")["content"].startswith("root:x:0:0")
         assert any("/run/idmap/table cannot be written" in line for line in log_lines(guest))
 
@@ -79,11 +44,11 @@ def test_image_behind_a_row_in_place(stage0, plain_tree, kernel, image, second, 
     tree["/mnt/app.erofs"] = File(second(), **OWN)
     append = f"root=/dev/vda init={INIT}"
     there = image({"/": Dir(5000, 5000), "/app.erofs": File(own, 5000, 5000)}, "erofs")
-    with boot(kernel, stage0(modules=["loop"]), append, [Disk(image(tree, "erofs")), Disk(there)]) as guest:
+    with boot(kernel, stage0(kernel, modules=["loop"]), append, [Disk(image(tree, "erofs")), Disk(there)]) as guest:
         for folder in ("/srv", "/home"):
             assert guest.ask(f"ls {folder}")["entries"].keys() == {"own"}
     link = image({"/": Dir(5000, 5000), "/app.erofs": Link("/etc/secret.erofs", 5000, 5000)}, "erofs")
-    line, code = last_words(boot_fails(kernel, stage0(modules=["loop"]), append,
+    line, code = last_words(boot_fails(kernel, stage0(kernel, modules=["loop"]), append,
                                        [Disk(image(tree, "erofs")), Disk(link)]))
     assert "there is a link in its way, in the tree of the row for /mnt" in line and code == "0x00000200"
 
@@ -118,7 +83,7 @@ def test_shared_in_place(stage0, plain_tree, kernel, image, second, boot):
     """What the views are made of goes without taking its peers along."""
     tree = plain_tree("/dev/vdb /mnt erofs\n/mnt/deep /opt/app bind idmap=5000:7:10\n")
     disks = [Disk(image(tree, "erofs")), Disk(second())]
-    with boot(kernel, stage0(then=SHARED), f"root=/dev/vda init={INIT}", disks) as guest:
+    with boot(kernel, stage0(kernel, then=SHARED), f"root=/dev/vda init={INIT}", disks) as guest:
         assert {m.target for m in guest.mounts()} >= {"/", "/dev", "/proc", "/sys", "/run", "/run/lock", "/mnt",
                                                      "/opt/app"}
         assert not [m for m in guest.mounts() if ".idmap" in m.target]
@@ -129,7 +94,7 @@ def test_shared_in_place(stage0, plain_tree, kernel, image, second, boot):
 def test_row_on_proc_in_place(stage0, plain_tree, kernel, image, boot):
     """Whether init= is idmap-init itself is known without /proc; else it starts itself for ever."""
     tree = plain_tree("t /proc tmpfs rw\n")
-    with boot(kernel, stage0(), f"root=/dev/vda init={INIT}", [Disk(image(tree, "erofs"))]) as guest:
+    with boot(kernel, stage0(kernel), f"root=/dev/vda init={INIT}", [Disk(image(tree, "erofs"))]) as guest:
         assert guest.report()["argv"][0] == "/sbin/init"
 
 
@@ -152,7 +117,7 @@ def test_bind_of_a_bind(kernel, root_tree, image, initramfs, boot):
 
 @TWO
 def test_attributes_of_a_booted_root(stage0, plain_tree, kernel, image, boot):
-    initrd = stage0(mount="ro,nodev,nosuid,noatime,nodiratime,nosymfollow")
+    initrd = stage0(kernel, mount="ro,nodev,nosuid,noatime,nodiratime,nosymfollow")
     with boot(kernel, initrd, f"root=/dev/vda ro init={INIT} idmap={MAPPED}",
               [Disk(image(plain_tree(), "erofs"))]) as guest:
         assert options(guest, "/")[1] == {"ro", "nosuid", "nodev", "noatime", "nodiratime", "nosymfollow",
@@ -163,7 +128,7 @@ def test_attributes_of_a_booted_root(stage0, plain_tree, kernel, image, boot):
 def test_own_root_and_bind(stage0, plain_tree, kernel, image, boot):
     """A bind keeps what the row of the booted root says."""
     conf = f"/dev/root / auto nosuid,nodev,idmap={MAPPED}\n/bin /srv bind suid,dev,idmap={MAPPED}\n"
-    with boot(kernel, stage0(), f"root=/dev/vda ro init={INIT}",
+    with boot(kernel, stage0(kernel), f"root=/dev/vda ro init={INIT}",
               [Disk(image(plain_tree(conf), "erofs"))]) as guest:
         assert {"nosuid", "nodev"} <= options(guest, "/srv")[1]
         assert guest.run("/srv/suid", uid=1000, gid=1000) == "1000 1000 1000 1000\n"
@@ -172,7 +137,7 @@ def test_own_root_and_bind(stage0, plain_tree, kernel, image, boot):
 @TWO
 def test_other_mounts_of_a_booted_root(stage0, plain_tree, kernel, image, second, boot):
     """With a map for / they come along, as they are."""
-    initrd = stage0(then="mount -t erofs -o ro /root/dev/vdb /root/srv; mount -t tmpfs x /root/tmp;"
+    initrd = stage0(kernel, then="mount -t erofs -o ro /root/dev/vdb /root/srv; mount -t tmpfs x /root/tmp;"
                          " mkdir '/root/tmp/a b'; mount -t tmpfs y '/root/tmp/a b'")
     with boot(kernel, initrd, f"root=/dev/vda init={INIT} idmap={MAPPED}",
               [Disk(image(plain_tree(), "erofs")), Disk(second())]) as guest:
@@ -266,14 +231,18 @@ def test_long_links(kernel, root_tree, image, initramfs, boot):
 # ---- what comes along ----
 
 
+def led_into_var(tree, name):
+    """The tree with /NAME as a link into /var, as many a distribution has /run."""
+    tree[f"/{name}"] = Link(f"var/{name}", **OWN)
+    return tree
+
+
 @TWO
 @pytest.mark.parametrize("own", ["run", "dev"])
 def test_what_comes_along_is_not_covered(own, kernel, root_tree, image, initramfs, boot):
     """/run is a link into a folder that a row covers; so does many a distribution have it."""
-    tree = root_tree()
-    del tree[f"/{own}"]
+    tree = led_into_var(root_tree(), own)
     tree["/var/" + own] = Dir(**OWN)
-    tree[f"/{own}"] = Link(f"var/{own}", **OWN)
     var = image({"/": Dir(5000, 5000), f"/{own}": Dir(5000, 5000), "/of-var": File("x", 5000, 5000)}, "erofs")
     conf = ROOT + f"/dev/vdb /var erofs idmap=5000:0:10\nt /{own}/x tmpfs X-mount.mkdir\n"
     with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs")), Disk(var)]) as guest:
@@ -441,9 +410,7 @@ def test_upper_of_a_later_failure(kernel, root_tree, image, initramfs, boot, boo
 @pytest.mark.parametrize("link", ["/etc", "/sbin"])
 def test_link_of_a_stranger_for_run(link, kernel, root_tree, image, initramfs, boot):
     """The root's own link leads /run into a row, whose own one leads it no further."""
-    tree = root_tree()
-    del tree["/run"]
-    tree["/run"] = Link("var/run", **OWN)
+    tree = led_into_var(root_tree(), "run")
     var = image({"/": Dir(5000, 5000), "/run": Link(link, 5000, 5000)}, "erofs")
     conf = ROOT + "/dev/vdb /var erofs idmap=5000:0:10\n"
     with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs")), Disk(var)]) as guest:
@@ -454,9 +421,7 @@ def test_link_of_a_stranger_for_run(link, kernel, root_tree, image, initramfs, b
 @TWO
 @pytest.mark.parametrize("more", ["t /run/x tmpfs\n", "s /mnt tmpfs\nt /mnt/data tmpfs X-mount.mkdir\n"])
 def test_run_whose_folder_a_row_brings(more, kernel, root_tree, image, initramfs, boot):
-    tree = root_tree()
-    del tree["/run"]
-    tree["/run"] = Link("var/run", **OWN)
+    tree = led_into_var(root_tree(), "run")
     var = image({"/": Dir(5000, 5000), "/run": Dir(5000, 5000), "/run/x": Dir(5000, 5000)}, "erofs")
     more = more.replace("tmpfs\n", "tmpfs X-mount.mkdir\n", 1) if "/run/x" in more else more
     conf = ROOT + "/dev/vdb /var erofs idmap=5000:0:10\n" + more
@@ -470,15 +435,12 @@ def test_run_whose_folder_a_row_brings(more, kernel, root_tree, image, initramfs
 @TWO
 def test_covered_mount_of_a_booted_root(stage0, plain_tree, kernel, image, boot):
     then = "mount -t tmpfs a /root/images/app; mount -t tmpfs b /root/images; mkdir /root/images/app"
-    with boot(kernel, stage0(then=then), f"root=/dev/vda init={INIT} idmap={MAPPED}",
+    with boot(kernel, stage0(kernel, then=then), f"root=/dev/vda init={INIT} idmap={MAPPED}",
               [Disk(image(plain_tree(), "erofs"))]) as guest:
         assert "/images" in {m.target for m in guest.mounts()}
 
 
-def test_journal_that_is_not_replayed(kernel, root_tree, image, initramfs, tmp_path, boot):
-    disk = tmp_path / "dirty"
-    disk.write_bytes(image(root_tree(), "ext4").read_bytes())
-    images.debugfs(disk, "feature needs_recovery", write=True)
+def test_journal_that_is_not_replayed(kernel, root_tree, dirty, initramfs, boot):
     with boot(kernel, initramfs(kernel), f"root=/dev/vda rootfstype=ext4 ro idmap={MAPPED},noload",
-              [Disk(disk, readonly=False, snapshot=True)]) as guest:
+              [Disk(dirty(root_tree()), readonly=False, snapshot=True)]) as guest:
         assert not [line for line in log_lines(guest) if "replayed" in line]
