@@ -185,8 +185,8 @@ enum idmap_row_flag {
 	IDMAP_IN_DISK_VIEW = 1 << 11, /* another row's source is in this one */
 	IDMAP_SKIPPED = 1 << 12,      /* passed over: its source, or what it stands on, is absent */
 	IDMAP_PLACED = 1 << 13,	      /* the stage's own: it is in place, or kept as a layer */
-	IDMAP_MADE_UPPER = 1 << 15,   /* the stage's own: its folder upper is new */
 	IDMAP_TURNED_RO = 1 << 14, /* its device cannot be written, so it is ro though it says rw */
+	IDMAP_MADE_UPPER = 1 << 15, /* the stage's own: its folder upper is new */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,

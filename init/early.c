@@ -33,13 +33,11 @@ static int mount_early(const struct early_mount *m)
 	return result == -EBUSY ? 0 : result;
 }
 
-/* Of all mounts those on the root itself, which take along what stands on them, and not our four.
- */
+/* Of all mounts those on the root itself, which take along what stands on them, less our four. */
 static void keep_carried(struct idmap_carried **list, const char *root_id)
 {
-	const struct early_mount *own;
-
 	struct idmap_carried *const all = *list, *other;
+	const struct early_mount *own;
 
 	while (*list) {
 		bool covered = false;

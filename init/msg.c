@@ -57,18 +57,16 @@ static uint32_t level_before;
 /* Raised once and for long: a console may print a line some time after it was written. */
 static void show_errors(void)
 {
-	char text[32], *end = text;
+	char text[32] = "";
 	idmap_closed int fd = -1;
 	uint64_t level = 0;
-	long n;
 
 	if (level_before)
 		return;
 	fd = idmap_open("/proc/sys/kernel/printk", O_RDONLY);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n > 0)
-		end = (text[n] = 0, (char *)(uintptr_t)idmap_read_digits(text, 10, &level));
-	if (end > text && level > MSG_ERROR)
+	read(fd, text, sizeof(text) - 1);
+	idmap_read_digits(text, 10, &level);
+	if (level > MSG_ERROR)
 		return;
 	level_before = level ? (uint32_t)level : 1;
 	klogctl(CONSOLE_LEVEL, NULL, MSG_ERROR + 1);

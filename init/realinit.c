@@ -15,11 +15,7 @@
 
 #define NOBODY 65534 /* what an id is seen as that the map leaves out */
 
-/* The linker's: this program in memory, from its first byte. */
-extern const char __ehdr_start[] __attribute__((visibility("hidden")));
-
-/* Whether the file is this very program, `self_fd`, which as the real init would only start itself
- * again. */
+/* Whether the file is this very program, `self_fd`, and would only start itself for ever. */
 static bool is_self(int self_fd, int root_fd, const char *path)
 {
 	idmap_closed int fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
@@ -48,9 +44,9 @@ static int check(const struct boot *boot, const char *path, struct idmap_program
 	idmap_closed int self_fd = -1;
 	int result = idmap_program_check(root_fd, path, ret);
 
-	/* Hardly any other program has our header, and /proc/self/exe takes its time. */
 	*ret_self = false;
-	if (!result && !memcmp(ret->head, __ehdr_start, sizeof(ret->head))) {
+	if (!result &&
+	    ret->is_like_us) { /* or /proc/self/exe need not be asked, which takes its time */
 		if (boot->self_fd < 0)
 			self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 		*ret_self = is_self(boot->self_fd < 0 ? self_fd : boot->self_fd, root_fd, path);

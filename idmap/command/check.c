@@ -98,27 +98,6 @@ static void look(void *arg, const char *path, const char *file, const struct sta
 		look_at_acl(tree, path, file, "system.posix_acl_default");
 }
 
-/* A finding, with the row in front. */
-static void tell(const struct tree *tree, const char *format, ...) IDMAP_PRINTF(2, 3);
-
-static void tell(const struct tree *tree, const char *format, ...)
-{
-	char place[256], words[IDMAP_LINE_SIZE];
-	struct idmap_text text;
-	va_list list;
-
-	idmap_text_init(&text, place, sizeof(place));
-	idmap_place_text(&text, &tree->row->place, 0);
-	idmap_text_init(&text, words, sizeof(words));
-	va_start(list, format);
-	idmap_text_vadd(&text, format, list);
-	va_end(list);
-	text.most = 0;
-	idmap_note(&tree->input->notes, "%s: %s on %s: ", place, tree->row->source,
-		   tree->row->target);
-	idmap_note_more(&tree->input->notes, words);
-}
-
 static const char *const names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
 /* Ids that the map leaves out; `what` they are of, and what comes of it. */
@@ -137,12 +116,14 @@ static void tell_left_out(const struct tree *tree, const struct owners *owners, 
 			left++;
 			continue;
 		}
-		tell(tree, "%lu %s the %s %u, which the map leaves out, such as %s: %s",
-		     (unsigned long)owner->files, what, names[owner->kind], owner->id,
-		     owner->example ? owner->example : "?", comes);
+		idmap_note_row(&tree->input->notes, tree->row,
+			       "%lu %s the %s %u, which the map leaves out, such as %s: %s",
+			       (unsigned long)owner->files, what, names[owner->kind], owner->id,
+			       owner->example ? owner->example : "?", comes);
 	}
 	if (left)
-		tell(tree, "%u more ids of that kind are not shown", left);
+		idmap_note_row(&tree->input->notes, tree->row,
+			       "%u more ids of that kind are not shown", left);
 }
 
 /* The program that the boot would take, as far as a folder tells. */
@@ -162,15 +143,17 @@ static void look_for_init(const struct tree *tree)
 		if (fd < 0 || fstat(fd, &st))
 			continue;
 		if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-			tell(tree,
-			     "%s is no program that can be run; give it the mode 0755, or name"
-			     " another one with init=",
-			     path);
+			idmap_note_row(
+				&tree->input->notes, tree->row,
+				"%s is no program that can be run; give it the mode 0755, or name"
+				" another one with init=",
+				path);
 		idmap_owners_look_file(&tree->input->notes, tree->row, st.st_uid, st.st_gid, path);
 		return;
 	}
-	tell(tree, "it has no %s; name the real init with init=",
-	     named ? named : "/sbin/init, /etc/init, /bin/init or /bin/sh");
+	idmap_note_row(&tree->input->notes, tree->row,
+		       "it has no %s; name the real init with init=",
+		       named ? named : "/sbin/init, /etc/init, /bin/init or /bin/sh");
 }
 
 static void tell_all(const struct tree *tree, const struct owners *owners, const struct stat *root)
@@ -179,21 +162,24 @@ static void tell_all(const struct tree *tree, const struct owners *owners, const
 	tell_left_out(tree, owners, "files have", "they are nobody's (65534)");
 	tell_left_out(tree, &tree->acl, "entries of ACLs name", "they let nobody in");
 	if (tree->strangers)
-		tell(tree,
-		     "%lu setuid or setgid files belong to ids that the map leaves out, such as %s:"
-		     " nobody can use them; extend the map, or take the bit off",
-		     (unsigned long)tree->strangers, tree->stranger);
+		idmap_note_row(
+			&tree->input->notes, tree->row,
+			"%lu setuid or setgid files belong to ids that the map leaves out, such as %s:"
+			" nobody can use them; extend the map, or take the bit off",
+			(unsigned long)tree->strangers, tree->stranger);
 	if (tree->roots)
-		tell(tree,
-		     "%lu setuid files become root's and were another's on disk, such as %s; say"
-		     " nosuid, or take the bit off",
-		     (unsigned long)tree->roots, tree->root);
+		idmap_note_row(
+			&tree->input->notes, tree->row,
+			"%lu setuid files become root's and were another's on disk, such as %s; say"
+			" nosuid, or take the bit off",
+			(unsigned long)tree->roots, tree->root);
 	if (tree->capabilities)
-		tell(tree,
-		     "%lu files have capabilities that are not for the id seen as 0, such as %s: they"
-		     " have no effect, and on an overlay the program cannot be run; set them again for"
-		     " that id (setcap -n ID)",
-		     (unsigned long)tree->capabilities, tree->capability);
+		idmap_note_row(
+			&tree->input->notes, tree->row,
+			"%lu files have capabilities that are not for the id seen as 0, such as %s: they"
+			" have no effect, and on an overlay the program cannot be run; set them again for"
+			" that id (setcap -n ID)",
+			(unsigned long)tree->capabilities, tree->capability);
 	if (idmap_row_is_root(tree->row))
 		look_for_init(tree);
 }

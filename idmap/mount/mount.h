@@ -332,8 +332,8 @@ static inline int idmap_link_failed(const struct idmap_plan *plan, const struct 
 
 /* What is wrong with a program, for the line that a person reads. */
 struct idmap_program {
-	uint32_t uid, gid;     /* its owner, as seen */
-	char head[64];	       /* how its file begins: an ELF header, elf(5) */
+	uint32_t uid, gid; /* its owner, as seen */
+	bool is_like_us;   /* its file begins with this program's header, as hardly another does */
 	char interpreter[256]; /* whose trouble it is, or "" for the program's own */
 	char fault[200];       /* what is wrong and what to do, where that is known, or "" */
 };

@@ -67,41 +67,33 @@ static void look_at(struct idmap_notes *notes, const struct idmap_row *row, enum
 		    uint32_t disk)
 {
 	const char *name = kind_names[kind], *other = kind_names[1 - kind];
-	char place[128], hint[HINT_SIZE];
-	struct idmap_text text;
+	char hint[HINT_SIZE];
 
-	idmap_text_init(&text, place, sizeof(place));
-	idmap_place_text(&text, &row->place, 0);
-	if (is_left_out(row->map, kind, disk, hint)) {
-		idmap_note(
-			notes,
-			"%s: %s on %s: its root folder has the %s %u on disk, which the map leaves out:"
-			" it is nobody's (65534); %s",
-			place, row->source, row->target, name, disk, hint);
-	} else if (is_forgotten(row->map, kind, disk)) {
-		idmap_note(
-			notes,
-			"%s: %s on %s: its root folder has the %s %u on disk, and only %ss are mapped;"
-			" map %ss, too",
-			place, row->source, row->target, name, disk, other, name);
-	}
+	if (is_left_out(row->map, kind, disk, hint))
+		idmap_note_row(
+			notes, row,
+			"its root folder has the %s %u on disk, which the map leaves out: it is"
+			" nobody's (65534); %s",
+			name, disk, hint);
+	else if (is_forgotten(row->map, kind, disk))
+		idmap_note_row(
+			notes, row,
+			"its root folder has the %s %u on disk, and only %ss are mapped; map %ss,"
+			" too",
+			name, disk, other, name);
 }
 
 static void look_for_root(struct idmap_notes *notes, const struct idmap_row *row,
 			  enum idmap_kind kind)
 {
-	char place[128];
-	struct idmap_text text;
 	uint32_t unused;
 
-	if (row->attr & IDMAP_RDONLY || idmap_map_disk(row->map, kind, 0, &unused))
-		return;
-	idmap_text_init(&text, place, sizeof(place));
-	idmap_place_text(&text, &row->place, 0);
-	idmap_note(notes,
-		   "%s: %s on %s: it is rw, and no %s on disk is seen as 0: root cannot make a file"
-		   " there; add DISK:0:1",
-		   place, row->source, row->target, kind_names[kind]);
+	if (!(row->attr & IDMAP_RDONLY) && !idmap_map_disk(row->map, kind, 0, &unused))
+		idmap_note_row(
+			notes, row,
+			"it is rw, and no %s on disk is seen as 0: root cannot make a file there;"
+			" add DISK:0:1",
+			kind_names[kind]);
 }
 
 bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,

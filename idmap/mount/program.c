@@ -127,7 +127,7 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 		return -ELOOP;
 	result = read_front(root_fd, path, head, &format);
 	if (!depth)
-		memcpy(ret->head, head, sizeof(ret->head));
+		ret->is_like_us = !memcmp(head, __ehdr_start, FORMAT_ELF_SIZE);
 	if (!result)
 		result = check_machine(root_fd, path, &format, ret);
 	/* What the exec did not find may be the loader. */

@@ -61,7 +61,7 @@ static void IDMAP_PRINTF(2, 3) note(const struct idmap_cmdline *cmdline, const c
 
 	va_start(list, format);
 	if (cmdline->notes)
-		idmap_vnote(cmdline->notes, format, list);
+		idmap_vnote(cmdline->notes, NULL, format, list);
 	va_end(list);
 }
 

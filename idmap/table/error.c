@@ -17,6 +17,13 @@ static void begin(struct idmap_text *text, struct idmap_error *error, enum idmap
 	idmap_text_init(text, error->text, sizeof(error->text));
 }
 
+/* What a line about a row begins with. */
+static void begin_row(struct idmap_text *text, const struct idmap_row *row)
+{
+	idmap_place_text(text, &row->place, 0);
+	idmap_text_add(text, ": %s on %s: ", row->source, row->target);
+}
+
 int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum idmap_class class,
 	       int error, const char *format, ...)
 {
@@ -26,10 +33,8 @@ int idmap_fail(struct idmap_error *ret_error, const struct idmap_row *row, enum 
 	begin(&text, ret_error, class);
 	text.most = STRING_MOST;
 	text.error = error;
-	if (row) {
-		idmap_place_text(&text, &row->place, 0);
-		idmap_text_add(&text, ": %s on %s: ", row->source, row->target);
-	}
+	if (row)
+		begin_row(&text, row);
 	va_start(list, format);
 	idmap_text_vadd(&text, format, list);
 	va_end(list);
@@ -102,7 +107,8 @@ void idmap_table_full(struct idmap_table *table, const struct idmap_place *place
 
 /* --- notes ----------------------------------------------------------------------------------- */
 
-void idmap_vnote(struct idmap_notes *notes, const char *format, va_list list)
+void idmap_vnote(struct idmap_notes *notes, const struct idmap_row *row, const char *format,
+		 va_list list)
 {
 	struct idmap_note *note = idmap_alloc(notes->arena, sizeof(*note));
 	struct idmap_text text;
@@ -113,6 +119,8 @@ void idmap_vnote(struct idmap_notes *notes, const char *format, va_list list)
 	notes->tail = &note->next;
 	idmap_text_init(&text, note->text, sizeof(note->text));
 	text.most = STRING_MOST;
+	if (row)
+		begin_row(&text, row);
 	idmap_text_vadd(&text, format, list);
 }
 
@@ -121,21 +129,17 @@ void idmap_note(struct idmap_notes *notes, const char *format, ...)
 	va_list list;
 
 	va_start(list, format);
-	idmap_vnote(notes, format, list);
+	idmap_vnote(notes, NULL, format, list);
 	va_end(list);
 }
 
-void idmap_note_more(struct idmap_notes *notes, const char *words)
+void idmap_note_row(struct idmap_notes *notes, const struct idmap_row *row, const char *format, ...)
 {
-	struct idmap_note *last = (struct idmap_note *)(void *)notes->tail;
-	struct idmap_text text;
+	va_list list;
 
-	if (!notes->first)
-		return;
-	idmap_text_init(&text, last->text + strlen(last->text),
-			sizeof(last->text) - strlen(last->text));
-	text.most = sizeof(last->text);
-	idmap_text_add(&text, "%s", words);
+	va_start(list, format);
+	idmap_vnote(notes, row, format, list);
+	va_end(list);
 }
 
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena)

@@ -80,10 +80,12 @@ void idmap_table_verror(struct idmap_table *table, const struct idmap_place *pla
 			const char *format, va_list list);
 /* Adds to the line, strings as they are. */
 void idmap_fail_more(struct idmap_error *error, const char *format, ...) IDMAP_PRINTF(2, 3);
-/* Adds to the last note, which was not lost: `next` is its first member. */
-void idmap_note_more(struct idmap_notes *notes, const char *words);
-/* idmap_note() with a list. */
-void idmap_vnote(struct idmap_notes *notes, const char *format, va_list list);
+/* idmap_note() with a list, and about a row, unless that is NULL. */
+void idmap_vnote(struct idmap_notes *notes, const struct idmap_row *row, const char *format,
+		 va_list list);
+/* The same with the row's place, source and target in front, as in idmap_fail(). */
+void idmap_note_row(struct idmap_notes *notes, const struct idmap_row *row, const char *format, ...)
+	IDMAP_PRINTF(3, 4);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
 void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column);
 /* The error of an arena that has no room left. */

@@ -41,7 +41,7 @@ def test_every_call_is_found(messages):
         if {"test", "command"} & set(path.parts):
             continue
         text = messages.without_comments(path.read_text())
-        for match in re.finditer(r"\b(idmap_fail|idmap_note|idmap_table_error|idmap_item_error|msg)\(", text):
+        for match in re.finditer(r"\b(idmap_fail|idmap_note|idmap_note_row|idmap_table_error|idmap_item_error|msg)\(", text):
             for words in messages.literals(messages.balanced(text, match.end() - 1)):
                 if messages.is_message(words):
                     assert messages.readable(words) in table
