@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -30,17 +31,16 @@ int dev_open(const char *name, int flags, uint32_t major, uint32_t minor)
  */
 bool dev_console(void)
 {
-	int checked_fd = dev_open("console", O_RDWR, 5, 1), fd, target;
-	const bool is_console = checked_fd >= 0;
+	int fd = dev_open("console", O_RDWR, 5, 1), off = 0, target;
+	const bool is_console = fd >= 0;
 
 	if (!is_console)
-		checked_fd = dev_open("null", O_RDWR, 1, 3);
-	if (checked_fd < 0)
+		fd = dev_open("null", O_RDWR, 1, 3);
+	if (fd < 0)
 		return false;
-	/* Once more: whoever inherits it wants to wait, and to keep it. */
-	fd = openat(dev_fd, is_console ? "console" : "null", O_RDWR | O_NOCTTY);
-	idmap_close(&checked_fd);
-	for (target = 0; fd >= 0 && target <= STDERR_FILENO; target++)
+	ioctl(fd, FIONBIO, &off); /* whoever inherits it wants to wait, */
+	ioctl(fd, FIONCLEX);	  /* and to keep it */
+	for (target = 0; target <= STDERR_FILENO; target++)
 		if (target != fd)
 			dup2(fd, target);
 	if (fd > STDERR_FILENO)
