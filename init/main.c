@@ -40,7 +40,7 @@ static void raise_files(void)
 /*
  * Where something hangs in the kernel, neither sync(2) nor the orderly end of all devices may ever
  * come back. Then a reboot is the emergency's, by sysrq, halt is to stay as we are, and for a
- * poweroff there is the kernel's panic alone.
+ * poweroff there is the kernel's panic alone: sysrq's asks all devices, too, and was seen to hang.
  */
 static void end_machine(const struct boot *boot, int how)
 {

@@ -107,12 +107,13 @@ static int build_row(struct boot *boot, struct idmap_row *row, struct idmap_erro
 		return 0;
 	}
 	/* What lies below the row that is not there is not what is meant. */
-	result =
-		skipped ? idmap_fail(
-				  ret_error, row, IDMAP_NO_SOURCE, ENOENT,
-				  "the row for %s, which %s lies on, is absent; say nofail here, too",
-				  skipped->target, row->source)
-			: wait_for_device(boot, row, ret_error);
+	result = skipped ? idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOENT,
+				      "the row for %s, which %s lies on, is absent; %s",
+				      skipped->target, row->source,
+				      row->flags & IDMAP_LAYER ? "take nofail from that row, as a"
+								 " layer cannot be left out"
+							       : "say nofail here, too")
+			 : wait_for_device(boot, row, ret_error);
 	if (!result)
 		result = build_tree(boot, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */

@@ -444,3 +444,38 @@ def test_journal_that_is_not_replayed(kernel, root_tree, dirty, initramfs, boot)
     with boot(kernel, initramfs(kernel), f"root=/dev/vda rootfstype=ext4 ro idmap={MAPPED},noload",
               [Disk(dirty(root_tree()), readonly=False, snapshot=True)]) as guest:
         assert not [line for line in log_lines(guest) if "replayed" in line]
+
+
+# ---- found by a third look ----
+
+
+@TWO
+def test_file_of_nobody(kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    tree["/images/key"] = File(b"secret", 7, 100000)
+    tree["/opt/key"] = File(b"")
+    conf = ROOT + "/images/key /opt/key bind idmap=100000:0:65536\n"
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(tree, "erofs"))]) as guest:
+        assert PRE + ("/etc/idmap.conf:2: /images/key on /opt/key: what it shows has the uid 7 on disk, which the"
+                      " map leaves out: it is nobody's (65534); did you mean 7:0:65536?") in log_lines(guest)
+
+
+@TWO
+def test_layer_on_a_skipped_row(kernel, root_tree, image, initramfs, boot_fails):
+    conf = ROOT + ("/dev/vdz /images erofs nofail,wait=0\n/images/app /srv bind lower\n"
+                   "/opt /srv bind lower\nnone /srv overlay\n")
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+                                       [Disk(image(root_tree(), "erofs"))]))
+    assert line == PRE + ("/etc/idmap.conf:3: /images/app on /srv: the row for /images, which /images/app lies on, is"
+                          " absent; take nofail from that row, as a layer cannot be left out")
+    assert code == "0x00000300"
+
+
+@TWO
+def test_layers_that_overlap(kernel, root_tree, image, initramfs, boot_fails):
+    conf = ROOT + "/images /srv bind lower\n/images/app /srv bind lower\nnone /srv overlay\n"
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+                                       [Disk(image(root_tree(), "erofs"))]))
+    assert line.startswith(PRE + "/etc/idmap.conf:4: none on /srv: the layers do not merge (one lies inside another"
+                           "; kernel: overlay") and code == "0x00000400"
+    assert line.endswith("); name folders of which none lies inside another")

@@ -17,12 +17,13 @@ import threading
 
 import pytest
 
-from common import EVERY, PRE, ROOT, SLOT, last_words, log_lines, owners, plug, wait_for_line
+from common import EVERY, PRE, ROOT, SLOT, last_words, log_lines, owners, plug, seen, wait_for_line
 from guest import Disk
 from images import Dir, File, Link, Node, make_image, plain_initramfs
 
 SHORT = "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536"
 OWN = {"uid": 100000, "gid": 100000}
+TWO = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 
 
 @pytest.fixture
@@ -264,6 +265,22 @@ def test_device_of_an_option_is_missing(root_tree, tmp_path, told):
     assert told("", "/dev/vda / erofs wait=1,device=PARTLABEL=blob\n", [Disk(disk)]) == (
         "/etc/idmap.conf:1: /dev/vda on /: device=PARTLABEL=blob: the device did not come within 1 s (disks"
         " here: vda); check its name, load its driver (mkinitramfs -m), or raise wait=", 3)
+
+
+@TWO
+def test_device_of_an_option_of_an_image_file(kernel, root_tree, tmp_path, told, initramfs, boot):
+    tree = root_tree()
+    disk, blob = blob_image({"/": Dir(5000, 5000), "/f": File(b"data" * 5000, 5004, 5000)}, tmp_path)
+    tree["/images/meta"] = File(disk.read_bytes())
+    conf = ROOT + "root:/images/meta /srv erofs wait=1,device=SERIAL=blob,idmap=5000:0:10\n"
+    modules = "virtio_pci,virtio_blk,erofs,loop"
+    disks = [Disk(make_image(tree, "erofs", tmp_path / "root"))]
+    assert told("", conf, disks, modules=modules) == (
+        "/etc/idmap.conf:2: root:/images/meta on /srv: device=SERIAL=blob: the device did not come within 1 s (disks"
+        " here: vda); check its name and that it is a virtio disk's, load its driver (mkinitramfs -m), or raise wait=",
+        3)
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks + [Disk(blob, serial="blob")]) as guest:
+        assert seen(guest, "/srv/f") == (4, 0) and guest.ask("read /srv/f")["content"].startswith("datadata")
 
 
 @pytest.mark.parametrize("value,least,most", [("0", 0, 0.7), ("0x2", 2, 3.2)])

@@ -158,7 +158,7 @@ static void look_for_init(const struct tree *tree)
 
 static void tell_all(const struct tree *tree, const struct owners *owners, const struct stat *root)
 {
-	idmap_owners_look(&tree->input->notes, tree->row, root->st_uid, root->st_gid);
+	idmap_owners_look(&tree->input->notes, tree->row, root);
 	tell_left_out(tree, owners, "files have", "they are nobody's (65534)");
 	tell_left_out(tree, &tree->acl, "entries of ACLs name", "they let nobody in");
 	if (tree->strangers)

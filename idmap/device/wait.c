@@ -169,10 +169,13 @@ static int wait_for(struct idmap_devices *devices, const struct wanted *wanted,
 	const uint64_t until_us = devices->start_us + wait_s * UINT64_C(1000000);
 	struct idmap_text list;
 	char disks[256];
+	/* For what is found, and for all disks' names while one is sought. */
+	int result = idmap_arena_room(devices->arena, DEVICES_SIZE, ret_error);
 
+	if (result)
+		return result;
 	for (;;) {
 		uint64_t tell_us, now_us, next_us;
-		int result;
 
 		idmap_text_init(&list, disks, sizeof(disks));
 		list.most = sizeof(disks); /* a name may hold anything */
@@ -237,22 +240,17 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 		      struct idmap_notes *notes, struct idmap_error *ret_error)
 {
 	struct wanted wanted = {.row = row, .name = row->source, .device = row->device};
-	int result;
+	int result = 0;
 
 	devices->came_us = 0;
 	idmap_source_read(row, &wanted.source);
-	if (wanted.source.kind == IDMAP_SOURCE_OTHER)
-		return 0;
-	/* For what is found, and for all disks' names while one is sought. */
-	result = idmap_arena_room(devices->arena, DEVICES_SIZE, ret_error);
-	if (result)
-		return result;
-	result = wait_for(devices, &wanted, notes, ret_error);
+	if (wanted.source.kind != IDMAP_SOURCE_OTHER)
+		result = wait_for(devices, &wanted, notes, ret_error);
 	if (!result)
 		result = wait_for_options(devices, row, row->root_data, notes, ret_error);
 	if (!result)
 		result = wait_for_options(devices, row, row->data, notes, ret_error);
-	if (!result)
+	if (!result && wanted.source.kind != IDMAP_SOURCE_OTHER)
 		idmap_trace(notes, "%s is there, for %s", row->device, row->target);
 	return result;
 }

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -64,6 +65,13 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 	return fd;
 }
 
+static bool names_device(const char *item)
+{
+	while (*item && !idmap_device_option(item))
+		item += strlen(item) + 1;
+	return *item;
+}
+
 int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 		      struct idmap_error *ret_error)
 {
@@ -100,7 +108,9 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	if (row->inside)
 		row->device = idmap_print(path, sizeof(path), "/proc/self/fd/%u", file_fd);
 	fd = idmap_filesystem_mount(stage, row, attr, ret_error);
-	if (fd == -ENOTBLK)
+	/* erofs from a file takes no device beside it (fs/erofs/super.c). */
+	if (fd == -ENOTBLK ||
+	    (fd == -EINVAL && (names_device(row->data) || names_device(row->root_data))))
 		fd = mount_by_loop(stage, row, attr, ret_error);
 	row->device = source;
 	return fd;

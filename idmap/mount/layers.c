@@ -56,6 +56,7 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 		 " owners of its folders upper and work"},
 		{ESTALE,
 		 "the upper disk belongs to other layers; empty its folders upper and work"},
+		{ELOOP, "name folders of which none lies inside another"},
 		{EBUSY, "the upper disk is in use by another overlay; give this one its own"},
 		{0, "look at the layers' images"},
 	};
@@ -64,7 +65,10 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 	if (error == ENODEV)
 		remedy = stage->modules_cause ? stage->modules_cause
 					      : "load the module overlay (mkinitramfs -m overlay)";
-	idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error, "the layers do not merge (%m%s",
+	/* The errno of symbolic links is overlayfs' own for this. */
+	idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
+		   error == ELOOP ? "the layers do not merge (one lies inside another%s"
+				  : "the layers do not merge (%m%s",
 		   *words ? "; kernel: " : "");
 	idmap_fail_more(ret_error, "%s); %s", words, remedy);
 	return -error;

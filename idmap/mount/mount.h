@@ -10,6 +10,8 @@
 #ifndef MOUNT_H
 #define MOUNT_H
 
+#include <sys/stat.h>
+
 #include "device/device.h"
 #include "mount/sys.h"
 
@@ -77,9 +79,10 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 
 /* --- owners.c: what a map makes of the owner of a tree ---------------------------------------- */
 
-/* Notes what is odd about the map of a tree whose root folder has these ids on disk. */
-void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
-		       uint32_t gid);
+/* Notes what is odd about the map of a tree whose root, a folder or a file, has these ids on disk.
+ */
+void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row,
+		       const struct stat *st);
 /* The same of a program; true: there was something. */
 bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
 			    uint32_t gid, const char *path);

@@ -64,23 +64,22 @@ static bool is_forgotten(const struct idmap_map *map, enum idmap_kind kind, uint
 }
 
 static void look_at(struct idmap_notes *notes, const struct idmap_row *row, enum idmap_kind kind,
-		    uint32_t disk)
+		    const struct stat *st)
 {
+	const char *what = S_ISDIR(st->st_mode) ? "its root folder" : "what it shows";
+	const uint32_t disk = kind == IDMAP_UID ? st->st_uid : st->st_gid;
 	const char *name = kind_names[kind], *other = kind_names[1 - kind];
 	char hint[HINT_SIZE];
 
 	if (is_left_out(row->map, kind, disk, hint))
-		idmap_note_row(
-			notes, row,
-			"its root folder has the %s %u on disk, which the map leaves out: it is"
-			" nobody's (65534); %s",
-			name, disk, hint);
+		idmap_note_row(notes, row,
+			       "%s has the %s %u on disk, which the map leaves out: it is nobody's"
+			       " (65534); %s",
+			       what, name, disk, hint);
 	else if (is_forgotten(row->map, kind, disk))
-		idmap_note_row(
-			notes, row,
-			"its root folder has the %s %u on disk, and only %ss are mapped; map %ss,"
-			" too",
-			name, disk, other, name);
+		idmap_note_row(notes, row,
+			       "%s has the %s %u on disk, and only %ss are mapped; map %ss, too",
+			       what, name, disk, other, name);
 }
 
 static void look_for_root(struct idmap_notes *notes, const struct idmap_row *row,
@@ -137,14 +136,16 @@ static bool says_owner(const struct idmap_row *row)
 	return *item;
 }
 
-void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
-		       uint32_t gid)
+void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row,
+		       const struct stat *st)
 {
 	/* A tmpfs gets its owner from the map, unless an option says another one. */
 	if (strcmp(row->type, "tmpfs") || says_owner(row)) {
-		look_at(notes, row, IDMAP_UID, uid);
-		look_at(notes, row, IDMAP_GID, gid);
+		look_at(notes, row, IDMAP_UID, st);
+		look_at(notes, row, IDMAP_GID, st);
 	}
+	if (!S_ISDIR(st->st_mode))
+		return;
 	look_for_root(notes, row, IDMAP_UID);
 	look_for_root(notes, row, IDMAP_GID);
 }
@@ -153,6 +154,6 @@ void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struc
 {
 	struct stat st;
 
-	if (row->map && !fstat(tree_fd, &st) && S_ISDIR(st.st_mode))
-		idmap_owners_look(stage->notes, row, st.st_uid, st.st_gid);
+	if (row->map && !fstat(tree_fd, &st))
+		idmap_owners_look(stage->notes, row, &st);
 }
