@@ -118,13 +118,13 @@ mount-$(CONFIG_IMAGES) += image
 mount-$(CONFIG_LAYERS) += top layers
 mount-y += tree
 mount-$(CONFIG_ROWS) += rows links
-mount-y += stage format program
+mount-y += stage build format program
 command-$(CONFIG_COMMAND) := json input walk plan id show suggest check main
 init-y := dev msg early watch
 init-$(CONFIG_TABLE_FILE) += conf
 init-y += table
 init-$(CONFIG_MODULES) += modules
-init-y += root realinit handoff main
+init-y += tell realinit handoff main
 
 lib-objects := $(addprefix $(O)/obj/idmap/,$(table-y:%=table/%.o) $(device-y:%=device/%.o) \
 	$(mount-y:%=mount/%.o))

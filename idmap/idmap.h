@@ -118,6 +118,7 @@ const char *idmap_errno_text(int error);
 /* What does not stop anything and should be known. */
 struct idmap_note {
 	struct idmap_note *next;
+	bool mild; /* somebody has asked for it, so that it need not be seen under quiet */
 	char text[IDMAP_LINE_SIZE];
 };
 
@@ -132,6 +133,7 @@ struct idmap_notes {
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena);
 /* Adds one; where the arena has no room left it is lost. */
 void idmap_note(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
+void idmap_note_mild(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 
 /* --- maps ----------------------------------------------------------------------------------- */
 
@@ -398,37 +400,36 @@ struct idmap_stage {
 	struct idmap_row *placed;    /* in place: the last one, and so on by ->placed_before */
 };
 
+/* What is done for a row; the last one may take long for good reasons. */
+enum idmap_step {
+	IDMAP_STEP_DEVICE, /* its device is looked for and read */
+	IDMAP_STEP_SERVER, /* it is mounted, and a server on the host is asked */
+	IDMAP_STEP_PLACE,  /* it is put into place, of any other kind */
+};
+
+/* Zero but for what is said. */
+struct idmap_build {
+	struct idmap_table *table;
+	struct idmap_plan plan;	      /* by idmap_plan_make(); made anew where links are followed */
+	struct idmap_devices devices; /* begun by the caller, who closes its socket */
+	struct idmap_notes *notes;
+	struct idmap_carried *carry; /* mounts that come along into a new root; or NULL */
+	struct idmap_stage stage;    /* in the end it holds the root */
+	/* The caller's, or NULL: a step begins, and is taken for a hang after so long. */
+	void (*step)(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
+		     uint32_t limit_s);
+	/* The same: there are notes; whoever tells them empties the list. */
+	void (*tell)(struct idmap_build *build);
+	uint64_t row_us; /* when the row at hand was begun, or its device came */
+	bool skips;	 /* a row was skipped, by nofail */
+};
+
 /*
- * Begins. `carry` names folders where mounts stand, such as /dev, that come along into a new root.
- * Where a row may land in one of them, or show it, they are cloned into the root, and what they
- * were cloned from stays behind for us. The plan and the notes are needed until the end.
+ * Carries the plan out: all rows stand, in place or, with a row for /, on the stage; or nothing is
+ * left of any. Links of the root count, the table's rows get the paths that they lead to. Where the
+ * plan made anew has errors they are on the table's list alone.
  */
-int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
-		     struct idmap_carried *carry, struct idmap_notes *notes,
-		     struct idmap_error *ret_error);
-/* Beyond what the kernel gives, whose last is -4095. */
-#define IDMAP_BY_LINK (-4096)
-/*
- * Builds the row's tree and puts it in place on the stage. IDMAP_BY_LINK: a link is in the way of
- * its target or source, and *ret_error is not filled; begin again as idmap_stage_resolve() has it.
- */
-int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
-		    struct idmap_error *ret_error);
-/*
- * Marks the row as skipped: one less waits for its map, which is given up after the last.
- * IDMAP_BY_LINK: it is not, as a link is in the way of its target; begin again.
- */
-int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row);
-/*
- * Gives each row of the plan the paths that its target and its source lead to in the root, which
- * must stand on the stage with no other row. Then the stage is dropped, the plan is made anew from
- * the same table, and all rows are added once more. The paths live in `arena`.
- */
-int idmap_stage_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
-			struct idmap_error *ret_error);
-/* The error of a link that is still in the way: it lies in another row's tree. */
-int idmap_stage_link_failed(const struct idmap_stage *stage, const struct idmap_row *row,
-			    struct idmap_error *ret_error);
+int idmap_build(struct idmap_build *build, struct idmap_error *ret_error);
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
 /* The new root is / by now, `old_fd` leads to the one before: moves what comes along, if not

@@ -104,7 +104,7 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 {
 	static struct idmap_carried four[EARLY_MOUNTS];
 	bool standing[EARLY_MOUNTS] = {false};
-	struct idmap_carried *others = NULL, **tail = &boot->carry;
+	struct idmap_carried *others = NULL, **tail = &boot->build.carry;
 	int proc = read_standing(boot, standing, &others), result;
 	size_t i;
 

@@ -84,7 +84,7 @@ static int move_over(const struct idmap_stage *stage, struct idmap_error *ret_er
 
 int handoff_switch(struct boot *boot, struct idmap_error *ret_error)
 {
-	struct idmap_stage *stage = &boot->stage;
+	struct idmap_stage *stage = &boot->build.stage;
 	const bool booted = boot->cmdline.root.booted;
 	idmap_closed int old_fd = idmap_open("/", O_RDONLY | O_DIRECTORY);
 	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->seen_fd));

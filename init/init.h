@@ -20,10 +20,9 @@ enum step_kind {
 	STEP_START,
 	STEP_DELAY,  /* rootdelay= */
 	STEP_MODULE, /* a module is loaded */
-	STEP_DEVICE, /* a row's device is looked for and read */
-	STEP_SERVER, /* a row is mounted that a server on the host gives */
-	STEP_BUILD,  /* a row of any other kind is put into place */
-	STEP_INIT,   /* the real init is looked at */
+	STEP_ROW,    /* what is done for a row, as enum idmap_step has it */
+	STEP_ROW_LAST = STEP_ROW + IDMAP_STEP_PLACE,
+	STEP_INIT, /* the real init is looked at */
 };
 
 struct step {
@@ -40,22 +39,16 @@ struct boot {
 	char **argv, **envp;
 	struct idmap_cmdline cmdline;
 	struct idmap_table table;
-	struct idmap_plan plan;
-	struct idmap_stage stage;
+	struct idmap_build build;
 	struct idmap_error error; /* why it fails, if it does */
 	const char *init;	  /* the real one, once it has been found */
 	struct step step;
-	struct idmap_devices devices;
-	struct idmap_notes notes; /* in an arena of their own */
-	uint64_t row_us;	  /* when the row at hand was begun, or its device came */
-	bool pivots;		  /* pivot_root(2) may work from here */
-	bool no_way_back;	  /* for what a failure can do */
-	bool skips;		  /* a row was skipped, by nofail */
-	int self_fd;		  /* of this program, where a row may cover /proc; or -1 */
-	bool hangs;		  /* something does not answer */
-	bool has_console;	  /* fds 0 to 2 are the console, not /dev/null */
-	struct idmap_carried
-		*carry; /* what comes along: the early mounts and, of a booted root, all */
+	struct idmap_notes notes;  /* in an arena of their own */
+	bool pivots;		   /* pivot_root(2) may work from here */
+	bool no_way_back;	   /* for what a failure can do */
+	int self_fd;		   /* of this program, where a row may cover /proc; or -1 */
+	bool hangs;		   /* something does not answer */
+	bool has_console;	   /* fds 0 to 2 are the console, not /dev/null */
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 
@@ -106,7 +99,8 @@ void msg_restore_level(void);
 
 /*
  * Mounts /dev, /proc, /sys and /run unless they are there, opens the console, and fills in what
- * *boot and its root say of the mounts that were here before.
+ * *boot and its root say of the mounts that were here before. What comes along are these four and,
+ * of a booted root, all.
  */
 int early_mounts(struct boot *boot, struct idmap_error *ret_error);
 
@@ -115,6 +109,9 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error);
 /* The helper begins a step, which is a hang after `limit_s`. One of `row` and `path` is NULL. */
 void step_begin(struct boot *boot, enum step_kind kind, const struct idmap_row *row,
 		const char *path, uint32_t limit_s);
+/* The same for the builder of the root. */
+void step_of_row(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
+		 uint32_t limit_s);
 /*
  * Lets a helper do the work, which gives 0 or 1, and watches it: 0, or else *ret_error is filled,
  * by the work or for it.
@@ -145,8 +142,8 @@ static inline int conf_read(const struct idmap_cmdline *cmdline, struct idmap_ta
 
 /* Reads the command line and the table's file, and makes the plan. */
 int table_read(struct boot *boot, struct idmap_error *ret_error);
-/* Makes the plan of the table as it is by now. Errors but the last have been told. */
-int plan_make(struct boot *boot, struct idmap_error *ret_error);
+/* Tells every error of the table but the last, which goes to *ret_error: -EINVAL, or 0 for none. */
+int table_errors(const struct idmap_table *table, struct idmap_error *ret_error);
 
 /* --- modules.c ------------------------------------------------------------------------------- */
 
@@ -160,10 +157,10 @@ static inline void modules_load(struct boot *boot)
 }
 #endif
 
-/* --- root.c ---------------------------------------------------------------------------------- */
+/* --- tell.c ---------------------------------------------------------------------------------- */
 
-/* All trees in place on the stage, or nothing left of any. */
-int build_root(struct boot *boot, struct idmap_error *ret_error);
+/* Tells the builder's notes. */
+void tell_notes(struct idmap_build *build);
 /* Tells which rows are in place, in the log and in /run/idmap/table. */
 void tell_rows(const struct boot *boot);
 /* Tells what did not come along into the new root. */

@@ -123,16 +123,19 @@ static int prepare(void *arg)
 	step_begin(boot, STEP_DELAY, NULL, "rootdelay=", UINT32_MAX);
 	for (; boot->cmdline.root_delay_s; boot->cmdline.root_delay_s--)
 		poll(NULL, 0, 1000);
-	boot->row_us = boot->devices.start_us = idmap_now_us();
+	boot->build.row_us = boot->build.devices.start_us = idmap_now_us();
 	if (boot->cmdline.root.booted)
 		boot->self_fd = idmap_open("/proc/self/exe", O_RDONLY);
-	if (boot->plan.maps_at_once > FEW_MAPS)
+	if (boot->build.plan.maps_at_once > FEW_MAPS)
 		raise_files();
-	if (build_root(boot, &boot->error))
+	if (idmap_build(&boot->build, &boot->error)) {
+		table_errors(&boot->table,
+			     &boot->error); /* of the plan, where links led elsewhere */
 		return 1;
+	}
 	step_begin(boot, STEP_INIT, NULL, "the real init", INIT_S);
 	if (realinit_find(boot, &boot->error)) {
-		idmap_stage_drop(&boot->stage);
+		idmap_stage_drop(&boot->build.stage);
 		return 1;
 	}
 	msg_notes(&boot->notes);
@@ -151,11 +154,15 @@ int main(int argc, char **argv, char **envp)
 	boot.argv = argv;
 	boot.envp = envp;
 	boot.cmdline.onfail = CONFIG_ONFAIL;
-	boot.devices.uevent_fd = boot.self_fd = -1;
+	boot.build.devices.uevent_fd = boot.self_fd = -1;
 	notes_arena.at = memory + sizeof(memory) - NOTES_SIZE;
 	notes_arena.end = memory + sizeof(memory);
 	idmap_notes_init(&boot.notes, &notes_arena);
-	boot.arena = boot.devices.arena = &arena;
+	boot.build.table = &boot.table;
+	boot.build.notes = &boot.notes;
+	boot.build.step = step_of_row;
+	boot.build.tell = tell_notes;
+	boot.arena = boot.build.devices.arena = &arena;
 	arena.at = memory;
 	arena.end = notes_arena.at;
 	if (early_mounts(&boot, &boot.error))
@@ -164,7 +171,7 @@ int main(int argc, char **argv, char **envp)
 	if (watch_run(&boot, prepare, &boot.error))
 		fail(&boot);
 	boot.no_way_back = true;
-	if (boot.plan.new_root && handoff_switch(&boot, &boot.error))
+	if (boot.build.plan.new_root && handoff_switch(&boot, &boot.error))
 		fail(&boot);
 	tell_left(&boot);
 	if (!boot.has_console)

@@ -72,10 +72,10 @@ static void load(struct boot *boot, const char *path)
 	idmap_text_add(&text, "module %s does not load (%s%s%s)", name, idmap_errno_text(-result),
 		       *said ? "; " : "", said);
 	msg(MSG_WARNING, "%s, going on without", line);
-	if (boot->devices.modules_cause)
+	if (boot->build.devices.modules_cause)
 		return;
 	memcpy(cause, line, sizeof(cause));
-	boot->devices.modules_cause = cause;
+	boot->build.devices.modules_cause = cause;
 }
 
 void modules_load(struct boot *boot)

@@ -138,7 +138,7 @@ void msg_notes(struct idmap_notes *notes)
 	const struct idmap_note *note;
 
 	for (note = notes->first; note; note = note->next)
-		msg(MSG_ERROR, "%s", note->text);
+		msg(note->mild ? MSG_WARNING : MSG_ERROR, "%s", note->text);
 	if (notes->first)
 		notes->arena->at = (char *)notes->first; /* it has notes only */
 	idmap_notes_init(notes, notes->arena);

@@ -40,7 +40,7 @@ static bool is_self(int self_fd, int root_fd, const char *path)
 static int check(const struct boot *boot, const char *path, struct idmap_program *ret,
 		 bool *ret_self)
 {
-	const int root_fd = boot->stage.seen_fd;
+	const int root_fd = boot->build.stage.seen_fd;
 	idmap_closed int self_fd = -1;
 	int result = idmap_program_check(root_fd, path, ret);
 
@@ -98,7 +98,7 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 	/* Started by the kernel as init=, we are what that names; it says nothing of the real one.
 	 */
 	if (cmdline->init &&
-	    !(booted && is_self(boot->self_fd, boot->stage.seen_fd, cmdline->init))) {
+	    !(booted && is_self(boot->self_fd, boot->build.stage.seen_fd, cmdline->init))) {
 		boot->init = cmdline->init;
 		return check_named(boot, "init", cmdline->init, program, ret_error);
 	}
@@ -131,6 +131,6 @@ int realinit_find(struct boot *boot, struct idmap_error *ret_error)
 	int result = find(boot, &program, ret_error);
 
 	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
-		idmap_stage_note_program(&boot->stage, boot->init);
+		idmap_stage_note_program(&boot->build.stage, boot->init);
 	return result;
 }

@@ -11,8 +11,7 @@
 #include "device/device.h"
 #include "init.h"
 
-/* Every error of the table but the last, which the caller fails with. */
-static int tell_errors(const struct idmap_table *table, struct idmap_error *ret_error)
+int table_errors(const struct idmap_table *table, struct idmap_error *ret_error)
 {
 	const struct idmap_error *error = table->errors;
 
@@ -62,12 +61,6 @@ static int read_cmdline(struct boot *boot, struct idmap_error *ret_error)
 	return 0;
 }
 
-int plan_make(struct boot *boot, struct idmap_error *ret_error)
-{
-	idmap_plan_make(&boot->table, &boot->cmdline.root, &boot->plan);
-	return tell_errors(&boot->table, ret_error);
-}
-
 int table_read(struct boot *boot, struct idmap_error *ret_error)
 {
 	static struct idmap_arena arena; /* the file's size is known, and any */
@@ -75,5 +68,8 @@ int table_read(struct boot *boot, struct idmap_error *ret_error)
 
 	if (!result && !boot->table.off)
 		result = conf_read(&boot->cmdline, &boot->table, &arena, ret_error);
-	return result ? result : plan_make(boot, ret_error);
+	if (result)
+		return result;
+	idmap_plan_make(&boot->table, &boot->cmdline.root, &boot->build.plan);
+	return table_errors(&boot->table, ret_error);
 }

@@ -33,20 +33,21 @@ static const struct {
 	[STEP_MODULE] = {"is loaded",
 			 "is not loaded; what it drives does not answer, look at that on the host",
 			 IDMAP_BAD_SYSTEM},
-	[STEP_DEVICE] =
+	[STEP_ROW + IDMAP_STEP_DEVICE] =
 		{"is looked for",
 		 "cannot be read: a disk here does not answer; look at it on the host, or raise"
 		 " wait=",
 		 IDMAP_NO_SOURCE},
-	[STEP_SERVER] =
+	[STEP_ROW + IDMAP_STEP_SERVER] =
 		{"is mounted",
 		 "is not mounted: its server on the host does not answer; look at it there, or"
 		 " raise wait=",
 		 IDMAP_NO_SOURCE},
-	[STEP_BUILD] = {"is put into place",
-			"is not in place; look at the disk on the host, and into the kernel's lines"
-			" above",
-			IDMAP_NO_MOUNT},
+	[STEP_ROW + IDMAP_STEP_PLACE] =
+		{"is put into place",
+		 "is not in place; look at the disk on the host, and into the kernel's lines"
+		 " above",
+		 IDMAP_NO_MOUNT},
 	[STEP_INIT] =
 		{"is looked at in the new root",
 		 "cannot be read: what the root lies on does not answer; look at it on the host",
@@ -65,6 +66,14 @@ void step_begin(struct boot *boot, enum step_kind kind, const struct idmap_row *
 	};
 }
 
+void step_of_row(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
+		 uint32_t limit_s)
+{
+	struct boot *boot = (struct boot *)((char *)build - offsetof(struct boot, build));
+
+	step_begin(boot, (enum step_kind)(STEP_ROW + step), row, NULL, limit_s);
+}
+
 /* True where the step at hand has taken longer than it may. */
 static bool is_late(struct boot *boot, struct idmap_error *ret_error)
 {
@@ -74,8 +83,8 @@ static bool is_late(struct boot *boot, struct idmap_error *ret_error)
 	uint32_t s;
 
 	/* Waiting for what has not come yet is not hanging. */
-	if (step->kind == STEP_DEVICE && boot->devices.looked_us > since_us)
-		since_us = boot->devices.looked_us;
+	if (step->kind == STEP_ROW + IDMAP_STEP_DEVICE && boot->build.devices.looked_us > since_us)
+		since_us = boot->build.devices.looked_us;
 	s = (uint32_t)((idmap_now_us() - since_us) / 1000000);
 	if (s >= step->limit_s) {
 		if (step->row)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
- * refusal, filesystem, clone, inside, bind, image, top, layers, tree, rows, links, stage, format,
- * program, each in need of those before it. Of the rest of the library they know table/ and
+ * refusal, filesystem, clone, inside, bind, image, top, layers, tree, rows, links, stage, build,
+ * format, program, each in need of those before it. Of the rest of the library they know table/ and
  * device/. What Kconfig takes out leaves an inline stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
@@ -307,9 +307,14 @@ static inline int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *ro
 /* --- links.c: real paths --------------------------------------------------------------------- */
 
 #ifdef CONFIG_ROWS
-/* idmap_stage_resolve() and idmap_stage_link_failed() of idmap.h. */
+/*
+ * Gives each row of the plan the paths that its target and its source lead to in the root, which
+ * must stand on the stage with no other row. Then the stage is dropped, the plan is made anew from
+ * the same table, and all rows are added once more. The paths live in `arena`.
+ */
 int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
 			struct idmap_error *ret_error);
+/* The error of a link that is still in the way: it lies in another row's tree. */
 int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row,
 		      struct idmap_error *ret_error);
 /* Finds out where the new root's links, such as /run -> var/run, lead what comes along. */
@@ -330,6 +335,30 @@ static inline int idmap_link_failed(const struct idmap_plan *plan, const struct 
 	return (void)plan, (void)row, (void)ret_error, -ELOOP;
 }
 #endif
+
+/* --- view.c, stage.c: a root in the making ---------------------------------------------------- */
+
+/*
+ * Begins. `carry` names folders where mounts stand, such as /dev, that come along into a new root.
+ * Where a row may land in one of them, or show it, they are cloned into the root, and what they
+ * were cloned from stays behind for us. The plan and the notes are needed until the end.
+ */
+int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
+		     struct idmap_carried *carry, struct idmap_notes *notes,
+		     struct idmap_error *ret_error);
+/* Beyond what the kernel gives, whose last is -4095. */
+#define IDMAP_BY_LINK (-4096)
+/*
+ * Builds the row's tree and puts it in place on the stage. IDMAP_BY_LINK: a link is in the way of
+ * its target or source, and *ret_error is not filled; begin again as idmap_build() has it.
+ */
+int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
+		    struct idmap_error *ret_error);
+/*
+ * Marks the row as skipped: one less waits for its map, which is given up after the last.
+ * IDMAP_BY_LINK: it is not, as a link is in the way of its target; begin again.
+ */
+int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row);
 
 /* --- program.c: whether a program can be run ------------------------------------------------- */
 

@@ -61,18 +61,6 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	return result;
 }
 
-int idmap_stage_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
-			struct idmap_error *ret_error)
-{
-	return idmap_links_resolve(stage, arena, ret_error);
-}
-
-int idmap_stage_link_failed(const struct idmap_stage *stage, const struct idmap_row *row,
-			    struct idmap_error *ret_error)
-{
-	return idmap_link_failed(stage->plan, row, ret_error);
-}
-
 void idmap_stage_note_program(struct idmap_stage *stage, const char *path)
 {
 	struct idmap_error unused;

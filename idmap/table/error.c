@@ -107,16 +107,26 @@ void idmap_table_full(struct idmap_table *table, const struct idmap_place *place
 
 /* --- notes ----------------------------------------------------------------------------------- */
 
+/* A new one at the end of the list, or NULL: there is no room. */
+static struct idmap_note *add_note(struct idmap_notes *notes)
+{
+	struct idmap_note *note = idmap_alloc(notes->arena, sizeof(*note));
+
+	if (!note)
+		return NULL;
+	*notes->tail = note;
+	notes->tail = &note->next;
+	return note;
+}
+
 void idmap_vnote(struct idmap_notes *notes, const struct idmap_row *row, const char *format,
 		 va_list list)
 {
-	struct idmap_note *note = idmap_alloc(notes->arena, sizeof(*note));
+	struct idmap_note *note = add_note(notes);
 	struct idmap_text text;
 
 	if (!note)
 		return;
-	*notes->tail = note;
-	notes->tail = &note->next;
 	idmap_text_init(&text, note->text, sizeof(note->text));
 	text.most = STRING_MOST;
 	if (row)
@@ -140,6 +150,28 @@ void idmap_note_row(struct idmap_notes *notes, const struct idmap_row *row, cons
 	va_start(list, format);
 	idmap_vnote(notes, row, format, list);
 	va_end(list);
+}
+
+void idmap_note_mild(struct idmap_notes *notes, const char *format, ...)
+{
+	struct idmap_note **last = notes->tail;
+	va_list list;
+
+	va_start(list, format);
+	idmap_vnote(notes, NULL, format, list);
+	va_end(list);
+	if (*last)
+		(*last)->mild = true;
+}
+
+void idmap_note_error(struct idmap_notes *notes, const struct idmap_error *error)
+{
+	struct idmap_note *note = add_note(notes);
+
+	if (!note)
+		return;
+	note->mild = true;
+	memcpy(note->text, error->text, sizeof(note->text));
 }
 
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena)

@@ -86,6 +86,8 @@ void idmap_vnote(struct idmap_notes *notes, const struct idmap_row *row, const c
 /* The same with the row's place, source and target in front, as in idmap_fail(). */
 void idmap_note_row(struct idmap_notes *notes, const struct idmap_row *row, const char *format, ...)
 	IDMAP_PRINTF(3, 4);
+/* A mild one, of an error that stops nothing. */
+void idmap_note_error(struct idmap_notes *notes, const struct idmap_error *error);
 /* "/etc/idmap.conf:3:17" or "cmdline: idmap= #2, column 9"; column 0: without the column. */
 void idmap_place_text(struct idmap_text *text, const struct idmap_place *place, uint32_t column);
 /* The error of an arena that has no room left. */

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A plan is carried out, row by row: all of it stands in the end, or nothing is left of any.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+
+#include "mount/mount.h"
+
+#define MOUNT_S 300 /* a journal may take its time */
+
+static void begin(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
+		  uint32_t limit_s)
+{
+	if (build->step)
+		build->step(build, step, row, limit_s);
+}
+
+static void tell(struct idmap_build *build)
+{
+	if (build->notes->first && build->tell)
+		build->tell(build);
+}
+
+/* IDMAP_BY_LINK: where its target is must be known before rows on it can be skipped, too. */
+static int skip(struct idmap_build *build, struct idmap_row *row)
+{
+	int result = idmap_stage_skip(&build->stage, row);
+
+	build->skips |= !result;
+	build->row_us = idmap_now_us();
+	return result;
+}
+
+/* The row that was skipped and has this path in it, or NULL. */
+static const struct idmap_row *skipped_around(const struct idmap_build *build, const char *path)
+{
+	const struct idmap_plan *plan = &build->plan;
+	uint32_t i;
+
+	for (i = 0; build->skips && path && i < plan->rows; i++)
+		if (plan->row[i]->flags & IDMAP_SKIPPED &&
+		    idmap_path_inside(path, plan->row[i]->target))
+			return plan->row[i];
+	return NULL;
+}
+
+/* Whether what the row shows is not there; every other failure is one, nofail or not. */
+static bool is_absent(int result, const struct idmap_error *error)
+{
+	return error->class == IDMAP_NO_SOURCE &&
+	       (result == -ENOENT || result == -ENODEV || result == -EINVAL); /* of a tag */
+}
+
+/* For one answer of what is there; a short wait= is about its coming. */
+static uint32_t patience_s(const struct idmap_row *row)
+{
+	return row->wait_s > IDMAP_WAIT_S ? row->wait_s : IDMAP_WAIT_S;
+}
+
+static int wait_for_device(struct idmap_build *build, struct idmap_row *row,
+			   struct idmap_error *ret_error)
+{
+	int result;
+
+	if (row->flags & IDMAP_OWN_ROOT)
+		return 0;
+	begin(build, IDMAP_STEP_DEVICE, row, patience_s(row));
+	while ((result = idmap_device_wait(&build->devices, row, build->notes, ret_error)) ==
+	       -EAGAIN)
+		tell(build);
+	if (build->devices.came_us)
+		build->row_us = build->devices.came_us;
+	return result;
+}
+
+/* Whether a row before has the device, and as it cannot be written, ro. */
+static bool was_turned(const struct idmap_build *build, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < build->plan.rows && (other = build->plan.row[i]) != row; i++)
+		if (other->flags & IDMAP_TURNED_RO && !strcmp(other->device, row->device))
+			return true;
+	return false;
+}
+
+static int build_tree(struct idmap_build *build, struct idmap_row *row,
+		      struct idmap_error *ret_error)
+{
+	if (idmap_is_served(row->type))
+		begin(build, IDMAP_STEP_SERVER, row, patience_s(row));
+	else
+		begin(build, IDMAP_STEP_PLACE, row, row->wait_s > MOUNT_S ? row->wait_s : MOUNT_S);
+	return idmap_stage_add(&build->stage, row, ret_error);
+}
+
+static int build_row(struct idmap_build *build, struct idmap_row *row,
+		     struct idmap_error *ret_error)
+{
+	const struct idmap_row *skipped = skipped_around(build, row->inside);
+	uint64_t end_us;
+	int result;
+
+	if (row->flags & IDMAP_SKIPPED) /* and told, before links were followed */
+		return skip(build, row);
+	if (skipped_around(build, row->target)) {
+		result = skip(build, row);
+		if (!result)
+			idmap_note_mild(build->notes, "%s is skipped, what it stands on is absent",
+					row->target);
+		return result;
+	}
+	/* What lies below the row that is not there is not what is meant. */
+	result = skipped ? idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOENT,
+				      "the row for %s, which %s lies on, is absent; %s",
+				      skipped->target, row->source,
+				      row->flags & IDMAP_LAYER ? "take nofail from that row, as a"
+								 " layer cannot be left out"
+							       : "say nofail here, too")
+			 : wait_for_device(build, row, ret_error);
+	if (!result)
+		result = build_tree(build, row, ret_error);
+	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
+	if (ret_error->class == IDMAP_NO_MOUNT && !(row->attr & IDMAP_RDONLY) &&
+	    !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY)) &&
+	    (result == -EACCES || result == -EROFS ||
+	     (result == -EBUSY && was_turned(build, row)))) {
+		row->attr |= IDMAP_RDONLY;
+		row->flags |= IDMAP_TURNED_RO;
+		result = build_tree(build, row, ret_error);
+	}
+	if (!result && row->flags & IDMAP_TURNED_RO)
+		idmap_note_mild(build->notes, "%s is read-only, so it is ro on %s, and not rw",
+				row->source, row->target);
+	if (result && row->flags & IDMAP_NOFAIL && is_absent(result, ret_error)) {
+		result = skip(build, row);
+		if (result)
+			return result;
+		idmap_note_error(build->notes, ret_error);
+		idmap_note_mild(build->notes, "%s is skipped, its row says nofail", row->target);
+		return 0;
+	}
+	end_us = idmap_now_us();
+	row->took_us = (uint32_t)(end_us - build->row_us);
+	build->row_us = end_us;
+	return result;
+}
+
+/* Adds rows, up to the root alone or all of them. *ret_row: the one that failed. */
+static int add_rows(struct idmap_build *build, bool root_only, const struct idmap_row **ret_row,
+		    struct idmap_error *ret_error)
+{
+	const struct idmap_plan *plan = &build->plan;
+	struct idmap_stage *stage = &build->stage;
+	int result = idmap_stage_open(stage, plan, build->carry, build->notes, ret_error);
+	uint32_t i;
+
+	stage->modules_cause = build->devices.modules_cause;
+	for (i = 0; !result && i < plan->rows && !(root_only && stage->seen_fd >= 0); i++) {
+		*ret_row = plan->row[i];
+		result = build_row(build, plan->row[i], ret_error);
+		tell(build);
+	}
+	return result;
+}
+
+/* Makes the plan anew, by the paths that links of the root lead to. */
+static int follow_links(struct idmap_build *build, struct idmap_error *ret_error)
+{
+	const struct idmap_row *unused;
+	int result = add_rows(build, true, &unused, ret_error);
+
+	if (!result)
+		result = idmap_links_resolve(&build->stage, build->devices.arena, ret_error);
+	idmap_stage_drop(&build->stage);
+	return result ? result : idmap_plan_make(build->table, build->plan.root, &build->plan);
+}
+
+int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
+{
+	const struct idmap_row *row = NULL;
+	int result = add_rows(build, false, &row, ret_error);
+
+	if (result == IDMAP_BY_LINK) {
+		idmap_stage_drop(&build->stage);
+		result = follow_links(build, ret_error);
+		if (result)
+			return result;
+		result = add_rows(build, false, &row, ret_error);
+	}
+	if (result == IDMAP_BY_LINK)
+		result = idmap_link_failed(&build->plan, row, ret_error);
+	if (result)
+		idmap_stage_drop(&build->stage);
+	else
+		idmap_stage_done(&build->stage);
+	return result;
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What was done is told.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device/device.h"
+#include "init.h"
+#include "mount/sys.h"
+
+#define RUN_TABLE "/run/idmap/table"
+#define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
+#define TABLE_PIECE 4000 /* written at once, unless a row alone is longer */
+#define LOGGED_MOST 239	 /* bytes of a row */
+
+void tell_notes(struct idmap_build *build)
+{
+	msg_notes(build->notes);
+}
+
+void tell_left(const struct boot *boot)
+{
+	const struct idmap_carried *carried;
+
+	for (carried = boot->build.stage.carry; carried; carried = carried->next)
+		if (carried->left)
+			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
+			    carried->path);
+}
+
+/* Writes what there is of it, unless that went wrong before. */
+static void write_table(int fd, struct idmap_text *text, long *result)
+{
+	if (*result >= 0)
+		*result = write(fd, text->start, (size_t)(text->at - text->start)) < 0 ? -errno : 0;
+	text->at = text->start;
+}
+
+/*
+ * /run as the real init will see it: by now a row may have put anything there, so no link is
+ * followed and nothing is waited for.
+ */
+static int open_table(const struct boot *boot)
+{
+	const struct idmap_plan *plan = &boot->build.plan;
+	idmap_closed int old_fd = idmap_open("/", O_PATH | O_DIRECTORY), run_fd = -1;
+	const struct idmap_carried *run = boot->build.carry;
+	bool in_seen = !plan->new_root;
+	const char *path = "/run";
+	uint32_t i;
+
+	while (run && strcmp(run->path, path))
+		run = run->next;
+	/* In a new root our own /run comes along, unless a row stands there or in it. */
+	for (i = 0; run && i < plan->rows && !in_seen; i++) {
+		const struct idmap_row *row = plan->row[i];
+
+		in_seen = row->flags & IDMAP_PLACED && !(row->flags & IDMAP_LAYER) &&
+			  idmap_path_inside(row->target, run->real);
+		path = in_seen ? run->real : path;
+	}
+	run_fd = idmap_open_inside(in_seen ? boot->build.stage.seen_fd : old_fd, path,
+				   O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	if (run_fd < 0)
+		return run_fd;
+	mkdirat(run_fd, "idmap", 0755);
+	return idmap_open_inside(run_fd, "/idmap/table", O_WRONLY | O_CREAT | O_TRUNC,
+				 RESOLVE_NO_SYMLINKS);
+}
+
+/*
+ * What was done, a line a row: in the log, where a long one is cut, and whole as a table that reads
+ * back as one.
+ */
+void tell_rows(const struct boot *boot)
+{
+	const struct idmap_plan *plan = &boot->build.plan;
+	struct lines lines;
+	idmap_closed int fd = -1;
+	struct idmap_error unused;
+	struct idmap_text text;
+	long result;
+	uint32_t i;
+
+	if (idmap_arena_room(boot->arena, TABLE_PIECE + ROW_TEXT_SIZE, &unused)) {
+		msg(MSG_WARNING, "there is no memory to tell the rows");
+		return;
+	}
+	fd = open_table(boot);
+	result = fd < 0 ? fd : 0;
+	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
+	lines_begin(&lines, MSG_INFO, plan->rows);
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *row = plan->row[i];
+		const char *line;
+		long length;
+
+		if (row->flags & IDMAP_SKIPPED)
+			continue;
+		idmap_text_add(&text, "# %u us\n", row->took_us);
+		line = text.at;
+		idmap_row_text(row, &text);
+		length = text.at - line;
+		idmap_text_add(lines_next(&lines), "%.*s%s in %u us",
+			       (int)(length < LOGGED_MOST ? length : LOGGED_MOST), line,
+			       length > LOGGED_MOST ? "..." : "", row->took_us);
+		idmap_text_add(&text, "\n");
+		if (text.at - text.start > TABLE_PIECE)
+			write_table(fd, &text, &result);
+	}
+	lines_end(&lines);
+	write_table(fd, &text, &result);
+	if (result < 0)
+		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
+		    idmap_errno_text((int)-result));
+}
