@@ -267,7 +267,9 @@ struct idmap_root {
 	const char *type;   /* rootfstype=, a comma list */
 	const char *flags;  /* rootflags= */
 	bool writable;	    /* rw came after ro */
-	bool booted;	    /* the kernel has mounted it, we are in it and not in an initramfs */
+	bool booted;	    /* it stands already, we are in it and not in an initramfs */
+	const char *folder; /* the caller's: where it stands, absolute and real; NULL: it is / */
+	bool unmaps;	    /* the same: the map that it has is taken off (6.15) */
 	bool shared;	    /* some mount here is shared (mount_namespaces(7)) */
 	bool waits;	    /* rootwait was said */
 	uint32_t wait_s;    /* then: so long */
@@ -435,6 +437,11 @@ void idmap_stage_done(struct idmap_stage *stage);
 /* The new root is / by now, `old_fd` leads to the one before: moves what comes along, if not
  * cloned. */
 int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error *ret_error);
+/*
+ * A new root of what stands in a folder takes its place there, with all that is mounted below it,
+ * or everything stays as it was. The stage is gone then, in either case.
+ */
+int idmap_stage_replace(struct idmap_stage *stage, struct idmap_error *ret_error);
 /* The old root is gone: takes down what it had of ours and has come along. */
 void idmap_stage_close(struct idmap_stage *stage);
 /* Takes everything back. */

@@ -33,24 +33,15 @@ static int mount_early(const struct early_mount *m)
 	return result == -EBUSY ? 0 : result;
 }
 
-/* Of all mounts those on the root itself, which take along what stands on them, less our four. */
-static void keep_carried(struct idmap_carried **list, const char *root_id)
+/* Our four are carried by themselves. */
+static void leave_out_own(struct idmap_carried **list)
 {
-	struct idmap_carried *const all = *list, *other;
-	const struct early_mount *own;
-
 	while (*list) {
-		bool covered = false;
+		const struct early_mount *own = mounts;
 
-		/* On the root itself, and another one above it, too: that came later. */
-		for (other = all; other && !covered; other = other->next)
-			covered = other != *list && !strcmp(other->real, root_id) &&
-				  strcmp(other->path, "/") && strcmp(other->path, (*list)->path) &&
-				  idmap_path_inside((*list)->path, other->path);
-		for (own = mounts; own < mounts + EARLY_MOUNTS; own++)
-			if (!strcmp((*list)->path, own->target))
-				break;
-		if (!covered && own == mounts + EARLY_MOUNTS && !strcmp((*list)->real, root_id))
+		while (own < mounts + EARLY_MOUNTS && strcmp((*list)->path, own->target))
+			own++;
+		if (own == mounts + EARLY_MOUNTS)
 			list = &(*list)->next;
 		else
 			*list = (*list)->next;
@@ -96,7 +87,8 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 		tail = &carried->next;
 	}
 	*tail = NULL;
-	keep_carried(ret_others, root_id);
+	idmap_mounts_on(ret_others, root_id);
+	leave_out_own(ret_others);
 	return 0;
 }
 

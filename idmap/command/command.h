@@ -7,6 +7,7 @@
 #ifndef COMMAND_H
 #define COMMAND_H
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "device/device.h"
@@ -31,7 +32,8 @@ struct command {
 	int (*run)(int argc, char **argv); /* argv[0] is the command's name; gives the exit code */
 };
 
-extern const struct command command_check, command_plan, command_id, command_show, command_suggest;
+extern const struct command command_apply, command_check, command_id, command_mount, command_plan,
+	command_show, command_suggest, command_undo;
 
 /* --- input.c --------------------------------------------------------------------------------- */
 
@@ -42,13 +44,105 @@ int bad_use(const struct command *command, const char *what, const char *words);
  * `at` is the index of the option, and becomes that of its value.
  */
 bool take_input(struct input *input, int argc, char **argv, int *at);
+/* An empty table, with memory for one. */
+int read_nothing(struct input *input, struct idmap_error *ret_error);
 /*
  * Reads the table and makes the plan. -errno: it cannot be read, *ret_error says why. What is wrong
  * with it stands in input->table, what is odd in input->notes.
  */
 int read_input(struct input *input, struct idmap_error *ret_error);
+/* Prints notes on stderr, and empties the list. */
+void tell_notes(struct idmap_notes *notes);
 /* Tells what read_input() has found, on stderr; gives the exit code so far. */
-int tell_input(const struct input *input);
+int tell_input(struct input *input);
+
+/* --- record.c: what was put in place ---------------------------------------------------------- */
+
+#define RECORDS "/run/idmap/apply"
+
+/* What is mounted, by /proc/self/mountinfo. */
+struct mounts {
+	struct idmap_arena arena;
+	char *start;
+	struct idmap_mountinfo *mount;
+	size_t count;
+};
+
+/* The kernel's numbers of a mount: that of mountinfo, and one that is never given again, or 0. */
+struct mount_id {
+	uint64_t number, unique;
+};
+
+struct recorded {
+	const struct idmap_row *row;
+	struct mount_id id; /* 0: it has no mount of its own */
+};
+
+/* What stands in the record of a folder. */
+struct record {
+	const char *folder; /* absolute and real */
+	FILE *out;	    /* while it is written */
+	struct idmap_arena arena;
+	struct idmap_table table;
+	struct recorded *row;
+	size_t count;
+	uint64_t plan; /* a number for the table as it was written; 0: rows by hand */
+	const char
+		*before; /* the options of the folder's mount, where that was replaced; or NULL */
+	bool done;	 /* it was not interrupted */
+};
+
+/* One idmap works at a time: a descriptor that is the lock, or -errno. Waits, and says so. */
+int record_lock(const struct command *command, struct idmap_error *ret_error);
+/* Reads anew what is mounted. */
+int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
+/* What is mounted there, on top; or NULL. */
+const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path);
+struct mount_id mounts_id(const struct mounts *mounts, const char *path);
+/* A new record of the folder, row by row. */
+int record_begin(struct record *record, const char *folder, uint64_t plan, const char *before,
+		 struct idmap_error *ret_error);
+void record_row(struct record *record, const struct idmap_row *row, struct mount_id id);
+/* The one of rows by hand goes on. */
+int record_go_on(struct record *record, struct idmap_error *ret_error);
+int record_end(struct record *record, struct idmap_error *ret_error);
+void record_remove(const char *folder);
+/* Reads the record of a folder; false: there is none. */
+bool record_read(struct record *record, const char *folder);
+/* Where the row is mounted. Gives `path`. */
+char *record_target(const struct record *record, const struct idmap_row *row, char path[PATH_MAX]);
+/* Whether the row's mount is still there. */
+bool record_stands(const struct record *record, const struct recorded *recorded,
+		   const struct mounts *mounts);
+
+/* The map that some record has for that mount, or NULL. */
+const struct idmap_map *records_map(const struct idmap_mountinfo *mount);
+
+/* --- apply.c --------------------------------------------------------------------------------- */
+
+/* The folder that --root names, absolute and real; NULL, and *ret_code: it is none. */
+const char *real_folder(const struct command *command, const char *folder, int *ret_code);
+/* Tells why the command failed, and gives the exit code. */
+int tell_failed(const struct command *command, const struct idmap_error *error);
+/*
+ * Carries out what `read` gives, below that folder, and records it: as a row by hand if `record` is
+ * false. An exit code.
+ */
+int apply_input(const struct command *command, struct input *input, const char *folder, bool record,
+		int (*read)(struct input *input, struct idmap_error *ret_error));
+/*
+ * The folder's mount gives its place to its clone without the map, and with the options that it had
+ * before.
+ */
+int unmap_folder(const char *folder, const char *before, struct idmap_error *ret_error);
+
+/* --- undo.c ---------------------------------------------------------------------------------- */
+
+/*
+ * Unmounts the rows of a record, the last one first. -EBUSY: one is in use; what still stands is
+ * still recorded.
+ */
+int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error);
 
 /* --- json.c ---------------------------------------------------------------------------------- */
 

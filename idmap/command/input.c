@@ -9,6 +9,7 @@
 #include "command.h"
 
 #define NOTES_MOST 1000
+#define ROOM (4 << 20) /* for a row by hand, and what devices are found at */
 
 int bad_use(const struct command *command, const char *what, const char *words)
 {
@@ -46,12 +47,10 @@ static int read_conf(struct input *input, const char *path, struct idmap_error *
 	return 0;
 }
 
-int read_input(struct input *input, struct idmap_error *ret_error)
+int read_nothing(struct input *input, struct idmap_error *ret_error)
 {
-	const char *line = input->cmdline ? input->cmdline : "";
-	const char *conf;
-	int result = idmap_arena_map(&input->arena[0], idmap_arena_size(strlen(line)) + 65536,
-				     ret_error);
+	const size_t size = input->cmdline ? strlen(input->cmdline) : 0;
+	int result = idmap_arena_map(&input->arena[0], idmap_arena_size(size) + ROOM, ret_error);
 
 	if (!result)
 		result = idmap_arena_map(&input->notes_arena,
@@ -59,10 +58,20 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	if (result)
 		return result;
 	idmap_notes_init(&input->notes, &input->notes_arena);
-	input->parameters.text = line;
+	idmap_table_init(&input->table, &input->arena[0]);
+	return 0;
+}
+
+int read_input(struct input *input, struct idmap_error *ret_error)
+{
+	const char *conf;
+	int result = read_nothing(input, ret_error);
+
+	if (result)
+		return result;
+	input->parameters.text = input->cmdline ? input->cmdline : "";
 	input->parameters.cut = 2047;
 	input->parameters.notes = &input->notes;
-	idmap_table_init(&input->table, &input->arena[0]);
 	idmap_cmdline_read(&input->parameters, &input->table);
 	/* -c is the file wherever it will lie; a file is not asked for where the line has a table.
 	 */
@@ -74,13 +83,20 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	return result;
 }
 
-int tell_input(const struct input *input)
+void tell_notes(struct idmap_notes *notes)
 {
-	const struct idmap_error *error;
 	const struct idmap_note *note;
 
-	for (note = input->notes.first; note; note = note->next)
+	for (note = notes->first; note; note = note->next)
 		fprintf(stderr, "%s\n", note->text);
+	idmap_notes_init(notes, notes->arena);
+}
+
+int tell_input(struct input *input)
+{
+	const struct idmap_error *error;
+
+	tell_notes(&input->notes);
 	for (error = input->table.errors; error; error = error->next)
 		fprintf(stderr, "%s\n", error->text);
 	if (input->table.error_count > IDMAP_ERRORS_MAX)

@@ -7,7 +7,8 @@
 #include "command.h"
 
 static const struct command *const commands[] = {
-	&command_check, &command_plan, &command_id, &command_show, &command_suggest,
+	&command_check, &command_plan, &command_apply, &command_undo,
+	&command_mount, &command_show, &command_id,    &command_suggest,
 };
 
 static void usage(FILE *out)
@@ -18,7 +19,7 @@ static void usage(FILE *out)
 	for (i = 0; i < COUNT_OF(commands); i++)
 		fprintf(out, "  idmap %s %s\n", commands[i]->name, commands[i]->usage);
 	fputs("\nidmap COMMAND --help tells more. Exit codes: 0 done, 1 the system, 2 the table or wrong"
-	      " use, 3 a source\nis not there, 5 no map.\n",
+	      " use, 3 a source\nis not there, 4 a filesystem does not mount, 5 no map, 6 a target cannot be used.\n",
 	      out);
 }
 

@@ -192,10 +192,15 @@ static int show_by_record(struct show *show, struct idmap_error *ret_error)
 	idmap_table_init(&table, &show->arena);
 	if (!idmap_file_read(RECORD, &show->arena, &record, &size))
 		idmap_table_file(&table, RECORD, record, size);
-	while (idmap_mountinfo_next(&text, &mount))
-		if (idmap_contains(mount.options, ",idmapped"))
-			add(show, mount.source, mount.target, mount.type,
-			    recorded_map(&table, mount.target));
+	while (idmap_mountinfo_next(&text, &mount)) {
+		const struct idmap_map *map;
+
+		if (!idmap_contains(mount.options, ",idmapped"))
+			continue;
+		map = records_map(&mount);
+		add(show, mount.source, mount.target, mount.type,
+		    map ? map : recorded_map(&table, mount.target));
+	}
 	return 0;
 }
 
@@ -285,7 +290,7 @@ const struct command command_show = {
 	"show",
 	"[PATH] [--json]",
 	"Prints which mounts are idmapped, with their maps: a line a mount. Since Linux 6.15 the kernel tells\n"
-	"the maps; before, they are what idmap-init has recorded in " RECORD ".\n\n"
+	"the maps; before, they are what idmap-init and idmap have recorded in /run/idmap.\n\n"
 	"  PATH    only the mount that holds it\n"
 	"  --json  a list of objects: target, source, type, map; a map that is not known is null\n",
 	run,

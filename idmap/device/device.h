@@ -63,6 +63,12 @@ struct idmap_mountinfo {
 bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);
 
 /*
+ * Of all mounts, each with its parent's id as ->real, leaves those that stand on the mount
+ * `root_id` itself and are seen there: they take along what stands on them.
+ */
+void idmap_mounts_on(struct idmap_carried **list, const char *root_id);
+
+/*
  * What a record of /dev/kmsg says, in place; NULL: it is none, or not the kernel's own.
  */
 const char *idmap_klog_words(char *record);

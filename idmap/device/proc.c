@@ -61,6 +61,25 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	return true;
 }
 
+void idmap_mounts_on(struct idmap_carried **list, const char *root_id)
+{
+	struct idmap_carried *const all = *list, *other;
+
+	while (*list) {
+		bool covered = false;
+
+		/* On the root itself, and another one above it, too: that came later. */
+		for (other = all; other && !covered; other = other->next)
+			covered = other != *list && !strcmp(other->real, root_id) &&
+				  strcmp(other->path, "/") && strcmp(other->path, (*list)->path) &&
+				  idmap_path_inside((*list)->path, other->path);
+		if (!covered && !strcmp((*list)->real, root_id))
+			list = &(*list)->next;
+		else
+			*list = (*list)->next;
+	}
+}
+
 const char *idmap_klog_words(char *record)
 {
 	uint64_t priority;

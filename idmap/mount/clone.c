@@ -8,14 +8,35 @@
 
 #include "mount/mount.h"
 
-int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error)
+int idmap_clone_unmapped(int dir_fd)
 {
-	idmap_closed int root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
-	int fd = root_fd < 0 ? root_fd : idmap_clone(root_fd, false);
+	struct sys_mount_attr attr = {.attr_clr = MOUNT_ATTR_IDMAP};
 
+	return or_errno(sys_open_tree_attr(
+		dir_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH, &attr));
+}
+
+int idmap_clone_own_root(const struct idmap_plan *plan, const struct idmap_row *row,
+			 struct idmap_error *ret_error)
+{
+	idmap_closed int root_fd = idmap_open_root(plan);
+	int fd = root_fd, result;
+
+	if (fd >= 0)
+		fd = plan->root->unmaps ? idmap_clone_unmapped(root_fd)
+					: idmap_clone(root_fd, false);
 	if (fd < 0)
 		idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -fd,
-			   "the root cannot be cloned (%m); boot with an initramfs");
+			   plan->root->unmaps ? "its map cannot be taken off (%m); that needs Linux"
+						" 6.15 or newer"
+					      : "the root cannot be cloned (%m); boot with an"
+						" initramfs");
+	result = fd < 0 ? 0 : idmap_leave_peers(plan, fd);
+	if (result) {
+		idmap_close(&fd);
+		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -result,
+				  "the clone of the root cannot be made private (%m); report it");
+	}
 	return fd;
 }
 

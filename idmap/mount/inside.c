@@ -73,13 +73,27 @@ int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
  * Puts a clone of one of the mounts that come along into a view. The mount itself stays where it
  * is: rows are built with /proc and /dev, and a failure must find its way to the console.
  */
-static int carry_clone(int root_fd, const struct idmap_carried *carried)
+static int carry_clone(const struct idmap_stage *stage, int view_fd,
+		       const struct idmap_carried *carried)
 {
+	idmap_closed int root_fd = idmap_open_root(stage->plan);
 	idmap_closed int clone_fd = or_errno(sys_open_tree(
-		AT_FDCWD, carried->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+		root_fd, carried->path + 1, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
 
-	return clone_fd < 0 ? clone_fd
-			    : attach_inside(root_fd, clone_fd, carried->real, RESOLVE_NO_SYMLINKS);
+	int result = clone_fd < 0 ? clone_fd : idmap_leave_peers(stage->plan, clone_fd);
+
+	return result ? result
+		      : attach_inside(view_fd, clone_fd, carried->real, RESOLVE_NO_SYMLINKS);
+}
+
+int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried)
+{
+	int result = carry_clone(stage, stage->seen_fd, carried);
+
+	if (!result && stage->disk_fd >= 0)
+		result = carry_clone(stage, stage->disk_fd, carried);
+	carried->cloned = !result;
+	return result;
 }
 
 /* Whether the row has to do with what comes along. */
@@ -121,10 +135,7 @@ int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 		if (carried->cloned || !concerns(carried, row) ||
 		    is_covered_later(stage->plan, carried))
 			continue;
-		result = carry_clone(stage->seen_fd, carried);
-		if (!result && stage->plan->disk_view)
-			result = carry_clone(stage->disk_fd, carried);
-		carried->cloned = !result;
+		result = idmap_carry_clone(stage, carried);
 		/* A row that is still to come may bring the folder. */
 		if (result && !idmap_no_folder(result))
 			return idmap_carry_failed(carried->path, -result, ret_error);

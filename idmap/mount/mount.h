@@ -2,8 +2,8 @@
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
  * refusal, filesystem, clone, inside, bind, image, top, layers, tree, rows, links, stage, build,
- * format, program, each in need of those before it. Of the rest of the library they know table/ and
- * device/. What Kconfig takes out leaves an inline stub here.
+ * replace, format, program, each in need of those before it. Of the rest of the library they know
+ * table/ and device/. What Kconfig takes out leaves an inline stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
  */
@@ -45,8 +45,12 @@ void idmap_note_read_only(int tree_fd, struct idmap_row *row);
 
 /* --- view.c: what hangs where while the root is put together --------------------------------- */
 
+/* Opens the root that we are in, or work on: O_PATH, or -errno. */
+int idmap_open_root(const struct idmap_plan *plan);
 /* A detached clone of what `dir_fd` shows; with what stands on it if asked. open_tree(2). */
 int idmap_clone(int dir_fd, bool recursive);
+/* As peers of what it was cloned from, a tree and that would take each other along when they go. */
+int idmap_leave_peers(const struct idmap_plan *plan, int tree_fd);
 
 /* The spots of the workshop. */
 enum idmap_spot { IDMAP_SEEN, IDMAP_DISK, IDMAP_AREA };
@@ -129,8 +133,11 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *ro
 
 /* --- clone.c: what stands somewhere becomes a tree ------------------------------------------- */
 
-/* A clone of the root that we are in. */
-int idmap_clone_own_root(const struct idmap_row *row, struct idmap_error *ret_error);
+/* A clone without the map that it has, which open_tree_attr(2) alone takes off, from 6.15 on. */
+int idmap_clone_unmapped(int dir_fd);
+/* A clone of the root that we are in, or work on. */
+int idmap_clone_own_root(const struct idmap_plan *plan, const struct idmap_row *row,
+			 struct idmap_error *ret_error);
 /* The folder row->subdir of a tree, as a tree. Takes tree_fd, also on failure. */
 int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row,
 		       struct idmap_error *ret_error);
@@ -161,6 +168,8 @@ int idmap_make_target(const struct idmap_stage *stage, struct idmap_row *row,
  */
 int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 		    struct idmap_error *ret_error);
+/* Puts a clone of what comes along into the views; -errno. */
+int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried);
 /* Removes the folders that were made for the row, by the seen view, when it does not stand any
  * more. */
 void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row);

@@ -58,6 +58,11 @@ struct sys_mount_attr { /* struct mount_attr, which newer C libraries have */
 	uint64_t attr_set, attr_clr, propagation, userns_fd;
 };
 
+/* open_tree_attr(2): asm/unistd.h, 6.15, the same number everywhere */
+#ifndef SYS_open_tree_attr
+#define SYS_open_tree_attr 467
+#endif
+
 /* openat2(2): linux/openat2.h, 5.6 */
 #ifndef RESOLVE_NO_XDEV
 #define RESOLVE_NO_XDEV 0x01u
@@ -92,6 +97,12 @@ static inline int sys_openat2(int fd, const char *path, struct sys_open_how *how
 static inline int sys_open_tree(int fd, const char *path, unsigned int flags)
 {
 	return (int)syscall(SYS_open_tree, fd, path, flags);
+}
+
+static inline int sys_open_tree_attr(int fd, const char *path, unsigned int flags,
+				     struct sys_mount_attr *attr)
+{
+	return (int)syscall(SYS_open_tree_attr, fd, path, flags, attr, sizeof(*attr));
 }
 
 static inline int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to,

@@ -38,7 +38,7 @@ int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret
 	if (row->flags & IDMAP_OVERLAY)
 		fd = merge(stage, row, ret_error);
 	else if (row->flags & IDMAP_OWN_ROOT)
-		fd = idmap_clone_own_root(row, ret_error);
+		fd = idmap_clone_own_root(stage->plan, row, ret_error);
 	else
 		fd = idmap_image_mount(stage, row, row->attr, ret_error);
 	return fd >= 0 && row->subdir ? idmap_clone_subdir(stage, fd, row, ret_error) : fd;

@@ -30,11 +30,26 @@ int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve
 	return or_errno(sys_openat2(root_fd, path, &how));
 }
 
+int idmap_open_root(const struct idmap_plan *plan)
+{
+	return idmap_open(plan->root->folder ? plan->root->folder : "/", O_PATH | O_DIRECTORY);
+}
+
 int idmap_clone(int dir_fd, bool recursive)
 {
 	return or_errno(sys_open_tree(dir_fd, "",
 				      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
 					      (recursive ? AT_RECURSIVE : 0)));
+}
+
+int idmap_leave_peers(const struct idmap_plan *plan, int tree_fd)
+{
+	struct sys_mount_attr private = {.propagation = MS_PRIVATE};
+
+	return plan->root->shared
+		       ? or_errno(sys_mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE,
+						    &private))
+		       : 0;
 }
 
 /* --- the workshop ---------------------------------------------------------------------------- */
@@ -67,10 +82,11 @@ static bool stands(const struct idmap_stage *stage, const char *path)
  */
 static int open_mounted_workshop(struct idmap_stage *stage)
 {
+	/* For the root of others it is in /run as it is here. */
+	const bool run = stage->plan->root->folder || stands(stage, "/run");
 	int result;
 
-	stage->workshop_fd =
-		idmap_open(stands(stage, "/run") ? "/run" : "/dev", O_PATH | O_DIRECTORY);
+	stage->workshop_fd = idmap_open(run ? "/run" : "/dev", O_PATH | O_DIRECTORY);
 	if (stage->workshop_fd < 0)
 		return stage->workshop_fd;
 	stage->workshop = WORKSHOP "/";
@@ -215,15 +231,9 @@ bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row 
 static int clone_standing(struct idmap_stage *stage)
 {
 	idmap_closed int tree_fd = idmap_clone(stage->seen_fd, true);
-	struct sys_mount_attr private = {.propagation = MS_PRIVATE};
+	int result = tree_fd < 0 ? tree_fd : idmap_leave_peers(stage->plan, tree_fd);
 
-	if (tree_fd < 0)
-		return tree_fd;
-	/* As peers of what stands they would take it along when they go. */
-	if (stage->plan->root->shared &&
-	    sys_mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &private))
-		return -errno;
-	return idmap_attach_at(stage, IDMAP_DISK, &tree_fd);
+	return result ? result : idmap_attach_at(stage, IDMAP_DISK, &tree_fd);
 }
 
 /* Each map that waits for a row is an open file; before anything is mounted that is seen to. */
@@ -270,11 +280,11 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	if (result)
 		return result;
 	if (stage->plan->new_root) {
-		/* A shared parent would show our mounts elsewhere. */
-		if (plan->root->shared)
+		/* A shared parent would show our mounts elsewhere, and pivot_root() refuses it. */
+		if (plan->root->shared && !plan->root->folder)
 			result = or_errno(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	} else {
-		stage->seen_fd = idmap_open("/", O_PATH | O_DIRECTORY);
+		stage->seen_fd = idmap_open_root(plan);
 		result = stage->seen_fd < 0 ? stage->seen_fd : 0;
 		if (!result && plan->disk_view)
 			result = clone_standing(stage);

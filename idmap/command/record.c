@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What idmap(8) has put in place, in files of /run/idmap/apply: a table of each folder, with the
+ * kernel's number of each mount in front of its row, so that only what is still the same mount is
+ * taken for it. PID 1's own record is another one, and nobody's to change.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "command.h"
+
+#define LOCK RECORDS "/.lock"
+/* STATX_MNT_ID_UNIQUE of linux/stat.h, 6.8, and where struct statx has it, in 64 bits each */
+#define MNT_ID_UNIQUE 0x4000
+#define MNT_ID_AT 18
+#define BY_HAND RECORDS "/.by-hand"
+#define FIRST_LINE "# idmap apply --root "
+#define PLAN_LINE "# plan "
+#define BEFORE_LINE "# before "
+#define MOUNT_LINE "# mount "
+#define DONE_LINE "# done"
+#define ROW_SIZE (1 << 20)
+#define MOUNTS_MEMORY (64 << 20) /* costs what is touched */
+
+int record_lock(const struct command *command, struct idmap_error *ret_error)
+{
+	int fd;
+
+	if (geteuid())
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EPERM,
+				  "only root can mount; say sudo idmap %s", command->name);
+	mkdir("/run", 0755);
+	mkdir("/run/idmap", 0755);
+	mkdir(RECORDS, 0755);
+	fd = open(LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+				  LOCK " cannot be made (%m); mount a tmpfs on /run");
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return fd;
+	fprintf(stderr, "idmap %s: another idmap is at work; waiting for it\n", command->name);
+	while (flock(fd, LOCK_EX))
+		if (errno != EINTR)
+			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+					  LOCK " cannot be locked (%m); mount a tmpfs on /run");
+	return fd;
+}
+
+/* --- what is mounted ------------------------------------------------------------------------- */
+
+int mounts_read(struct mounts *mounts, struct idmap_error *ret_error)
+{
+	struct idmap_mountinfo mount;
+	char *text;
+	size_t size;
+	int result =
+		mounts->arena.at ? 0 : idmap_arena_map(&mounts->arena, MOUNTS_MEMORY, ret_error);
+
+	if (result)
+		return result;
+	if (!mounts->start)
+		mounts->start = mounts->arena.at;
+	mounts->arena.at = mounts->start;
+	mounts->count = 0;
+	result = idmap_file_read("/proc/self/mountinfo", &mounts->arena, &text, &size);
+	if (result)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				  "/proc/self/mountinfo cannot be read (%m); mount /proc");
+	while (idmap_mountinfo_next(&text, &mount)) {
+		struct idmap_mountinfo *more =
+			realloc(mounts->mount, (mounts->count + 1) * sizeof(*more));
+
+		if (!more)
+			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
+		mounts->mount = more;
+		more[mounts->count++] = mount;
+	}
+	return 0;
+}
+
+const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path)
+{
+	size_t i = mounts->count;
+
+	/* The last one stands on top. */
+	while (i--)
+		if (!strcmp(mounts->mount[i].target, path))
+			return &mounts->mount[i];
+	return NULL;
+}
+
+struct mount_id mounts_id(const struct mounts *mounts, const char *path)
+{
+	const struct idmap_mountinfo *mount = mounts_at(mounts, path);
+	uint64_t answer[32] = {0}; /* struct statx, whose mask comes first */
+	struct mount_id id = {0, 0};
+
+	if (mount)
+		id.number = strtoull(mount->id, NULL, 10);
+	if (mount &&
+	    !syscall(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, MNT_ID_UNIQUE, answer) &&
+	    answer[0] & MNT_ID_UNIQUE)
+		id.unique = answer[MNT_ID_AT];
+	return id;
+}
+
+/* --- the record ------------------------------------------------------------------------------ */
+
+/* The name of the folder's record: slashes become dashes, as in the units of systemd. */
+static void record_path(const char *folder, char path[PATH_MAX])
+{
+	struct idmap_text text;
+	const char *c;
+
+	idmap_text_init(&text, path, PATH_MAX);
+	idmap_text_add(&text, RECORDS "/%s", folder[1] ? "" : "-");
+	for (c = folder + 1; *c; c++)
+		idmap_text_add(&text,
+			       *c == '/'    ? "-"
+			       : *c == '-'  ? "\\x2d"
+			       : *c == '\\' ? "\\x5c"
+					    : "%.*s",
+			       1, c);
+}
+
+/* The path of the row's mount, in the folder that it was applied to. */
+char *record_target(const struct record *record, const struct idmap_row *row, char path[PATH_MAX])
+{
+	const char *folder = strcmp(record->folder, "/") ? record->folder : "";
+
+	snprintf(path, PATH_MAX, "%s%s", folder,
+		 idmap_row_is_root(row) && *folder ? "" : row->target);
+	return path;
+}
+
+int record_begin(struct record *record, const char *folder, uint64_t plan, const char *before,
+		 struct idmap_error *ret_error)
+{
+	char path[PATH_MAX];
+
+	*record = (struct record){.folder = folder, .plan = plan};
+	record_path(folder, path);
+	record->out = fopen(path, "we");
+	if (!record->out)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+				  "%s cannot be written (%m); mount a tmpfs on /run", path);
+	fprintf(record->out, FIRST_LINE "%s\n" PLAN_LINE "%" PRIx64 "\n", folder, plan);
+	if (before)
+		fprintf(record->out, BEFORE_LINE "%s\n", before);
+	return 0;
+}
+
+int record_go_on(struct record *record, struct idmap_error *ret_error)
+{
+	*record = (struct record){.folder = "/", .out = fopen(BY_HAND, "ae")};
+	return record->out ? 0
+			   : idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+					BY_HAND " cannot be written (%m); mount a tmpfs on /run");
+}
+
+void record_row(struct record *record, const struct idmap_row *row, struct mount_id id)
+{
+	char *line = malloc(ROW_SIZE);
+	struct idmap_text text;
+
+	if (!line)
+		return;
+	idmap_text_init(&text, line, ROW_SIZE);
+	idmap_row_text(row, &text);
+	if (id.number)
+		fprintf(record->out, MOUNT_LINE "%" PRIu64 " %" PRIu64 "\n", id.number, id.unique);
+	fprintf(record->out, "%s\n", line);
+	fflush(record->out);
+	free(line);
+}
+
+int record_end(struct record *record, struct idmap_error *ret_error)
+{
+	/* The one of rows by hand has no end. */
+	const bool failed =
+		(record->plan && fputs(DONE_LINE "\n", record->out) < 0) || fclose(record->out);
+
+	record->out = NULL;
+	return failed ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+				   "what was done cannot be recorded in " RECORDS " (%m)")
+		      : 0;
+}
+
+void record_remove(const char *folder)
+{
+	char path[PATH_MAX];
+
+	record_path(folder, path);
+	unlink(path);
+}
+
+static bool take_line(const char *text, const char *name)
+{
+	return !strncmp(text, name, strlen(name));
+}
+
+/* The number in front of each line that is a row. */
+static void read_ids(struct record *record, const char *text)
+{
+	const struct idmap_row *row = record->table.first;
+	struct mount_id id = {0, 0};
+	uint32_t line;
+
+	for (line = 1; row && *text; line++, text = strchrnul(text, '\n') + 1) {
+		if (take_line(text, PLAN_LINE))
+			record->plan = strtoull(text + strlen(PLAN_LINE), NULL, 16);
+		if (take_line(text, BEFORE_LINE))
+			record->before = strndup(text + strlen(BEFORE_LINE),
+						 strcspn(text + strlen(BEFORE_LINE), "\n"));
+		if (take_line(text, MOUNT_LINE))
+			sscanf(text + strlen(MOUNT_LINE), "%" SCNu64 " %" SCNu64, &id.number,
+			       &id.unique);
+		if (row->place.line != line)
+			continue;
+		record->row[record->count++] = (struct recorded){row, id};
+		row = row->next;
+		id = (struct mount_id){0, 0};
+	}
+}
+
+static bool read_record(struct record *record, const char *path)
+{
+	struct idmap_error unused;
+	char *text;
+	size_t size;
+
+	if (idmap_table_text(path, "", &record->arena, &text, &size, &unused))
+		return false;
+	idmap_table_init(&record->table, &record->arena);
+	idmap_table_file(&record->table, path, text, size);
+	record->row = calloc(record->table.row_count + 1, sizeof(*record->row));
+	if (!record->row)
+		return false;
+	read_ids(record, text);
+	record->done = strstr(text, "\n" DONE_LINE "\n");
+	return true;
+}
+
+bool record_read(struct record *record, const char *folder)
+{
+	char path[PATH_MAX];
+
+	*record = (struct record){.folder = folder};
+	record_path(folder, path);
+	return read_record(record, path);
+}
+
+bool record_stands(const struct record *record, const struct recorded *recorded,
+		   const struct mounts *mounts)
+{
+	const uint64_t unique = recorded->id.unique;
+	struct mount_id top;
+	char path[PATH_MAX];
+	size_t i;
+
+	if (!recorded->id.number)
+		return false;
+	top = mounts_id(mounts, record_target(record, recorded->row, path));
+	/* A number is given anew when its mount is gone, a unique one is not. */
+	if (top.number == recorded->id.number)
+		return !unique || top.unique == unique;
+	for (i = 0; i < mounts->count; i++)
+		if (strtoull(mounts->mount[i].id, NULL, 10) == recorded->id.number &&
+		    !strcmp(mounts->mount[i].target, path))
+			return true;
+	return false;
+}
+
+/* --- the maps of all records ----------------------------------------------------------------- */
+
+/* Whether the path ends in the row's target: the folder may be / by now. */
+static bool ends_in(const char *path, const char *target)
+{
+	const size_t length = strlen(path), end = strlen(target);
+
+	return !strcmp(target, "/") || (length >= end && !strcmp(path + length - end, target));
+}
+
+const struct idmap_map *records_map(const struct idmap_mountinfo *mount)
+{
+	const uint64_t id = strtoull(mount->id, NULL, 10);
+	DIR *folder = opendir(RECORDS);
+	const struct idmap_map *map = NULL;
+	struct dirent *entry;
+
+	while (folder && !map && (entry = readdir(folder))) {
+		struct record record = {.folder = ""};
+		char path[PATH_MAX];
+		size_t i;
+
+		snprintf(path, sizeof(path), RECORDS "/%s", entry->d_name);
+		if (!read_record(&record, path))
+			continue;
+		for (i = 0; i < record.count; i++)
+			if (record.row[i].id.number == id &&
+			    ends_in(mount->target, record.row[i].row->target))
+				map = record.row[i].row->map;
+	}
+	if (folder)
+		closedir(folder);
+	return map;
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A mount gives its place to the root that was made of it: for other initramfs tools, which have
+ * mounted their root somewhere and will switch to it themselves.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/mount.h>
+
+#include "mount/mount.h"
+
+#ifndef MOVE_MOUNT_BENEATH
+#define MOVE_MOUNT_BENEATH 0x200u /* linux/mount.h, 6.5 */
+#endif
+
+/* What is mounted in it, and no row has needed so far. */
+static int carry_rest(struct idmap_stage *stage, struct idmap_error *ret_error)
+{
+	struct idmap_carried *carried;
+
+	for (carried = stage->carry; carried; carried = carried->next) {
+		int result = carried->cloned ? 0 : idmap_carry_clone(stage, carried);
+
+		carried->left = idmap_no_folder(result);
+		if (result && !carried->left)
+			return idmap_carry_failed(carried->path, -result, ret_error);
+	}
+	return 0;
+}
+
+/*
+ * Where the kernel can put a mount beneath another one there is no moment without a root. Before,
+ * the old one goes first; as a clone it can come back.
+ */
+static int replace(const struct idmap_plan *plan, int new_fd)
+{
+	const char *folder = plan->root->folder;
+	idmap_closed int old_fd = idmap_open(folder, O_PATH | O_DIRECTORY), back_fd = -1;
+	int result;
+
+	if (old_fd < 0)
+		return old_fd;
+	if (!sys_move_mount(new_fd, "", old_fd, "",
+			    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH))
+		return or_errno(umount2(folder, MNT_DETACH));
+	back_fd = idmap_clone(old_fd, true);
+	if (back_fd < 0)
+		return back_fd;
+	result = idmap_leave_peers(plan, back_fd);
+	if (!result)
+		result = or_errno(umount2(folder, MNT_DETACH));
+	if (result)
+		return result;
+	result = or_errno(sys_move_mount(new_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));
+	if (result)
+		sys_move_mount(back_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH);
+	return result;
+}
+
+int idmap_stage_replace(struct idmap_stage *stage, struct idmap_error *ret_error)
+{
+	int result = carry_rest(stage, ret_error);
+
+	if (!result) {
+		result = replace(stage->plan, stage->seen_fd);
+		if (result)
+			idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				   "%s cannot be replaced by its mapped clone (%m); name the folder"
+				   " that it is mounted on",
+				   stage->plan->root->folder);
+	}
+	if (result) {
+		idmap_stage_drop(stage);
+		return result;
+	}
+	idmap_stage_close(stage);
+	idmap_close(&stage->seen_fd);
+	return 0;
+}

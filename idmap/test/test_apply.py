@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MIT
+"""idmap apply, undo and mount on this machine's kernel, in a mount namespace of their own: what stands
+afterwards, and that nothing does where something was wrong. Other kernels: qemu-test/test_apply.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+
+import pytest
+
+from test_command import BUILD, idmap
+
+IDMAP = BUILD / "idmap"
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
+
+PRELUDE = f"""set -u
+idmap() {{ {IDMAP} "$@"; echo "rc $?"; }}
+mounts() {{ awk '{{ print $5, $4, $6, $(NF - 2) }}' /proc/self/mountinfo | grep "^/run/" ; }}
+left() {{ ls -A /run | grep -vx mount; }}
+owners() {{ stat -c '%n %u:%g' "$@"; }}
+table() {{ printf "$@" >/run/table; }}
+mount -t tmpfs run /run
+mkdir /run/r
+mount -t tmpfs root /run/r
+mkdir -p /run/r/etc /run/r/srv /run/r/mnt /run/r/opt/app /run/r/images/app
+echo data >/run/r/images/app/file
+chown -R 100000:100000 /run/r
+"""
+MAP = "idmap=100000:0:65536"
+
+
+@dataclasses.dataclass
+class Done:
+    out: list[str]
+    err: list[str]
+
+
+@pytest.fixture
+def script(tmp_path):
+    def run(text, flags=("--mount",)):
+        # Not in the namespace of whoever runs the tests, and private unless the script says otherwise.
+        done = subprocess.run(["unshare", *flags, "sh", "-c", PRELUDE + text], capture_output=True, text=True,
+                              timeout=60)
+        return Done(done.stdout.splitlines(), done.stderr.splitlines())
+    return run
+
+
+def can_map():
+    probe = subprocess.run(["unshare", "--mount", "sh", "-c", PRELUDE + f"{IDMAP} mount /run/r /run/r/srv -o {MAP}"],
+                           capture_output=True)
+    return probe.returncode == 0
+
+
+def test_rows(script):
+    done = script(f"""
+        table '/images/app /opt/app bind {MAP}\\nt /srv tmpfs mode=0700\\n'
+        idmap apply -c /run/table --root /run/r
+        owners /run/r/opt/app/file; mounts; left; ls /run/idmap/apply
+        idmap apply -c /run/table --root /run/r
+        idmap show --json >/run/shown
+        echo 'u /mnt tmpfs' >>/run/table
+        idmap apply -c /run/table --root /run/r
+        idmap undo --root /run/r; mounts; ls /run/idmap/apply
+        idmap undo --root /run/r""")
+    assert done.out == [
+        "rc 0", "/run/r/opt/app/file 0:0", "/run/r / rw,relatime tmpfs",
+        "/run/r/opt/app /images/app ro,nosuid,nodev,relatime,idmapped tmpfs",
+        "/run/r/srv / rw,nosuid,nodev,relatime tmpfs", "idmap", "r", "table", "run-r",
+        "rc 0", "rc 1", "rc 0", "/run/r / rw,relatime tmpfs", "rc 1"]
+    assert done.err == [
+        "idmap apply: the rows stand in /run/r already, nothing is changed",
+        "idmap apply: 2 mounts of an earlier apply stand in /run/r, of another table; take them back with idmap undo"
+        " --root /run/r",
+        "idmap undo: no idmap apply is recorded for /run/r; those that are stand in /run/idmap/apply"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_folder_itself(shared, script):
+    done = script(f"""
+        {"mount --make-rshared /" if shared else ":"}
+        mount -t tmpfs below /run/r/mnt; mkdir /run/r/mnt/sub; mount -t tmpfs deep /run/r/mnt/sub
+        table '/dev/root / auto rw,{MAP}\\n/images/app /opt/app bind idmap=100000:7:1\\nt /mnt/sub tmpfs nofail\\n'
+        idmap apply -c /run/table --root /run/r
+        owners /run/r /run/r/opt/app/file /run/r/mnt; mounts; touch /run/r/new; owners /run/r/new
+        idmap apply -c /run/table --root /run/r
+        idmap undo --root /run/r
+        mounts; owners /run/r
+        umount -R /run/r; mounts; left""")
+    assert done.out == [
+        "rc 0", "/run/r 0:0", "/run/r/opt/app/file 7:7", "/run/r/mnt 0:0",
+        "/run/r / rw,relatime,idmapped tmpfs", "/run/r/mnt / rw,relatime tmpfs", "/run/r/mnt/sub / rw,relatime tmpfs",
+        "/run/r/mnt/sub / rw,nosuid,nodev,relatime tmpfs",
+        "/run/r/opt/app /images/app ro,nosuid,nodev,relatime,idmapped tmpfs", "/run/r/new 0:0", "rc 0", "rc 0",
+        "/run/r / rw,relatime tmpfs", "/run/r/mnt / rw,relatime tmpfs", "/run/r/mnt/sub / rw,relatime tmpfs",
+        "/run/r 100000:100000", "idmap", "r", "table"]
+    assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
+
+
+def test_nothing_is_left(script):
+    """Of a table whose last row fails; folders that it made go, too."""
+    done = script(f"""
+        table '/images/app /opt/app bind {MAP}\\nt /etc/a/b tmpfs X-mount.mkdir\\nv /no/such tmpfs\\n'
+        idmap apply -c /run/table --root /run/r
+        mounts; left; ls /run/r/etc /run/idmap/apply
+        table '/dev/root / auto {MAP}\\n/images/app /opt/app bind {MAP}\\nv /no/such tmpfs\\n'
+        idmap apply -c /run/table --root /run/r
+        mounts; owners /run/r""")
+    assert done.out == [
+        "rc 6", "/run/r / rw,relatime tmpfs", "idmap", "r", "table", "/run/idmap/apply:", "",
+        "/run/r/etc:", "rc 6", "/run/r / rw,relatime tmpfs", "/run/r 100000:100000"]
+    assert done.err == 2 * [
+        "idmap apply: /run/table:3: v on /no/such: the target cannot be used in the new root (not there); make it in"
+        " the image, or add X-mount.mkdir where that can be written"]
+
+
+def test_links_of_the_folder(script):
+    """An absolute one leads inside it, as it will for those who enter it."""
+    done = script("""
+        ln -s /mnt /run/r/var
+        table 't /var tmpfs\\n'
+        idmap apply -c /run/table --root /run/r
+        mounts | tail -n 1
+        idmap undo --root /run/r; mounts""")
+    assert done.out == ["rc 0", "/run/r/mnt / rw,nosuid,nodev,relatime tmpfs", "rc 0", "/run/r / rw,relatime tmpfs"]
+    assert not done.err
+
+
+def test_wrong_places(script):
+    done = script(f"""
+        table '/dev/root / auto {MAP}\\n'
+        idmap apply -c /run/table
+        idmap apply -c /run/table --root /run/r/etc
+        idmap apply -c /run/table --root /run/none
+        idmap apply -c /run/table --root /run/table
+        table '/dev/vda / auto {MAP}\\n'
+        idmap apply -c /run/table --root /run/r
+        table 'nonsense\\n'
+        idmap apply -c /run/table --root /run/r
+        idmap apply -c /run/none --root /run/r
+        mounts""")
+    assert done.out == ["rc 2", "rc 6", "rc 6", "rc 6", "rc 2", "rc 2", "rc 2", "/run/r / rw,relatime tmpfs"]
+    assert done.err[:5] == [
+        "idmap apply: /run/table:1: /dev/root on /: the root of a running system is not replaced; boot with idmap-init,"
+        " or name another root with --root",
+        "idmap apply: /run/table:1: /dev/root on /: nothing is mounted on /run/r/etc, which a row for / replaces; name"
+        " the folder that the root is mounted on",
+        "idmap apply: /run/none cannot be used (not there); name a folder",
+        "idmap apply: /run/table cannot be used (not a folder); name a folder",
+        "idmap apply: /run/table:1: /dev/vda on /: only what is mounted on /run/r already can be its root; write"
+        " /dev/root as SOURCE"]
+
+
+def test_two_at_once(script):
+    done = script("""
+        table 't /srv tmpfs\\n'
+        mkdir -p /run/idmap/apply
+        flock /run/idmap/apply/.lock sleep 1 &
+        sleep 0.3
+        idmap apply -c /run/table --root /run/r
+        wait; mounts | tail -n 1""")
+    assert done.out == ["rc 0", "/run/r/srv / rw,nosuid,nodev,relatime tmpfs"]
+    assert done.err == ["idmap apply: another idmap is at work; waiting for it"]
+
+
+def test_killed(script):
+    """While it waits for a device of its second row. The first one is known, and its workshop is."""
+    done = script(f"""
+        table 't /mnt tmpfs\\n/images/app /opt/app bind {MAP}\\n/dev/none /srv ext4 wait=30\\n'
+        {IDMAP} apply -c /run/table --root /run/r &
+        while ! grep -q ' /opt/app bind' /run/idmap/apply/run-r 2>/dev/null; do sleep 0.1; done
+        kill -9 $!; wait
+        mounts | grep -c idmap
+        table 't /etc tmpfs\\n'
+        idmap apply -c /run/table --root /run/r
+        mounts; left""")
+    assert done.out == ["3", "rc 0", "/run/r / rw,relatime tmpfs", "/run/r/etc / rw,nosuid,nodev,relatime tmpfs", "idmap",
+                        "r", "table"]
+    assert [line for line in done.err if line.startswith("idmap")] == [
+        "idmap apply: what an interrupted one has left on /run/.idmap is taken down",
+        "idmap apply: an interrupted one has left rows in place; they are taken back"]
+
+
+def test_undo_of_what_is_in_use(script):
+    done = script("""
+        table 't /srv tmpfs\\nu /mnt tmpfs\\n'
+        idmap apply -c /run/table --root /run/r
+        (cd /run/r/mnt && exec sleep 60) & user=$!
+        sleep 0.3
+        idmap undo --root /run/r; mounts
+        kill $user; wait
+        idmap undo --root /run/r; mounts
+        idmap apply -c /run/table --root /run/r
+        mount -t tmpfs other /run/r/srv
+        idmap undo --root /run/r
+        umount /run/r/srv /run/r/srv
+        mount -t tmpfs other /run/r/srv
+        idmap undo --root /run/r; mounts""")
+    here = "/run/r / rw,relatime tmpfs"
+    assert done.out == ["rc 0", "rc 1", here, "/run/r/mnt / rw,nosuid,nodev,relatime tmpfs", "rc 0", here, "rc 0", "rc 1",
+                        "rc 0", here, "/run/r/srv / rw,relatime tmpfs"]
+    assert [line for line in done.err if line.startswith("idmap")] == [
+        "idmap undo: /run/r/mnt cannot be unmounted (busy); end what uses it (fuser -m /run/r/mnt), and say idmap undo"
+        " again",
+        "idmap undo: something else is mounted on /run/r/srv by now; unmount that first"]
+
+
+def test_mount(script):
+    done = script(f"""
+        idmap mount /run/r/images/app /run/r/srv -o rw,{MAP}
+        owners /run/r/srv/file; mounts | tail -n 1
+        cd /run/r; idmap mount scratch mnt -t tmpfs -o size=64k; mounts | tail -n 1
+        idmap mount /run/r/images /run/r/none -o {MAP}
+        idmap mount /run/r/none /run/r/etc
+        idmap mount /run/r/images /run/r/etc -o idmap=1:2
+        cd /; umount /run/r/srv /run/r/mnt; mounts""")
+    assert done.out == [
+        "rc 0", "/run/r/srv/file 0:0", "/run/r/srv /images/app rw,nosuid,nodev,relatime,idmapped tmpfs", "rc 0",
+        "/run/r/mnt / rw,nosuid,nodev,relatime tmpfs", "rc 6", "rc 3", "rc 2", "/run/r / rw,relatime tmpfs"]
+    assert done.err[0] == ("idmap mount: mount:1: /run/r/images on /run/r/none: the target cannot be used in the new root"
+                           " (not there); make it in the image, or add X-mount.mkdir where that can be written")
+
+
+def test_not_root(script):
+    done = script("setpriv --reuid 65534 --clear-groups sh -c '" f"{IDMAP} apply --root /run/r; echo rc $?'")
+    assert done.out == ["rc 1"] and done.err == ["idmap apply: only root can mount; say sudo idmap apply"]
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["apply", "--root"], "--root: no option, or one without its value; see idmap apply --help"),
+    (["apply", "--json"], "--json: no option"), (["apply", "x"], "x: no option"),
+    (["undo", "x"], "x: no option"), (["undo", "-c", "x"], "-c: no option"),
+    (["mount", "a"], "a: SOURCE and TARGET are needed"), (["mount"], "nothing: SOURCE and TARGET are needed"),
+    (["mount", "a", "b", "c"], "c: no option"), (["mount", "a", "b", "-o"], "-o: no option")])
+def test_bad_use(arguments, words):
+    assert f"idmap {arguments[0]}: {words}" in idmap(*arguments, code=2).stderr
