@@ -42,10 +42,6 @@
  * smallest page counts, so that a table means the same on every machine.
  */
 #define IDMAP_MAP_TEXT_SIZE 4096
-/* fsconfig(2) copies keys and values of at most this many bytes (fs/fsopen.c). */
-#define IDMAP_OPTION_MAX 255
-/* So many layers the kernel merges below a top (OVL_MAX_STACK in fs/overlayfs/params.h). */
-#define IDMAP_LAYERS_MAX 500
 /* A line of an error or of the log; /dev/kmsg refuses more than 1,024 bytes with its prefix. */
 #define IDMAP_LINE_SIZE 900
 
@@ -328,10 +324,8 @@ bool idmap_path_inside(const char *path, const char *folder);
 
 /* Maps zeroed memory that costs only what is touched. -errno: ENOMEM. */
 int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_error *ret_error);
-/* --- devices -------------------------------------------------------------------------------- */
 
-/* Room in an arena for the path that a row's device is found at. */
-#define IDMAP_DEVICE_SIZE 128
+/* --- devices -------------------------------------------------------------------------------- */
 
 /* Zero but for what is said; uevent_fd is closed by the caller. */
 struct idmap_devices {

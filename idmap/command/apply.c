@@ -43,15 +43,9 @@ const char *real_folder(const struct command *command, const char *folder, int *
 	return NULL;
 }
 
-int tell_failed(const struct command *command, const struct idmap_error *error)
-{
-	fprintf(stderr, "idmap %s: %s\n", command->name, error->text);
-	return (int)error->class;
-}
-
 static void tell(struct idmap_build *build)
 {
-	tell_notes(build->notes);
+	print_notes(build->notes);
 }
 
 /* --- the record ------------------------------------------------------------------------------ */
@@ -198,7 +192,7 @@ static int read_carried(struct apply *apply, struct idmap_arena *arena, const ch
 	return 0;
 }
 
-static void tell_left(const struct idmap_carried *carried, const char *folder)
+static void print_left(const struct idmap_carried *carried, const char *folder)
 {
 	for (; carried; carried = carried->next)
 		if (carried->left)
@@ -218,7 +212,7 @@ static int build_rows(struct idmap_build *build, const char *folder, struct idma
 	if (!result && build->plan.new_root) {
 		result = idmap_stage_replace(&build->stage, ret_error);
 		if (!result)
-			tell_left(build->carry, folder);
+			print_left(build->carry, folder);
 	}
 	idmap_close(&build->devices.uevent_fd);
 	return result;

@@ -39,6 +39,8 @@ extern const struct command command_apply, command_check, command_id, command_mo
 
 /* Wrong use: says `words` about `what`, and how to see what is right. */
 int bad_use(const struct command *command, const char *what, const char *words);
+/* Tells why the command failed, and gives the exit code. */
+int tell_failed(const struct command *command, const struct idmap_error *error);
 /*
  * Takes an option that all tables are named with: -c FILE, -k CMDLINE, --json; true: it was one.
  * `at` is the index of the option, and becomes that of its value.
@@ -52,7 +54,7 @@ int read_nothing(struct input *input, struct idmap_error *ret_error);
  */
 int read_input(struct input *input, struct idmap_error *ret_error);
 /* Prints notes on stderr, and empties the list. */
-void tell_notes(struct idmap_notes *notes);
+void print_notes(struct idmap_notes *notes);
 /* Tells what read_input() has found, on stderr; gives the exit code so far. */
 int tell_input(struct input *input);
 
@@ -115,6 +117,13 @@ char *record_target(const struct record *record, const struct idmap_row *row, ch
 bool record_stands(const struct record *record, const struct recorded *recorded,
 		   const struct mounts *mounts);
 
+/* It is the folder itself. */
+bool recorded_is_root(const struct recorded *recorded);
+/*
+ * Unmounts the rows of a record but the folder itself, the last one first. -EBUSY: one is in use;
+ * what still stands is still recorded.
+ */
+int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error);
 /* The map that some record has for that mount, or NULL. */
 const struct idmap_map *records_map(const struct idmap_mountinfo *mount);
 
@@ -122,8 +131,6 @@ const struct idmap_map *records_map(const struct idmap_mountinfo *mount);
 
 /* The folder that --root names, absolute and real; NULL, and *ret_code: it is none. */
 const char *real_folder(const struct command *command, const char *folder, int *ret_code);
-/* Tells why the command failed, and gives the exit code. */
-int tell_failed(const struct command *command, const struct idmap_error *error);
 /*
  * Carries out what `read` gives, below that folder, and records it: as a row by hand if `record` is
  * false. An exit code.
@@ -135,14 +142,6 @@ int apply_input(const struct command *command, struct input *input, const char *
  * before.
  */
 int unmap_folder(const char *folder, const char *before, struct idmap_error *ret_error);
-
-/* --- undo.c ---------------------------------------------------------------------------------- */
-
-/*
- * Unmounts the rows of a record, the last one first. -EBUSY: one is in use; what still stands is
- * still recorded.
- */
-int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error);
 
 /* --- json.c ---------------------------------------------------------------------------------- */
 

@@ -18,6 +18,12 @@ int bad_use(const struct command *command, const char *what, const char *words)
 	return EXIT_BAD_USE;
 }
 
+int tell_failed(const struct command *command, const struct idmap_error *error)
+{
+	fprintf(stderr, "idmap %s: %s\n", command->name, error->text);
+	return (int)error->class;
+}
+
 bool take_input(struct input *input, int argc, char **argv, int *at)
 {
 	const char *option = argv[*at];
@@ -83,7 +89,7 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	return result;
 }
 
-void tell_notes(struct idmap_notes *notes)
+void print_notes(struct idmap_notes *notes)
 {
 	const struct idmap_note *note;
 
@@ -96,7 +102,7 @@ int tell_input(struct input *input)
 {
 	const struct idmap_error *error;
 
-	tell_notes(&input->notes);
+	print_notes(&input->notes);
 	for (error = input->table.errors; error; error = error->next)
 		fprintf(stderr, "%s\n", error->text);
 	if (input->table.error_count > IDMAP_ERRORS_MAX)

@@ -5,69 +5,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
-#include <sys/mount.h>
 
 #include "command.h"
-
-static bool is_root(const struct recorded *recorded)
-{
-	return idmap_row_is_root(recorded->row) && !(recorded->row->flags & IDMAP_LAYER);
-}
-
-/* Writes anew what is left of it: the rows before `count`. */
-static void record_rest(const struct record *record, size_t count)
-{
-	struct record rest;
-	struct idmap_error unused;
-	size_t i;
-
-	if (!count || record_begin(&rest, record->folder, record->plan, record->before, &unused))
-		return;
-	for (i = 0; i < count; i++)
-		record_row(&rest, record->row[i].row, record->row[i].id);
-	record_end(&rest, &unused);
-}
-
-/* Unmounts one row that stands. */
-static int undo_row(const struct record *record, const struct recorded *recorded,
-		    const struct mounts *mounts, struct idmap_error *ret_error)
-{
-	char path[PATH_MAX];
-
-	record_target(record, recorded->row, path);
-	if (mounts_id(mounts, path).number != recorded->id.number)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
-				  "something else is mounted on %s by now; unmount that first",
-				  path);
-	if (!umount2(path, UMOUNT_NOFOLLOW))
-		return 0;
-	return idmap_fail(
-		ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
-		"%s cannot be unmounted (%m); end what uses it (fuser -m %s), and say idmap"
-		" undo again",
-		path, path);
-}
-
-int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
-{
-	size_t i;
-	int result;
-
-	for (i = record->count; i--;) {
-		const struct recorded *recorded = &record->row[i];
-
-		if (is_root(recorded) || !record_stands(record, recorded, mounts))
-			continue;
-		result = undo_row(record, recorded, mounts, ret_error);
-		if (!result)
-			result = mounts_read(mounts, ret_error);
-		if (result) {
-			record_rest(record, i + 1);
-			return result;
-		}
-	}
-	return 0;
-}
 
 /* Asked before anything is taken back: whether the kernel can take its map off the folder. */
 static int check_root(const char *folder, struct idmap_error *ret_error)
@@ -98,7 +37,8 @@ static int undo(const char *folder, struct idmap_error *ret_error)
 				  " in " RECORDS,
 				  folder);
 	for (i = 0; i < record.count; i++)
-		root |= is_root(&record.row[i]) && record_stands(&record, &record.row[i], &mounts);
+		root |= recorded_is_root(&record.row[i]) &&
+			record_stands(&record, &record.row[i], &mounts);
 	if (root)
 		result = check_root(folder, ret_error);
 	if (!result)

@@ -18,6 +18,7 @@
 #define POLL_MS 50		  /* without networking there are no events, only looking again */
 #define LOOK_MS 1000		  /* with events too, should one be lost */
 #define DEVICES_SIZE (64 * 1024)
+#define DEVICE_SIZE 128	      /* for the path that a row's device is found at */
 #define TELL_AFTER_US 1000000 /* the note about a device that does not come */
 
 /* struct sockaddr_nl of linux/netlink.h */
@@ -107,10 +108,10 @@ static int find(struct idmap_devices *devices, const struct wanted *wanted, stru
 	if (!result)
 		return 0;
 	/* The row keeps it, unless there is nothing to keep. */
-	paths = idmap_alloc(devices->arena, IDMAP_DEVICE_SIZE);
+	paths = idmap_alloc(devices->arena, DEVICE_SIZE);
 	if (!paths)
 		return -ENODEV;
-	idmap_text_init(&text, paths, IDMAP_DEVICE_SIZE);
+	idmap_text_init(&text, paths, DEVICE_SIZE);
 	found = idmap_disks_look(devices->arena, &wanted->source, &text, list);
 	if (found > 1)
 		return idmap_fail(ret_error, wanted->row, IDMAP_NO_SOURCE, ENOTUNIQ,

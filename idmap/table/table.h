@@ -15,6 +15,11 @@
 #include "generated/autoconf.h"
 #include "idmap.h"
 
+/* fsconfig(2) copies keys and values of at most this many bytes (fs/fsopen.c). */
+#define IDMAP_OPTION_MAX 255
+/* So many layers the kernel merges below a top (OVL_MAX_STACK in fs/overlayfs/params.h). */
+#define IDMAP_LAYERS_MAX 500
+
 #define COUNT_OF(array) (sizeof(array) / sizeof(*(array)))
 
 /* --- text.c ---------------------------------------------------------------------------------- */
