@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""idmap apply, undo and mount in guests: filesystems on disks, and what each kernel can do. Everything
+else about them: idmap/test/test_apply.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from common import EVERY, ROOT, seen
+from guest import Disk
+from images import File
+
+MODULES = "virtio_pci,virtio_blk,erofs,ext4"
+TABLE = """/dev/root / auto idmap=100000:0:65536
+/images/app /opt/app bind idmap=100000:5:1,101000:6:1
+/dev/vdc /srv ext4 rw,idmap=5000:0:10
+/dev/vdz /etc erofs nofail,wait=0
+"""
+IDS = [[100000, 0, 65536]]
+
+
+@pytest.fixture
+def guest_with_idmap(root_tree, image, second, programs, initramfs, boot):
+    def make(kernel, conf=ROOT):
+        tree = root_tree()
+        tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+        disks = [Disk(image(tree, "erofs")), Disk(image(root_tree(), "erofs")),
+                 Disk(second("ext4"), readonly=False, snapshot=True)]
+        return boot(kernel, initramfs(kernel, conf, modules=MODULES), "", disks)
+    return make
+
+
+def sh(guest, text):
+    """What the commands print, and how each idmap has ended."""
+    return guest.run("/bin/sh", "-c", 'idmap() { /bin/idmap "$@" 2>&1; echo "rc $?"; }\n' + text).splitlines()
+
+
+def below(guest):
+    return sorted((m.target, m.type, "idmapped" in m.options) for m in guest.mounts() if m.target.startswith("/mnt"))
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_root_for_others(shared, kernel, guest_with_idmap):
+    with guest_with_idmap(kernel) as guest:
+        guest.run("/bin/sh", "-c", f"printf '{TABLE}' >/run/table; mount -t erofs /dev/vdb /mnt;"
+                  " mount -t tmpfs below /mnt/var; touch /mnt/var/file")
+        if shared:
+            guest.run("/bin/mount", "--make-rshared", "/")
+        before = below(guest)
+        assert before == [("/mnt", "erofs", False), ("/mnt/var", "tmpfs", False)]
+        done = sh(guest, "idmap apply -c /run/table --root /mnt")
+        assert done[-1] == "rc 0" and "the device did not come within 0 s" in done[0] and len(done) == 3
+        assert below(guest) == [("/mnt", "erofs", True), ("/mnt/opt/app", "erofs", True), ("/mnt/srv", "ext4", True),
+                                ("/mnt/var", "tmpfs", False)]
+        assert seen(guest, "/mnt/owners/user") == (1000, 1000) and seen(guest, "/mnt/opt/app/data") == (6, 6)
+        assert seen(guest, "/mnt/srv/file") == (7, 7) and "file" in guest.ask("ls /mnt/var")["entries"]
+        assert ".idmap" not in guest.ask("ls /run")["entries"]
+        shown = {m["target"]: m["map"] for m in json.loads(guest.run("/bin/idmap", "show", "--json"))}
+        assert shown["/mnt"] == {"uids": IDS, "gids": IDS} and shown["/mnt/srv"]["uids"] == [[5000, 0, 10]]
+        assert sh(guest, "idmap apply -c /run/table --root /mnt") == [
+            "idmap apply: the rows stand in /mnt already, nothing is changed", "rc 0"]
+        undone = sh(guest, "idmap undo --root /mnt")
+        if kernel.name in ("6.1", "6.12"):
+            assert undone[-1] == "rc 5" and "that needs Linux 6.15 or newer; nothing is changed" in undone[0]
+            assert len(below(guest)) == 4
+        else:
+            assert undone == ["rc 0"] and below(guest) == before and seen(guest, "/mnt") == (100000, 100000)
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_rows_of_a_running_system(kernel, guest_with_idmap):
+    with guest_with_idmap(kernel) as guest:
+        before = guest.mounts()
+        assert sh(guest, "printf '/dev/vdc /srv ext4 rw,idmap=5000:0:10\\nt /mnt tmpfs\\n' >/run/table;"
+                  " idmap apply -c /run/table; touch /srv/new; idmap undo") == ["rc 0", "rc 0"]
+        assert guest.mounts() == before
+        assert sh(guest, "idmap mount /dev/vdc /srv -o idmap=5000:3:10") == ["rc 0"]
+        assert seen(guest, "/srv") == (3, 3) and seen(guest, "/srv/new") == (3, 3)
+        assert guest.run("/bin/idmap", "show", "/srv").split() == ["/srv", "ext4", "idmap=5000:3:10"]
+        # Of the map that / has a bind has none, and a second one is no map of the disk.
+        assert sh(guest, "idmap mount /dev/vdb /mnt -t squashfs; idmap mount /dev/vdy /mnt -o wait=0")[1::2] == [
+            "rc 4", "rc 3"]
+        assert sh(guest, "umount /srv") == [] and guest.mounts() == before
+
+
+@pytest.mark.parametrize("kernel", ["5.10"], indirect=True)
+def test_kernel_without_maps(kernel, guest_with_idmap):
+    with guest_with_idmap(kernel, "/dev/vda / erofs\n") as guest:
+        before = guest.mounts()
+        done = sh(guest, "printf 't /opt tmpfs\\n/dev/vdc /srv ext4 idmap=5000:0:10\\n' >/run/table;"
+                  " idmap apply -c /run/table")
+        assert done[-1] == "rc 5" and "Linux 5.12" in done[0]
+        assert guest.mounts() == before
