@@ -41,7 +41,7 @@ endif
 
 config-goals := config menuconfig nconfig oldconfig olddefconfig savedefconfig listnewconfig \
 	%_defconfig
-no-config-goals := $(config-goals) messages help clean distclean packages list-pure
+no-config-goals := $(config-goals) messages diagram help clean distclean packages list-pure
 configured := $(if $(MAKECMDGOALS),$(filter-out $(no-config-goals),$(MAKECMDGOALS)),all)
 autoconf := $(O)/include/generated/autoconf.h
 kconfigs := Kconfig idmap/Kconfig init/Kconfig
@@ -171,14 +171,19 @@ $(O)/idmap: $(command-objects) $(O)/libidmap.a
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -s -o $@
 
 .PHONY: install size
+# Asked for when it is needed, and not by goals that build nothing.
+VERSION = $(shell sed -n 's/^.define IDMAP_VERSION "\(.*\)"/\1/p' idmap/version.h)
 install: all
 	install -D -m 755 $(O)/idmap-init $(DESTDIR)$(PREFIX)/sbin/idmap-init
 	install -D -m 755 init/mkinitramfs $(DESTDIR)$(PREFIX)/sbin/idmap-mkinitramfs
 	install -D -m 644 $(O)/libidmap.a $(DESTDIR)$(PREFIX)/lib/libidmap.a
 	$(if $(CONFIG_COMMAND),install -D -m 755 $(O)/idmap $(DESTDIR)$(PREFIX)/sbin/idmap)
-	install -d -m 755 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d -m 755 $(addprefix $(DESTDIR)$(PREFIX)/share/man/man,5 8)
+	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 idmap/idmap.h $(DESTDIR)$(PREFIX)/include/idmap.h
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' idmap/idmap.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/idmap.pc
 
 defconfigs := tiny default full
 # One after the other and each in a folder of its own, so that a build in $(O) stays as it is.
@@ -191,7 +196,7 @@ size:
 
 ### Tests #######################################################################################
 
-.PHONY: messages run bench check check-unit check-fuzz check-build check-boot test-programs support-table mistakes-table
+.PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot test-programs support-table mistakes-table
 
 # The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
 test-programs: $(O)/probe $(O)/ids
@@ -259,11 +264,15 @@ support-table: all test-programs
 	$(Q)SUPPORT_TABLE=$(abspath $(O))/support $(pytest) -n 2 qemu-test/test_filesystems.py -k support
 	$(Q)$(PYTHON) qemu-test/support.py $(O)/support
 
+# Draws the picture of the README.
+diagram:
+	$(Q)$(PYTHON) -B man/diagram >man/idmap.svg
+
 # Writes the messages of the sources into the manual.
 messages:
 	$(Q)$(PYTHON) -B man/messages
 
-# Makes typical mistakes and writes README.md's table of what is said of them.
+# Makes typical mistakes and writes BENCHMARKS.md's table of what is said of them.
 mistakes-table: all test-programs
 	$(Q)rm -rf $(O)/mistakes
 	$(Q)MISTAKES_TABLE=$(abspath $(O))/mistakes $(pytest) -n 2 qemu-test/test_mistakes.py
@@ -304,7 +313,7 @@ help:
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
 	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
 	@echo '  messages         write the table of messages into the manual'
-	@echo '  mistakes-table   make typical mistakes, write the table of README.md'
+	@echo '  mistakes-table   make typical mistakes, write the table of BENCHMARKS.md'
 	@echo '  bench            time, growth and sizes against a floor, peers and chown, to O/bench; 30 minutes'
 	@echo '                   PARTS="stage1 wall chown calls growth sizes" FILES=400,minbase WRITE=1'
 	@echo 'Build:'

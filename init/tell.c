@@ -11,6 +11,7 @@
 #include "device/device.h"
 #include "init.h"
 #include "mount/sys.h"
+#include "version.h"
 
 #define RUN_TABLE "/run/idmap/table"
 #define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
@@ -93,7 +94,8 @@ void tell_rows(const struct boot *boot)
 	fd = open_table(boot);
 	result = fd < 0 ? fd : 0;
 	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
-	lines_begin(&lines, MSG_INFO, plan->rows);
+	lines_begin(&lines, MSG_INFO, plan->rows + 1);
+	idmap_text_add(lines_next(&lines), "version " IDMAP_VERSION ", %u rows", plan->rows);
 	for (i = 0; i < plan->rows; i++) {
 		const struct idmap_row *row = plan->row[i];
 		const char *line;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The table in README.md of typical mistakes: what mount(8) says of each, and what idmap-init says.
+"""The table in BENCHMARKS.md of typical mistakes: what mount(8) says of each, and what idmap-init says.
 
 Here stands which mistakes these are. test_mistakes.py makes them, in guests of one kernel. `make
 mistakes-table` has it keep what was said in a folder, a file a mistake, of which this script then makes
@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 from host import REPOSITORY
 from made import Made
 
-TABLE = Made(REPOSITORY / "README.md",
+TABLE = Made(REPOSITORY / "BENCHMARKS.md",
              "<!-- Made by `make mistakes-table` from boots; every `make check` compares. -->\n",
              "<!-- The end of what is made of mistakes. -->\n")
 KERNEL = "6.1"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What mount(8) says of typical mistakes, and what idmap-init says. The table in README.md is what these
+"""What mount(8) says of typical mistakes, and what idmap-init says. The table in BENCHMARKS.md is what these
 boots showed last, and each of them compares; `make mistakes-table` writes it anew."""
 
 from __future__ import annotations

@@ -40,11 +40,16 @@ def print_plan(programs):
     return run
 
 
+def test_it_is_short():
+    lines = README.splitlines()
+    assert len(lines) <= 250 and max(map(len, lines)) <= 120
+
+
 def test_every_block_is_known():
-    assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline"}
+    assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline", "c"}
     # Each sh block is one of the two commands or a recipe with a test below.
     assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {
-        "", "first", "microvm", "initramfs", "layers", "image", "partlabel", "tiny", "hostshare", "cross", "command"}
+        "", "first", "microvm", "layers", "hostshare", "cross", "command"}
     assert blocks("sh")[0] == "make run\nmake check\n"
 
 
@@ -66,16 +71,16 @@ def test_cmdline(text, print_plan):
 
 
 def test_error_lines(print_plan, tmp_path):
-    """The overlap that the README quotes, from the program itself."""
+    """The line that the README quotes, from the program itself."""
     file = tmp_path / "idmap.conf"
-    file.write_text("\n\n/dev/vda / erofs idmap=0:0:10,5:100:1\n")
+    file.write_text("\n\n/dev/vda / erofs ro,idmap=100000:0\n")
     said = print_plan(file).stdout.replace(str(file), "/etc/idmap.conf")
     assert f"    idmap-init: {said}" in README
 
 
 def test_sizes(defconfig):
     """The figures are Debian 12's compiler's; another one may differ by a little."""
-    line = re.search(r"tiny ([\d,]+),\s+default ([\d,]+), full ([\d,]+) bytes; after gzip -9, as in an initramfs,"
+    line = re.search(r"tiny\s+([\d,]+),\s+default ([\d,]+), full ([\d,]+) bytes; after gzip -9, as in an initramfs,"
                      r" ([\d,]+), ([\d,]+) and ([\d,]+)\.", README)
     said = [int(figure.replace(",", "")) for figure in line.groups()]
     for name, size, packed in zip(("tiny", "default", "full"), said[:3], said[3:]):
@@ -86,9 +91,8 @@ def test_sizes(defconfig):
 def test_exit_codes():
     header = (host.REPOSITORY / "idmap" / "idmap.h").read_text()
     codes = [int(code) for code in re.findall(r"\bIDMAP_(?:BAD|NO)_\w+ = (\d)", header)]
-    said = re.findall(r"^\| (\d) \| (0x\w+) \|", README, re.M)
-    assert codes == [int(code) for code, _ in said]
-    assert [f"0x{code << 8:08x}" for code in codes] == [panic for _, panic in said]
+    manual = (host.REPOSITORY / "man" / "idmap-init.8").read_text()
+    assert codes == [int(code) for code in re.findall(r"^(\d): ", manual, re.M)]
 
 
 # What guest.qemu_command() does for the tests' own guests, whose QEMU may be an emulation.
@@ -132,24 +136,13 @@ def workshop(tmp_path, programs, kernel):
     return run
 
 
-@pytest.mark.parametrize("name,source", [
-    ("first", "/dev/vda"), ("microvm", "/dev/vda"), ("partlabel", "PARTLABEL=root")])
+@pytest.mark.parametrize("name,source", [("first", "/dev/vda"), ("microvm", "/dev/vda")])
 def test_first(name, source, workshop, programs):
     tree = images.busybox_root(programs.probe, programs.ids)
     tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
     images.make_image(tree, "erofs", workshop.folder / "root.erofs")
     out = workshop("make\n" + recipe(name))
     assert re.search(rf"idmap-init: {source} / erofs ro,idmap=100000:0:65536 in \d+ us", out)
-    assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
-
-
-def test_image(workshop, programs):
-    """No disk: the root is a file of the initramfs."""
-    tree = images.busybox_root(programs.probe, programs.ids)
-    tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
-    images.make_image(tree, "erofs", workshop.folder / "root.erofs")
-    out = workshop("make\n" + recipe("image"))
-    assert re.search(r"idmap-init: /images/root.erofs / erofs ro,idmap=100000:0:65536 in \d+ us", out)
     assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
 
 
@@ -168,15 +161,6 @@ def test_layers(workshop, programs):
     assert re.search(r"^drwxr-xr-x +\d+ 0 +0 .* bin\r?$", out, re.M)
     assert re.search(r"^drwxr-xr-x +\d+ 1 +2 .* patch\r?$", out, re.M)
     assert re.search(r"^-rw-r--r-- +1 0 +0 .* new\r?$", out, re.M)
-
-
-def test_initramfs(workshop):
-    (workshop.folder / "idmap.conf").write_text(blocks("conf")[0])
-    (workshop.folder / "extra").write_text("extra\n")
-    workshop("make\n" + recipe("initramfs"))
-    listing = subprocess.run(["cpio", "-it", "--quiet"], check=True, stdout=subprocess.PIPE, text=True,
-                             stdin=open(workshop.folder / "initramfs")).stdout.splitlines()
-    assert {"init", "etc/idmap.conf", "etc/idmap.modules", "etc/extra"} <= set(listing)
 
 
 @pytest.mark.parametrize("kernel", ["6.12"], indirect=True)
@@ -219,11 +203,33 @@ def test_command(workshop):
                         "/dev/vdb /srv ext4 ro,nosuid,nodev,idmap=0:1000:1,1000:0:1\n")
 
 
-def test_tiny(workshop):
-    workshop(recipe("tiny"))
-    tiny = (workshop.folder / "build-tiny" / "idmap-init").stat().st_size
-    workshop("make")
-    assert tiny < (workshop.folder / "build" / "idmap-init").stat().st_size
+@pytest.mark.parametrize("compiler", ["musl-gcc", "gcc"])
+def test_library(compiler, tmp_path, programs):
+    """The example, by what is installed, with either C library."""
+    host.make(programs.folder, "install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
+    (tmp_path / "example.c").write_text(blocks("c")[0])
+    flags = subprocess.run(
+        ["pkg-config", "--static", "--cflags", "--libs", "idmap"], check=True, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PKG_CONFIG_PATH": f"{tmp_path}/usr/lib/pkgconfig", "PKG_CONFIG_SYSROOT_DIR": str(tmp_path),
+             "PKG_CONFIG_ALLOW_SYSTEM_CFLAGS": "1", "PKG_CONFIG_ALLOW_SYSTEM_LIBS": "1"}).stdout
+    subprocess.run(f"{compiler} -Wall -Werror -o example example.c {flags}", shell=True, check=True, cwd=tmp_path)
+    assert subprocess.run([tmp_path / "example"], stdout=subprocess.PIPE, text=True).stdout == "1 rows, 0 errors\n"
+
+
+def test_version(programs):
+    """It is one number."""
+    version = re.search(r'"(.*)"', (host.REPOSITORY / "idmap" / "version.h").read_text())[1]
+    said = subprocess.run([programs.folder / "idmap", "--version"], stdout=subprocess.PIPE, text=True).stdout
+    assert said == f"idmap {version}\n"
+    assert re.search(r"^## (.*)$", (host.REPOSITORY / "CHANGELOG.md").read_text(), re.M)[1] == version
+
+
+def test_diagram():
+    """`make diagram` writes it."""
+    drawn = subprocess.run(["/usr/bin/python3", "-B", host.REPOSITORY / "man" / "diagram"], check=True,
+                           stdout=subprocess.PIPE, text=True).stdout
+    assert (host.REPOSITORY / "man" / "idmap.svg").read_text() == drawn
+    assert "](man/idmap.svg)" in README
 
 
 def test_make_run(programs):

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "version.h"
 
 static const struct command *const commands[] = {
 	&command_check, &command_plan, &command_apply, &command_undo,
@@ -31,6 +32,10 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
 		usage(stdout);
+		return EXIT_DONE;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		puts("idmap " IDMAP_VERSION);
 		return EXIT_DONE;
 	}
 	for (i = 0; argc > 1 && i < COUNT_OF(commands); i++)

@@ -248,7 +248,8 @@ def test_install(tmp_path, built):
     assert {str(p.relative_to(tmp_path)): oct(p.stat().st_mode & 0o777)
             for p in tmp_path.rglob("*") if p.is_file()} == {
         "usr/sbin/idmap-init": "0o755", "usr/sbin/idmap-mkinitramfs": "0o755",
-        "usr/lib/libidmap.a": "0o644", "usr/include/idmap.h": "0o644",
+        "usr/lib/libidmap.a": "0o644", "usr/include/idmap.h": "0o644", "usr/lib/pkgconfig/idmap.pc": "0o644",
+        "usr/share/man/man5/idmap.conf.5": "0o644",
         "usr/sbin/idmap": "0o755", **{f"usr/share/man/man8/{page}.8": "0o644"
                                       for page in ("idmap", "idmap-init", "idmap-mkinitramfs")}}
     # The installed script finds the installed program.

@@ -61,6 +61,22 @@ def examples(page):
     return re.findall(r"^\.Bd -literal[^\n]*\n(.*?)^\.Ed$", (ROOT / "man" / page).read_text(), re.M | re.S)
 
 
+@pytest.mark.parametrize("page,arguments", [("idmap.conf.5", []), ("idmap-init.8", ["-k"])])
+def test_examples_of_tables(page, arguments, tmp_path):
+    """Tables and command lines: each is one."""
+    build = Path(os.environ.get("O", ROOT / "build"))
+    found = examples(page)
+    assert len(found) > 3
+    for example in found:
+        table = tmp_path / "idmap.conf"
+        table.write_text(example)
+        words = ["-k", example.strip()] if arguments else ["-c", table, "-k", "root=/dev/vda rootfstype=erofs ro"]
+        done = subprocess.run([build / "idmap", "plan", *words], capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr, (example, done.stderr)
+        rows = [line for line in example.splitlines() if not line.startswith("#")] if not arguments else [""]
+        assert len(done.stdout.splitlines()) >= len(rows)
+
+
 @pytest.mark.parametrize("page", ["idmap.8", "idmap-mkinitramfs.8"])
 def test_examples(page, tmp_path):
     """Each is run, in a folder that has what it names."""

@@ -4,7 +4,7 @@
 
 Each part writes Markdown, JSON and an SVG to the folder bench in the build folder, and summaries of
 all that is there follow. Without arguments every part runs; --write puts the Markdown of those that
-ran, and the summaries, into BENCHMARKS.md and README.md.
+ran, and the summaries, into BENCHMARKS.md, and the plots beside this file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -252,7 +253,9 @@ def main(parts: list[str], write: bool) -> None:
         paste("BENCHMARKS.md", {name: texts[name] for name in [*parts, "summary"]
                                 if name != "calls"})  # which are too long to read there
         if texts["short"].strip():
-            paste("README.md", {"short": texts["short"]})
+            paste("BENCHMARKS.md", {"short": texts["short"]})
+        for plot in bench.folder.glob("*.svg"):
+            shutil.copy(plot, host.HERE / "bench" / "plots")
 
 
 if __name__ == "__main__":
