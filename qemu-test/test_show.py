@@ -36,3 +36,19 @@ def test_show(kernel, root_tree, image, initramfs, programs, boot):
             assert "idmapped, by nothing that is recorded" in guest.run("/bin/idmap", "show")
         else:
             assert {mount["target"]: mount["map"] for mount in found} == maps
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_other_commands(kernel, root_tree, image, initramfs, programs, boot):
+    """They ask nothing of the kernel but files, in a guest as on the machine where an image is made."""
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
+        assert guest.run("/bin/idmap", "suggest", "/home") == "idmap=0:0:65536\n"
+        assert guest.run("/bin/idmap", "id", "100000:0:10", "100004").startswith("uid 100004 on disk is seen as 4\n")
+        assert guest.run("/bin/idmap", "plan", "-k", f"idmap={ROOT.strip().replace(' ', ',')}") == (
+            "/dev/vda / erofs ro,idmap=100000:0:65536\n")
+        answer = guest.ask("run", "0", "0", "/bin/idmap", "check", "-k", "root=/dev/vda idmap=100000:0")
+        assert answer["exit"] == 2 and answer["stdout"] == ""
+        # The table of this boot is one.
+        assert guest.run("/bin/idmap", "plan", "-c", "/run/idmap/table") == "/dev/vda / erofs ro,idmap=100000:0:65536\n"

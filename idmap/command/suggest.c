@@ -132,6 +132,27 @@ static bool suggest_kind(const struct owners *owners, enum idmap_kind kind, uint
 	return true;
 }
 
+/* Whether extents found for the other kind show all ids of this one, the folder's owner as 0. */
+static bool fits(const struct extents *extents, const struct owners *owners, enum idmap_kind kind,
+		 uint32_t root)
+{
+	size_t i;
+	uint32_t at;
+
+	if (extents->extent[0].disk != root)
+		return false;
+	for (i = 0; i < owners->count; i++) {
+		const struct owner *owner = &owners->owner[i];
+
+		for (at = 0; owner->kind == kind && at < extents->count; at++)
+			if (owner->id - extents->extent[at].disk < extents->extent[at].count)
+				break;
+		if (owner->kind == kind && at == extents->count)
+			return false;
+	}
+	return true;
+}
+
 static int suggest_folder(const char *folder)
 {
 	struct extents of[IDMAP_KINDS];
@@ -151,6 +172,13 @@ static int suggest_folder(const char *folder)
 			folder);
 		return IDMAP_NO_MAP;
 	}
+	/* A kind of which only root has files says less than the other one does. */
+	if (of[IDMAP_UID].count < of[IDMAP_GID].count &&
+	    fits(&of[IDMAP_GID], &owners, IDMAP_UID, root.st_uid))
+		of[IDMAP_UID] = of[IDMAP_GID];
+	else if (of[IDMAP_GID].count < of[IDMAP_UID].count &&
+		 fits(&of[IDMAP_UID], &owners, IDMAP_GID, root.st_gid))
+		of[IDMAP_GID] = of[IDMAP_UID];
 	owners_free(&owners);
 	print_map(of, "");
 	return EXIT_DONE;

@@ -238,6 +238,49 @@ def test_suggestion_is_clean(shift, tree, tmp_path):
         f"uid {root or base} on disk is seen as 0\n")
 
 
+@pytest.fixture(scope="module")
+def debian_root(tmp_path_factory):
+    """This machine's essential packages, as they are installed: a root as Debian makes it."""
+    if not Path("/usr/bin/dpkg-query").exists():
+        pytest.skip("this machine is no Debian, whose essential packages are copied")
+    folder = tmp_path_factory.mktemp("debian") / "root"
+    folder.mkdir()
+    names = [line.split()[0] for line in subprocess.run(
+        ["dpkg-query", "-Wf", "${binary:Package} ${Essential}\n"], capture_output=True, text=True).stdout.splitlines()
+        if line.endswith(" yes")]
+    files = subprocess.run(["dpkg-query", "-L", *names, "passwd", "login"], capture_output=True,
+                           text=True).stdout.splitlines()
+    # /bin and its like are links by now.
+    real = {os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)) for name in files
+            if name.startswith("/") and name != "/."}
+    kept = "".join(f".{name}\n" for name in sorted(real) if os.path.lexists(name)
+                   and not name.startswith(("/usr/share/", "/dev", "/proc", "/sys")))
+    tar = subprocess.run(["tar", "-C", "/", "--no-recursion", "-c", "-T", "-"], input=kept.encode(), capture_output=True)
+    subprocess.run(["tar", "-C", folder, "-xp", "--numeric-owner"], input=tar.stdout, check=True)
+    return folder
+
+
+@ROOT_ONLY
+def test_suggestion_for_a_debian_root(debian_root, tmp_path):
+    """Shifted four ways, one after the other; its setuid programs and groups with it."""
+    files = [(debian_root, os.lstat(debian_root))] + [(path, os.lstat(path)) for path in debian_root.rglob("*")]
+    assert len(files) > 1000 and any(st.st_mode & 0o4000 for _, st in files) and any(st.st_gid == 42 for _, st in files)
+    for suggested, disk in {
+            "idmap=100000:0:65536": lambda i: 100000 + i, "idmap=524288:0:65536": lambda i: 524288 + i,
+            "idmap=1000:0:1,231072:1:65535": lambda i: 231071 + i if i else 1000,
+            "idmap=0:0:65536": lambda i: i}.items():
+        for path, st in files:
+            os.lchown(path, disk(st.st_uid), disk(st.st_gid))
+            if st.st_mode & 0o6000 and not path.is_symlink():
+                path.chmod(st.st_mode & 0o7777)  # which a change of the owner clears
+        assert idmap("suggest", debian_root).stdout == suggested + "\n"
+        conf = tmp_path / "conf"
+        conf.write_text(f"/dev/vda / erofs {suggested}\n")
+        done = idmap("check", "-c", conf, "--tree", f"/dev/vda={debian_root}")
+        # These packages alone bring no init, and what is told is nothing else.
+        assert done.stdout == "" and [line for line in done.stderr.splitlines() if "it has no /sbin/init" not in line] == []
+
+
 @ROOT_ONLY
 def test_check_of_a_tree(tree, tmp_path):
     folder = tree(100000)
