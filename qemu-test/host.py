@@ -82,6 +82,10 @@ def find_virtiofsd(name: str) -> Path:
     return folder / "virtiofsd"
 
 
+class PeerMissing(Exception):
+    """What of Debian is compared with, or works with us, can be neither found nor fetched."""
+
+
 def find_mount8() -> Path:
     """The folder of a mount(8) that maps, to be put at /opt/mount8 of a guest."""
     folder = _fetch("mount8")

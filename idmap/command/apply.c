@@ -345,8 +345,8 @@ int apply_input(const struct command *command, struct input *input, const char *
 
 	if (lock_fd < 0)
 		return tell_failed(command, &error);
+	input->folder = input->parameters.root.folder = folder;
 	input->parameters.root.booted = true;
-	input->parameters.root.folder = folder;
 	input->parameters.root.shared = true; /* it may be, here or in another namespace */
 	if (read(input, &error))
 		return tell_failed(command, &error);
@@ -363,17 +363,14 @@ int apply_input(const struct command *command, struct input *input, const char *
 static int run(int argc, char **argv)
 {
 	struct input input = {0};
-	const char *folder = "/";
+	const char *folder;
 	int at, code;
 
-	for (at = 1; at < argc; at++) {
-		if (!strcmp(argv[at], "--root") && at + 1 < argc)
-			folder = argv[++at];
-		else if (!take_input(&input, argc, argv, &at) || input.json)
+	for (at = 1; at < argc; at++)
+		if (!take_input(&input, argc, argv, &at) || input.json)
 			return bad_use(&command_apply, argv[at],
 				       "no option, or one without its value");
-	}
-	folder = real_folder(&command_apply, folder, &code);
+	folder = real_folder(&command_apply, input.folder ? input.folder : "/", &code);
 	return folder ? apply_input(&command_apply, &input, folder, true, read_input) : code;
 }
 

@@ -19,6 +19,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = IDMAP_BAD_SYSTEM, EXIT_BAD_USE = IDMAP_BAD_T
 /* What a table says, and where it says it. */
 struct input {
 	const char *conf, *cmdline; /* -c and -k; NULL: not given */
+	const char *folder;	    /* --root, below which it is carried out; NULL: by a boot */
 	bool json;
 	struct idmap_arena arena[2], notes_arena;
 	struct idmap_notes notes;
@@ -42,7 +43,7 @@ int bad_use(const struct command *command, const char *what, const char *words);
 /* Tells why the command failed, and gives the exit code. */
 int tell_failed(const struct command *command, const struct idmap_error *error);
 /*
- * Takes an option that all tables are named with: -c FILE, -k CMDLINE, --json; true: it was one.
+ * Takes an option that all tables are named with: -c, -k, --root, --json; true: it was one.
  * `at` is the index of the option, and becomes that of its value.
  */
 bool take_input(struct input *input, int argc, char **argv, int *at);

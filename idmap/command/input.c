@@ -34,6 +34,8 @@ bool take_input(struct input *input, int argc, char **argv, int *at)
 		input->conf = argv[++*at];
 	else if (!strcmp(option, "-k") && *at + 1 < argc)
 		input->cmdline = argv[++*at];
+	else if (!strcmp(option, "--root") && *at + 1 < argc)
+		input->folder = argv[++*at];
 	else
 		return false;
 	return true;
@@ -75,6 +77,8 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 
 	if (result)
 		return result;
+	/* What stands there is its root. */
+	input->parameters.root.booted = input->folder;
 	input->parameters.text = input->cmdline ? input->cmdline : "";
 	input->parameters.cut = 2047;
 	input->parameters.notes = &input->notes;

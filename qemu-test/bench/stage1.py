@@ -30,6 +30,7 @@ sys.dont_write_bytecode = True  # the work tree stays clean
 import guest
 import host
 import images
+import tools
 
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wconversion", "-Werror"]
 DRIVERS = ["nfit", "nd_pmem", "erofs", "overlay"]
@@ -256,15 +257,9 @@ exec /bin/switch_root /new /sbin/init
 """
 
 
-def unpacked(*words: str) -> Path:
-    """The folder that the script peers gives."""
-    return Path(subprocess.run([HERE / "peers", *words], check=True,
-                               stdout=subprocess.PIPE, text=True).stdout.strip())
-
-
 def shell(device: str = DEVICE, prepare: str = "") -> images.Tree:
     """busybox sh with util-linux's mount, of a suite whose mount knows X-mount.idmap (2.39)."""
-    root = unpacked("trixie", "mount", "util-linux", "libmount1", "libblkid1", "libselinux1",
+    root = tools.unpacked("trixie", "mount", "util-linux", "libmount1", "libblkid1", "libselinux1",
                     "libpcre2-8-0", "libc6")
     tree: images.Tree = {"/stage1": images.File(SHELL % (prepare, MAP, device), mode=0o755),
                          "/bin/busybox": images.busybox()["/bin/busybox"],
@@ -280,13 +275,13 @@ def shell(device: str = DEVICE, prepare: str = "") -> images.Tree:
 
 
 def tiny_initramfs() -> images.Tree:
-    root = unpacked("bookworm", "tiny-initramfs-core")
+    root = tools.unpacked("bookworm", "tiny-initramfs-core")
     return {"/stage1": images.File(root / "usr/lib/x86_64-linux-gnu/tiny-initramfs/init-static",
                                    mode=0o755), "/target": images.Dir()}
 
 
 def kinit() -> images.Tree:
-    root = unpacked("bookworm", "klibc-utils", "libklibc")
+    root = tools.unpacked("bookworm", "klibc-utils", "libklibc")
     library, = (root / "lib").glob("klibc-*.so")
     return {"/stage1": images.File(root / "usr/lib/klibc/bin/kinit", mode=0o755),
             f"/lib/{library.name}": images.File(library, mode=0o755), "/root": images.Dir(),

@@ -22,21 +22,13 @@ from pathlib import Path
 from typing import Iterator
 
 import stage1
+import tools
 from stage1 import Bench, Case, guest, host, images
 from table import Shown, head, row, spread
 
 DRIVERS = ["virtio_pci", "virtio_blk", "erofs"]
 DISK = "/dev/vda"
 BOOTS = 5
-
-# Runs a command in a root without leaving anything in it: sh -c IN_ROOT sh ROOT MODULES COMMAND
-IN_ROOT = """set -e
-cd "$1"
-for folder in dev proc sys; do mount --rbind "/$folder" "$folder"; done
-for folder in boot run tmp var/tmp; do mount -t tmpfs tmpfs "$folder"; done
-mount --bind "$2" usr/lib/modules
-exec chroot . /usr/bin/env -i PATH=/usr/bin:/usr/sbin sh -c "$3"
-"""
 
 INITRAMFS_TOOLS = """set -e
 cp -r /etc/initramfs-tools /tmp/conf
@@ -91,12 +83,7 @@ def make_contestants(bench: Bench, programs: host.Programs) -> Iterator[Contesta
         return {"/init" if path == "/stage1" else path: entry for path, entry in tree.items()}
 
     def in_root(name: str, root: Path, command: str, append: str = "") -> Contestant:
-        unshare = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])]
-        done = subprocess.run([*unshare, "sh", "-c", IN_ROOT, "sh", root, bench.kernel.modules.parent, command],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if done.returncode:
-            raise images.ImageFailed(f"making the initramfs of {name}: {done.stderr.decode()}")
-        return packed(name, done.stdout, append)
+        return packed(name, tools.in_root(root, bench.kernel.modules, command), append)
 
     yield from_tree("floor in C", staged(bench.floor(Case(device=DISK))))
     yield packed("idmap-init", subprocess.run(
@@ -110,10 +97,10 @@ def make_contestants(bench: Bench, programs: host.Programs) -> Iterator[Contesta
     load += f"while ! [ -b {DISK} ]; do busybox usleep 10000; done\n"
     yield from_tree("busybox sh + util-linux", renamed(stage1.shell(DISK, load)))
     version = bench.kernel.version
-    root = stage1.unpacked("--root", "trixie", "initramfs-tools", "busybox")
+    root = tools.unpacked("--root", "trixie", "initramfs-tools", "busybox")
     yield in_root("initramfs-tools, lean", root, INITRAMFS_TOOLS % (LIST, version))
     yield in_root("initramfs-tools", root, INITRAMFS_TOOLS % ("", version))
-    root = stage1.unpacked("--root", "trixie", "dracut", "systemd-sysv")
+    root = tools.unpacked("--root", "trixie", "dracut", "systemd-sysv")
     yield in_root("dracut, lean", root, DRACUT % (LEAN, version), flags)
     yield in_root("dracut", root, DRACUT % ("", version), flags)
 

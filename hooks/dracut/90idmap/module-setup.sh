@@ -1,0 +1,40 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# /usr/lib/dracut/modules.d/90idmap/module-setup.sh: the program, the table, and what its rows need.
+
+check() {
+    require_binaries idmap || return 1
+    return 0
+}
+
+depends() {
+    return 0
+}
+
+# The filesystems that the table's rows name.
+idmap_types() {
+    idmap plan -c /etc/idmap.conf --root / | cut -d ' ' -f 3 | tr : '\n' | sort -u | grep -vxE 'auto|r?bind|tmpfs'
+}
+
+installkernel() {
+    [[ -e /etc/idmap.conf ]] || return 0
+    # shellcheck disable=SC2046 # a word each
+    instmods $(idmap_types)
+}
+
+install() {
+    inst_multiple idmap cat
+    inst_script "$moddir/idmap-apply" /usr/sbin/idmap-apply
+    if [[ -e /etc/idmap.conf ]]; then
+        # A wrong table would stop the next boot.
+        idmap check -c /etc/idmap.conf --root / || dfatal "idmap: /etc/idmap.conf is wrong, see the lines above"
+        inst_simple /etc/idmap.conf
+    fi
+    if dracut_module_included systemd; then
+        # shellcheck disable=SC2154 # of dracut's own
+        inst_simple "$moddir/idmap-apply.service" "$systemdsystemunitdir/idmap-apply.service"
+        $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target idmap-apply.service
+    else
+        inst_hook pre-pivot 10 "$moddir/idmap-pivot.sh"
+    fi
+}

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""hooks/: the initramfs that people already have, made by Debian's own tools and booted, with a right
+table and with a wrong one, at which it stops in its own way and with our line. `make check-tools`."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import host
+import tools
+from common import seen, wait_for_line
+from guest import Disk
+from images import File
+
+HOOKS = host.REPOSITORY / "hooks"
+TABLE = "/dev/root / auto idmap=100000:0:65536\n/dev/vdb /srv ext4 idmap=5000:0:10\n"
+WRONG = "/dev/root / auto idmap=100000:0:65536\n/dev/vdb /no/such ext4 idmap=5000:0:10\n"
+LINE = "idmap apply: /etc/idmap.conf:2: /dev/vdb on /no/such: the target cannot be used in the new root (not there)"
+DRIVERS = ["virtio_pci", "virtio_blk", "erofs", "ext4"]
+
+INITRAMFS_TOOLS = """set -e
+cp -r /etc/initramfs-tools /tmp/conf
+sed -i s/MODULES=most/MODULES=list/ /tmp/conf/initramfs.conf
+printf '%s\\n' DRIVERS >>/tmp/conf/modules
+mkinitramfs -c gzip -d /tmp/conf -o /tmp/initramfs VERSION >&2
+cat /tmp/initramfs
+"""
+
+DRACUT = """set -e
+dracut --quiet --no-hostonly --gzip --modules "MODULES" --drivers "DRIVERS" --kver VERSION /tmp/initramfs >&2
+cat /tmp/initramfs
+"""
+
+# name: the suite, its packages, how the initramfs is made, whether systemd is in it.
+TOOLS = {
+    "initramfs-tools-bookworm": ("bookworm", ["initramfs-tools", "busybox"], INITRAMFS_TOOLS),
+    "initramfs-tools-trixie": ("trixie", ["initramfs-tools", "busybox"], INITRAMFS_TOOLS),
+    "dracut-trixie": ("trixie", ["dracut", "systemd-sysv"],
+                      DRACUT.replace("MODULES", "base rootfs-block kernel-modules udev-rules idmap")),
+    "dracut-systemd-trixie": ("trixie", ["dracut", "systemd-sysv"], DRACUT.replace(
+        "MODULES", "base systemd systemd-initrd dracut-systemd rootfs-block kernel-modules udev-rules idmap")),
+}
+
+
+def files_for(name, programs, table):
+    files = {"/usr/sbin/idmap": programs.folder / "idmap", "/etc/idmap.conf": table}
+    if name.startswith("initramfs-tools"):
+        files["/usr/share/initramfs-tools/hooks/idmap"] = HOOKS / "initramfs-tools/hooks/idmap"
+        files["/usr/share/initramfs-tools/scripts/local-bottom/idmap"] = HOOKS / "initramfs-tools/scripts/local-bottom/idmap"
+    else:
+        files["/usr/lib/dracut/modules.d/90idmap"] = HOOKS / "dracut/90idmap"
+    return files
+
+
+@pytest.fixture
+def made(programs, tmp_path):
+    """made(name, kernel, table): an initramfs by that tool, with our hooks in it."""
+    def make(name, kernel, table):
+        if os.getuid():
+            pytest.skip("only root can lay our files over the root that a tool runs in")
+        suite, packages, command = TOOLS[name]
+        try:
+            root = tools.unpacked("--root", suite, *packages)
+        except host.PeerMissing as missing:
+            pytest.skip(f"no {name}: {missing}")
+        command = command.replace("VERSION", kernel.version).replace("DRIVERS", " ".join(DRIVERS))
+        path = tmp_path / "initramfs"
+        path.write_bytes(tools.in_root(root, kernel.modules, command, files_for(name, programs, table)
+                                       | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config"}))
+        return path
+    return make
+
+
+@pytest.fixture
+def disks(root_tree, image, second):
+    tree = root_tree()
+    tree["/etc/os-release"] = File("ID=test\n", 100000, 100000)  # or systemd takes it for no root
+    return [Disk(image(tree, "erofs")), Disk(second("ext4"))]
+
+
+def check_root(guest):
+    below = [(m.target, m.type) for m in guest.mounts() if "idmapped" in m.options]
+    assert below == [("/", "erofs"), ("/srv", "ext4")]
+    assert seen(guest, "/owners/user") == (1000, 1000) and seen(guest, "/srv/file") == (7, 7)
+    # Nothing lies underneath, and nothing is left of what it was made with.
+    assert [m.type for m in guest.mounts() if m.target == "/"] in (["erofs"], ["rootfs", "erofs"])
+    assert "run-.idmap" not in guest.ask("ls /run")["entries"]
+
+
+KERNELS = {"bookworm": "6.1", "trixie": "6.12"}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_right_table(name, kernels, made, disks, boot):
+    kernel = kernels(KERNELS[TOOLS[name][0]])
+    append = "root=/dev/vda rootfstype=erofs ro"
+    with boot(kernel, made(name, kernel, TABLE), append, disks) as guest:
+        check_root(guest)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_wrong_table(name, kernels, made, disks, boot):
+    kernel = kernels(KERNELS[TOOLS[name][0]])
+    append = "root=/dev/vda rootfstype=erofs ro panic=5 rd.shell=0 rd.emergency=poweroff"
+    with boot(kernel, made(name, kernel, WRONG), append, disks) as guest:
+        wait_for_line(guest, LINE)
+        console = guest.wait_exit()
+        assert "/sbin/init" not in console.rpartition(LINE)[2] or "Attempted to kill init" in console
+
+
+def test_table_that_is_wrong_when_it_is_made(kernels, made):
+    kernel = kernels("6.12")
+    with pytest.raises(Exception, match="/etc/idmap.conf:1:24: '100000:0' is no extent"):
+        made("initramfs-tools-trixie", kernel, "/dev/root / auto idmap=100000:0\n")
