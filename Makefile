@@ -196,7 +196,7 @@ size:
 
 ### Tests #######################################################################################
 
-.PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot test-programs support-table mistakes-table
+.PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot check-tools test-programs support-table mistakes-table
 
 # The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
 test-programs: $(O)/probe $(O)/ids
@@ -254,6 +254,10 @@ check-fuzz: $(fuzzers:%=$(O)/test/%)
 pytest = PYTHONDONTWRITEBYTECODE=1 O=$(abspath $(O)) $(PYTHON) -m pytest -q -rs -p no:cacheprovider
 check-build: all test-programs
 	$(Q)$(pytest) -n 2 init/test idmap/test
+
+# Each initramfs tool of Debian's; check-boot takes one of them.
+check-tools: all test-programs
+	$(Q)TOOLS=all $(pytest) -n 2 qemu-test/test_tools.py
 
 check-boot: all test-programs
 	$(Q)$(pytest) -n 2 qemu-test

@@ -8,7 +8,7 @@ import pytest
 
 from common import EVERY, INIT, PRE, ROOT, last_words, log_lines, options, seen
 from guest import Disk
-from images import Dir, File, Link
+from images import Dir, File, Link, Node
 
 OWN = {"uid": 100000, "gid": 100000}
 TWO = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
@@ -479,3 +479,96 @@ def test_layers_that_overlap(kernel, root_tree, image, initramfs, boot_fails):
     assert line.startswith(PRE + "/etc/idmap.conf:4: none on /srv: the layers do not merge (one lies inside another"
                            "; kernel: overlay") and code == "0x00000400"
     assert line.endswith("); name folders of which none lies inside another")
+
+
+@TWO
+def test_peers_of_what_is_shown_recursively(stage0, plain_tree, kernel, image, second, boot):
+    """A link has all rows taken down once; what the first of them was cloned from stays."""
+    tree = plain_tree("/images /mnt rbind\nt /zlib/x tmpfs\n")
+    tree["/zlib"] = Link("srv")
+    tree["/srv/x"] = Dir()
+    then = SHARED + "; mount -t erofs -o ro /root/dev/vdb /root/images/app"
+    with boot(kernel, stage0(kernel, then=then), f"root=/dev/vda init={INIT}",
+              [Disk(image(tree, "erofs")), Disk(second())]) as guest:
+        for folder in ("/images/app", "/mnt/app"):
+            assert guest.ask(f"ls {folder}")["entries"].keys() == {"deep", "file", "stranger"}
+        assert "/srv/x" in {m.target for m in guest.mounts()}
+
+
+@TWO
+@pytest.mark.parametrize("link,row,words", [
+    ("/", "t /sl tmpfs", "the target / has a row already (/etc/idmap.conf:1); keep one of them"),
+    ("/dev", "t /sl tmpfs", "/dev is there without a row, and comes along into the new root; take the row out")])
+def test_link_to_what_no_row_may_be(link, row, words, kernel, root_tree, image, initramfs, boot_fails):
+    tree = root_tree()
+    tree["/sl"] = Link(link)
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, ROOT + row + "\n"), "quiet", [Disk(image(tree, "erofs"))]))
+    assert line.endswith(words) and code == "0x00000200"
+
+
+@TWO
+def test_link_to_the_root_in_place(stage0, plain_tree, kernel, image, second, boot_fails):
+    tree = plain_tree("/dev/vdb /sl erofs idmap=5000:0:10\n")
+    tree["/sl"] = Link("/")
+    line, code = last_words(boot_fails(kernel, stage0(kernel), f"root=/dev/vda init={INIT} idmap.init=/sbin/init quiet",
+                                       [Disk(image(tree, "erofs")), Disk(second())]))
+    assert line.endswith("/sl is a link to /, and no row for / is meant; name another folder") and code == "0x00000200"
+
+
+@TWO
+def test_run_that_is_a_link_to_the_root(kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    tree["/run"] = Link("/")
+    for conf in (ROOT, ROOT + "t /srv tmpfs\n"):
+        with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+            assert [m.type for m in guest.mounts() if m.target == "/"] in (["erofs"], ["rootfs", "erofs"])
+            assert PRE + "the new root has no folder /run, going on without it" in log_lines(guest)
+
+
+@TWO
+def test_file_mount_of_a_booted_root(stage0, plain_tree, kernel, image, boot):
+    with boot(kernel, stage0(kernel, then="mount -o bind /root/etc/passwd /root/etc/hostname"),
+              f"root=/dev/vda init={INIT} idmap={MAPPED}", [Disk(image(plain_tree(), "erofs"))]) as guest:
+        assert guest.ask("read /etc/hostname")["content"].startswith("root:")
+
+
+@TWO
+def test_overlay_inside_an_rbind(kernel, root_tree, image, second, initramfs, boot_fails):
+    conf = ROOT + ("none /images/app overlay\n/dev/vdb /images/app erofs lower,idmap=5000:0:10\n"
+                   "/images /mnt rbind idmap=0:90000:10,100000:0:65536\n")
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+                                       [Disk(image(root_tree(), "erofs")), Disk(second())]))
+    assert line == PRE + ("/etc/idmap.conf:4: /images on /mnt: the mount on /images/app, which comes along, is an overlay,"
+                          " whose ids are not those on disk; map its layers, and write bind here")
+    assert code == "0x00000500"
+
+
+@TWO
+def test_unbindable_source_in_place(stage0, plain_tree, kernel, image, second, boot_fails):
+    then = "mount -t erofs -o ro /root/dev/vdb /root/srv; mount --make-unbindable /root/srv"
+    line, code = last_words(boot_fails(
+        kernel, stage0(kernel, then=then), f"root=/dev/vda init={INIT} quiet",
+        [Disk(image(plain_tree("/srv /mnt bind idmap=5000:0:10\n"), "erofs")), Disk(second())]))
+    assert line.endswith("SOURCE lies on a mount that is unbindable, which cannot be cloned; make that private (mount"
+                         " --make-private)") and code == "0x00000300"
+
+
+@TWO
+@pytest.mark.parametrize("row,words", [
+    ("/dev/vda /srv erofs X-mount.subdir=etc/hostname", "it has no folder /etc/hostname to show (not a folder)"),
+    ("/images/app /srv rbind lower\nnone /srv overlay", "an overlay does not show what is mounted in a layer"),
+    ("root:/images/node /srv erofs", "it is a device node of the new root, which may be anybody's making")])
+def test_sources_that_are_not_what_they_seem(row, words, kernel, root_tree, image, initramfs, boot_fails):
+    tree = root_tree()
+    tree["/images/node"] = Node("b", 254, 0, 100000, 100000)
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, ROOT + row + "\n", modules=OVERLAY), "quiet",
+                                    [Disk(image(tree, "erofs"))]))
+    assert words in line
+
+
+@TWO
+def test_range_that_would_not_fit(kernel, root_tree, image, initramfs, boot):
+    tree = {"/": Dir(4294967290, 5000), "/f": File(b"", 5000, 5000)}
+    conf = ROOT + "/dev/vdb /srv erofs uidmap=5000:0:65536,gidmap=5000:0:10\n"
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(root_tree(), "erofs")), Disk(image(tree, "erofs"))]) as guest:
+        assert [line for line in log_lines(guest) if "did you mean 4294967290:0:5?" in line]

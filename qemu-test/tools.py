@@ -23,7 +23,10 @@ cd "$work/root"
 cp -r "$3/." .
 for folder in dev proc sys; do mount --rbind "/$folder" "$folder"; done
 for folder in run tmp var/tmp; do mount -t tmpfs tmpfs "$folder"; done
-mount --bind "$2" usr/lib/modules
+for folder in usr/lib/modules lib/modules; do # one and the same where / is merged
+	mkdir -p "$folder"
+	mountpoint -q "$folder" || mount --bind "$2" "$folder"
+done
 exec chroot . /usr/bin/env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin sh -c "$4"
 """
 

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "command.h"
 
@@ -26,22 +25,10 @@ struct apply {
 	struct record record;
 	struct mounts mounts;
 	uint32_t recorded;
+	uint64_t number;    /* of the table */
+	const char *before; /* the options that the folder's mount has, where that is replaced */
+	bool by_hand;
 };
-
-const char *real_folder(const struct command *command, const char *folder, int *ret_code)
-{
-	char *real = realpath(folder, NULL);
-	struct stat st;
-
-	if (real && !stat(real, &st) && !S_ISDIR(st.st_mode))
-		errno = ENOTDIR;
-	else if (real)
-		return real;
-	fprintf(stderr, "idmap %s: %s cannot be used (%s); name a folder\n", command->name, folder,
-		idmap_errno_text(errno));
-	*ret_code = IDMAP_NO_TARGET;
-	return NULL;
-}
 
 static void tell(struct idmap_build *build)
 {
@@ -79,6 +66,14 @@ static struct mount_id id_of(const struct apply *apply, const struct idmap_row *
 	return mounts_id(&apply->mounts, record_target(&apply->record, row, path));
 }
 
+static int begin_record(struct apply *apply, const char *folder, struct idmap_error *ret_error)
+{
+	apply->recorded = 0;
+	return apply->by_hand ? record_go_on(&apply->record, ret_error)
+			      : record_begin(&apply->record, folder, apply->number, apply->before,
+					     ret_error);
+}
+
 /* Those that stand by now, so that an apply that is killed can be taken back. */
 static void record_more(struct apply *apply, uint32_t until)
 {
@@ -99,6 +94,7 @@ static void step(struct idmap_build *build, enum idmap_step step, const struct i
 		 uint32_t limit_s)
 {
 	struct apply *apply = (struct apply *)((char *)build - offsetof(struct apply, build));
+	struct idmap_error unused;
 	uint32_t at = 0;
 
 	(void)step, (void)limit_s;
@@ -107,15 +103,20 @@ static void step(struct idmap_build *build, enum idmap_step step, const struct i
 		return;
 	while (build->plan.row[at] != row)
 		at++;
+	/* Rows were taken down, since a link has changed the plan. */
+	if (at < apply->recorded) {
+		fclose(apply->record.out);
+		begin_record(apply, apply->record.folder, &unused);
+	}
 	record_more(apply, at);
 }
 
 /* The lock is ours, so nobody works there. */
-static void take_down_stale(const struct command *command, const struct apply *apply)
+void take_down_stale(const struct command *command, const struct mounts *mounts)
 {
 	struct idmap_stage stage;
 
-	if (!mounts_at(&apply->mounts, WORKSHOP))
+	if (!mounts_at(mounts, WORKSHOP))
 		return;
 	fprintf(stderr,
 		"idmap %s: what an interrupted one has left on " WORKSHOP " is taken down\n",
@@ -146,8 +147,14 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 	}
 	if (!standing)
 		return 0;
-	if (standing == mounted && before.plan == number_of(&apply->build.plan))
+	if (standing == mounted && before.plan == apply->number) {
+		if (before.count < apply->build.plan.rows)
+			fprintf(stderr,
+				"idmap apply: %u rows were skipped then; take the others back with"
+				" idmap undo to try them again\n",
+				apply->build.plan.rows - (uint32_t)before.count);
 		return 1;
+	}
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
 			  "%u mounts of an earlier apply stand in %s, of another table; take them"
 			  " back with idmap undo --root %s",
@@ -173,12 +180,23 @@ static int read_carried(struct apply *apply, struct idmap_arena *arena, const ch
 				  "nothing is mounted on %s, which a row for / replaces; name the"
 				  " folder that the root is mounted on",
 				  folder);
+	if (idmap_path_inside("/run", folder))
+		return idmap_fail(ret_error, apply->build.plan.row[0], IDMAP_NO_TARGET, EBUSY,
+				  "%s holds /run, where the work is done, and cannot be replaced;"
+				  " name the folder of another root",
+				  folder);
 	for (i = 0; i < apply->mounts.count; i++) {
 		const struct idmap_mountinfo *mount = &apply->mounts.mount[i];
 		struct idmap_carried *carried;
 
 		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder))
 			continue;
+		if (mount->unbindable)
+			return idmap_fail(ret_error, apply->build.plan.row[0], IDMAP_NO_TARGET,
+					  EINVAL,
+					  "the mount on %s in it is unbindable, so it cannot come"
+					  " along; make that private (mount --make-private)",
+					  mount->target);
 		if (idmap_arena_room(arena, sizeof(*carried), ret_error))
 			return -ENOMEM;
 		carried = idmap_alloc(arena, sizeof(*carried));
@@ -218,15 +236,14 @@ static int build_rows(struct idmap_build *build, const char *folder, struct idma
 	return result;
 }
 
-static int carry_out(struct apply *apply, const char *folder, uint64_t number, bool record,
-		     struct idmap_error *ret_error)
+static int carry_out(struct apply *apply, const char *folder, struct idmap_error *ret_error)
 {
 	const struct idmap_mountinfo *root =
 		apply->build.plan.new_root ? mounts_at(&apply->mounts, folder) : NULL;
-	int result = record ? record_begin(&apply->record, folder, number,
-					   root ? root->options : NULL, ret_error)
-			    : record_go_on(&apply->record, ret_error);
+	int result;
 
+	apply->before = root ? strdup(root->options) : NULL;
+	result = begin_record(apply, folder, ret_error);
 	if (result)
 		return result;
 	result = build_rows(&apply->build, folder, ret_error);
@@ -235,14 +252,38 @@ static int carry_out(struct apply *apply, const char *folder, uint64_t number, b
 		return record_end(&apply->record, ret_error);
 	}
 	fclose(apply->record.out);
-	if (record)
+	if (!apply->by_hand)
 		record_remove(folder);
 	return result;
 }
 
+/* The options that a mount had, and the opposite of those that it had not. */
+static const char *undo_words(const char *before, char words[400])
+{
+	static const char *const pairs[][2] = {
+		{"nosuid", "suid"}, {"nodev", "dev"},		{"noexec", "exec"},
+		{"ro", "rw"},	    {"nodiratime", "diratime"}, {"nosymfollow", "symfollow"}};
+	struct idmap_text text;
+	char list[400];
+	size_t i;
+
+	idmap_print(list, sizeof(list), ",%s,", before);
+	idmap_text_init(&text, words, 400);
+	idmap_text_add(&text, idmap_contains(list, ",noatime,")	   ? "noatime"
+			      : idmap_contains(list, ",relatime,") ? "relatime"
+								   : "strictatime");
+	for (i = 0; i < COUNT_OF(pairs); i++) {
+		char word[16];
+
+		idmap_print(word, sizeof(word), ",%s,", pairs[i][0]);
+		idmap_text_add(&text, ",%s", pairs[i][!idmap_contains(list, word)]);
+	}
+	return words;
+}
+
 int unmap_folder(const char *folder, const char *before, struct idmap_error *ret_error)
 {
-	char table[512];
+	char table[512], words[400];
 	struct idmap_root root = {.booted = true, .folder = folder, .shared = true, .unmaps = true};
 	struct idmap_arena arena, notes_arena;
 	struct idmap_notes notes;
@@ -256,7 +297,8 @@ int unmap_folder(const char *folder, const char *before, struct idmap_error *ret
 		return result;
 	idmap_notes_init(&notes, &notes_arena);
 	idmap_table_init(&rows, &arena);
-	snprintf(table, sizeof(table), "/dev/root / auto %s\n", before ? before : "defaults");
+	snprintf(table, sizeof(table), "/dev/root / auto %s\n",
+		 undo_words(before ? before : "", words));
 	idmap_table_file(&rows, "undo", table, strlen(table));
 	apply.build.devices.arena = &arena;
 	result = idmap_plan_make(&rows, &root, &apply.build.plan);
@@ -289,6 +331,20 @@ static void raise_files(void)
 	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
 }
 
+/* Nothing is to cover what is recorded. */
+static int check_targets(const struct idmap_plan *plan, struct idmap_error *ret_error)
+{
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++)
+		if (idmap_path_inside(RECORDS, plan->row[i]->target) &&
+		    !idmap_row_is_root(plan->row[i]))
+			return idmap_fail(ret_error, plan->row[i], IDMAP_NO_TARGET, EBUSY,
+					  "that would cover " RECORDS
+					  ", where it is recorded; name another folder");
+	return 0;
+}
+
 static bool has_root(const struct idmap_plan *plan)
 {
 	uint32_t i;
@@ -306,8 +362,9 @@ static int apply_plan(const struct command *command, struct input *input, const 
 					.plan = input->plan,
 					.notes = &input->notes,
 					.step = step,
-					.tell = tell}};
-	const uint64_t number = number_of(&input->plan);
+					.tell = tell},
+			      .number = number_of(&input->plan),
+			      .by_hand = !record};
 	int result;
 
 	apply.build.devices.arena = &input->arena[0];
@@ -315,7 +372,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	raise_files();
 	result = mounts_read(&apply.mounts, ret_error);
 	if (!result)
-		take_down_stale(command, &apply);
+		take_down_stale(command, &apply.mounts);
 	if (!result && record)
 		result = look_back(&apply, folder, ret_error);
 	if (result > 0) {
@@ -323,6 +380,8 @@ static int apply_plan(const struct command *command, struct input *input, const 
 			command->name, folder);
 		return 0;
 	}
+	if (!result && !strcmp(folder, "/"))
+		result = check_targets(&apply.build.plan, ret_error);
 	if (!result && apply.build.plan.new_root) {
 		if (has_root(&apply.build.plan))
 			result = read_carried(&apply, &input->arena[0], folder, ret_error);
@@ -333,7 +392,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 					    " write /dev/root as SOURCE",
 					    folder);
 	}
-	return result ? result : carry_out(&apply, folder, number, record, ret_error);
+	return result ? result : carry_out(&apply, folder, ret_error);
 }
 
 int apply_input(const struct command *command, struct input *input, const char *folder, bool record,

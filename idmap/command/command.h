@@ -40,6 +40,8 @@ extern const struct command command_apply, command_check, command_id, command_mo
 
 /* Wrong use: says `words` about `what`, and how to see what is right. */
 int bad_use(const struct command *command, const char *what, const char *words);
+/* The folder that --root names, absolute and real; NULL, and *ret_code: it is none. */
+const char *real_folder(const struct command *command, const char *folder, int *ret_code);
 /* Tells why the command failed, and gives the exit code. */
 int tell_failed(const struct command *command, const struct idmap_error *error);
 /*
@@ -117,6 +119,8 @@ char *record_target(const struct record *record, const struct idmap_row *row, ch
 /* Whether the row's mount is still there. */
 bool record_stands(const struct record *record, const struct recorded *recorded,
 		   const struct mounts *mounts);
+/* How many of the rows that have mounts are not there any more. */
+size_t record_gone(const struct record *record, const struct mounts *mounts);
 
 /* It is the folder itself. */
 bool recorded_is_root(const struct recorded *recorded);
@@ -130,8 +134,9 @@ const struct idmap_map *records_map(const struct idmap_mountinfo *mount);
 
 /* --- apply.c --------------------------------------------------------------------------------- */
 
-/* The folder that --root names, absolute and real; NULL, and *ret_code: it is none. */
-const char *real_folder(const struct command *command, const char *folder, int *ret_code);
+/* Takes down what an interrupted idmap has left. Only under the lock. */
+void take_down_stale(const struct command *command, const struct mounts *mounts);
+
 /*
  * Carries out what `read` gives, below that folder, and records it: as a row by hand if `record` is
  * false. An exit code.

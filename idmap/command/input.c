@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "command.h"
 
 #define NOTES_MOST 1000
-#define ROOM (4 << 20) /* for a row by hand, and what devices are found at */
+#define FOLDER_MOST 250 /* bytes: it becomes the name of a file */
+#define ROOM (4 << 20)	/* for a row by hand, and what devices are found at */
 
 int bad_use(const struct command *command, const char *what, const char *words)
 {
@@ -22,6 +24,23 @@ int tell_failed(const struct command *command, const struct idmap_error *error)
 {
 	fprintf(stderr, "idmap %s: %s\n", command->name, error->text);
 	return (int)error->class;
+}
+
+const char *real_folder(const struct command *command, const char *folder, int *ret_code)
+{
+	char *real = realpath(folder, NULL);
+	struct stat st;
+
+	if (real && !stat(real, &st) && !S_ISDIR(st.st_mode))
+		errno = ENOTDIR;
+	else if (real && (strchr(real, '\n') || strlen(real) > FOLDER_MOST))
+		errno = ENAMETOOLONG;
+	else if (real)
+		return real;
+	fprintf(stderr, "idmap %s: %s cannot be used (%s); name a folder\n", command->name, folder,
+		idmap_errno_text(errno));
+	*ret_code = IDMAP_NO_TARGET;
+	return NULL;
 }
 
 bool take_input(struct input *input, int argc, char **argv, int *at)

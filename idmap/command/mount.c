@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "command.h"
 
@@ -18,9 +19,13 @@ static const char *given[4];
 /* A path from where we are to one from /; what is no folder or file here stays as it is. */
 static const char *absolute(const char *path)
 {
-	char *real = realpath(path, NULL);
+	char *real = realpath(path, NULL), *here = NULL, *full = NULL;
 
-	return real ? real : path;
+	if (real || *path == '/')
+		return real ? real : path;
+	/* A folder that X-mount.mkdir is to make. */
+	here = getcwd(NULL, 0);
+	return here && asprintf(&full, "%s/%s", here, path) > 0 ? full : path;
 }
 
 /* A row from the fields that were given, as if it were read from a table. */
@@ -28,6 +33,7 @@ static int read_given(struct input *input, struct idmap_error *ret_error)
 {
 	static char buffer[TEXT_SIZE];
 	struct idmap_text text;
+	const char *c;
 	int result = read_nothing(input, ret_error);
 	size_t i;
 
@@ -39,11 +45,14 @@ static int read_given(struct input *input, struct idmap_error *ret_error)
 			idmap_text_add(&text, "\\043");
 			given[i]++;
 		}
-		/* Octal escapes of OPTIONS are the writer's own. */
+		/* Octal escapes of OPTIONS are the writer's own; a blank is one of theirs. */
+		for (c = given[i]; i >= 2 && *c; c++)
+			if (*c == ' ' || *c == '\n')
+				idmap_text_add(&text, *c == ' ' ? "\\040" : "\\012");
+			else
+				idmap_text_add(&text, "%.*s", 1, c);
 		if (i < 2)
 			idmap_text_field(&text, given[i], 0);
-		else
-			idmap_text_add(&text, "%s", given[i]);
 		idmap_text_add(&text, " ");
 	}
 	if (text.cut)

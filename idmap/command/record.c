@@ -20,6 +20,9 @@
 #define LOCK RECORDS "/.lock"
 /* STATX_MNT_ID_UNIQUE of linux/stat.h, 6.8, and where struct statx has it, in 64 bits each */
 #define MNT_ID_UNIQUE 0x4000
+#ifndef SYS_statmount
+#define SYS_statmount 457 /* 6.8 */
+#endif
 #define MNT_ID_AT 18
 #define BY_HAND RECORDS "/.by-hand"
 #define FIRST_LINE "# idmap apply --root "
@@ -97,19 +100,23 @@ const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char 
 	return NULL;
 }
 
-struct mount_id mounts_id(const struct mounts *mounts, const char *path)
+/* `number` as mountinfo has it, of what is mounted there. */
+static struct mount_id id_of(const char *number, const char *path)
 {
-	const struct idmap_mountinfo *mount = mounts_at(mounts, path);
 	uint64_t answer[32] = {0}; /* struct statx, whose mask comes first */
-	struct mount_id id = {0, 0};
+	struct mount_id id = {strtoull(number, NULL, 10), 0};
 
-	if (mount)
-		id.number = strtoull(mount->id, NULL, 10);
-	if (mount &&
-	    !syscall(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, MNT_ID_UNIQUE, answer) &&
+	if (!syscall(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, MNT_ID_UNIQUE, answer) &&
 	    answer[0] & MNT_ID_UNIQUE)
 		id.unique = answer[MNT_ID_AT];
 	return id;
+}
+
+struct mount_id mounts_id(const struct mounts *mounts, const char *path)
+{
+	const struct idmap_mountinfo *mount = mounts_at(mounts, path);
+
+	return mount ? id_of(mount->id, path) : (struct mount_id){0, 0};
 }
 
 /* --- the record ------------------------------------------------------------------------------ */
@@ -258,25 +265,41 @@ bool record_read(struct record *record, const char *folder)
 	return read_record(record, path);
 }
 
+/* Whether there is a mount of that unique number, wherever it may be by now. */
+static bool exists(uint64_t unique)
+{
+	uint64_t answer[64],
+		request[3] = {24, unique, 0x2}; /* struct mnt_id_req, STATMOUNT_MNT_BASIC */
+
+	return !syscall(SYS_statmount, request, answer, sizeof(answer), 0);
+}
+
 bool record_stands(const struct record *record, const struct recorded *recorded,
 		   const struct mounts *mounts)
 {
-	const uint64_t unique = recorded->id.unique;
-	struct mount_id top;
 	char path[PATH_MAX];
 	size_t i;
 
 	if (!recorded->id.number)
 		return false;
-	top = mounts_id(mounts, record_target(record, recorded->row, path));
-	/* A number is given anew when its mount is gone, a unique one is not. */
-	if (top.number == recorded->id.number)
-		return !unique || top.unique == unique;
+	/* A number is given anew when its mount is gone, a unique one (6.8) is not. */
+	if (recorded->id.unique)
+		return exists(recorded->id.unique);
+	record_target(record, recorded->row, path);
 	for (i = 0; i < mounts->count; i++)
 		if (strtoull(mounts->mount[i].id, NULL, 10) == recorded->id.number &&
 		    !strcmp(mounts->mount[i].target, path))
 			return true;
 	return false;
+}
+
+size_t record_gone(const struct record *record, const struct mounts *mounts)
+{
+	size_t i, gone = 0;
+
+	for (i = 0; i < record->count; i++)
+		gone += record->row[i].id.number && !record_stands(record, &record->row[i], mounts);
+	return gone;
 }
 
 /* --- taking it back ----------------------------------------------------------------------------
@@ -301,24 +324,41 @@ static void record_rest(const struct record *record, size_t count)
 	record_end(&rest, &unused);
 }
 
+/* Unmounts what came along with a row that shows it, too. */
+static int unmount_inside(const struct mounts *mounts, const char *path)
+{
+	size_t i = mounts->count;
+
+	while (i--)
+		if (idmap_path_inside(mounts->mount[i].target, path) &&
+		    strcmp(mounts->mount[i].target, path) &&
+		    umount2(mounts->mount[i].target, UMOUNT_NOFOLLOW))
+			return -errno;
+	return 0;
+}
+
 /* Unmounts one row that stands. */
 static int undo_row(const struct record *record, const struct recorded *recorded,
 		    const struct mounts *mounts, struct idmap_error *ret_error)
 {
 	char path[PATH_MAX];
+	struct mount_id top = mounts_id(mounts, record_target(record, recorded->row, path));
+	int result = 0;
 
-	record_target(record, recorded->row, path);
-	if (mounts_id(mounts, path).number != recorded->id.number)
+	if (top.number != recorded->id.number || top.unique != recorded->id.unique)
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
-				  "something else is mounted on %s by now; unmount that first",
+				  "what was put on %s is covered by another mount by now, or was"
+				  " moved; unmount that first",
 				  path);
-	if (!umount2(path, UMOUNT_NOFOLLOW))
-		return 0;
-	return idmap_fail(
-		ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
-		"%s cannot be unmounted (%m); end what uses it (fuser -m %s), and say idmap"
-		" undo again",
-		path, path);
+	if (recorded->row->flags & IDMAP_RBIND)
+		result = unmount_inside(mounts, path);
+	if (!result)
+		result = or_errno(umount2(path, UMOUNT_NOFOLLOW));
+	return result ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				   "%s cannot be unmounted (%m); end what uses it (fuser -m %s), or"
+				   " unmount what was mounted in it, and say idmap undo again",
+				   path, path)
+		      : 0;
 }
 
 int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
@@ -354,7 +394,7 @@ static bool ends_in(const char *path, const char *target)
 
 const struct idmap_map *records_map(const struct idmap_mountinfo *mount)
 {
-	const uint64_t id = strtoull(mount->id, NULL, 10);
+	const struct mount_id id = id_of(mount->id, mount->target);
 	DIR *folder = opendir(RECORDS);
 	const struct idmap_map *map = NULL;
 	struct dirent *entry;
@@ -368,7 +408,8 @@ const struct idmap_map *records_map(const struct idmap_mountinfo *mount)
 		if (!read_record(&record, path))
 			continue;
 		for (i = 0; i < record.count; i++)
-			if (record.row[i].id.number == id &&
+			if (record.row[i].id.number == id.number &&
+			    record.row[i].id.unique == id.unique &&
 			    ends_in(mount->target, record.row[i].row->target))
 				map = record.row[i].row->map;
 	}

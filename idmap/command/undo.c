@@ -9,10 +9,23 @@
 #include "command.h"
 
 /* Asked before anything is taken back: whether the kernel can take its map off the folder. */
-static int check_root(const char *folder, struct idmap_error *ret_error)
+static int check_root(const struct record *record, const char *folder,
+		      struct idmap_error *ret_error)
 {
 	idmap_closed int root_fd = idmap_open(folder, O_PATH | O_DIRECTORY);
-	idmap_closed int fd = root_fd < 0 ? root_fd : idmap_clone_unmapped(root_fd);
+	idmap_closed int fd = -1;
+	size_t i;
+
+	for (i = 0; i < record->count; i++)
+		if (idmap_row_is_root(record->row[i].row) &&
+		    (record->row[i].row->subdir || record->row[i].row->flags & IDMAP_OVERLAY))
+			return idmap_fail(
+				ret_error, NULL, IDMAP_BAD_SYSTEM, EINVAL,
+				"%s is an overlay or a folder of what was mounted there,"
+				" which cannot come back; nothing is changed: unmount it, or"
+				" leave it",
+				folder);
+	fd = root_fd < 0 ? root_fd : idmap_clone_unmapped(root_fd);
 
 	return fd < 0 ? idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd,
 				   "the map of %s itself cannot be taken off (%m), that needs Linux"
@@ -26,7 +39,7 @@ static int undo(const char *folder, struct idmap_error *ret_error)
 	struct mounts mounts = {0};
 	struct record record;
 	bool root = false;
-	size_t i;
+	size_t i, gone;
 	int result = mounts_read(&mounts, ret_error);
 
 	if (result)
@@ -36,11 +49,16 @@ static int undo(const char *folder, struct idmap_error *ret_error)
 				  "no idmap apply is recorded for %s; those that are stand"
 				  " in " RECORDS,
 				  folder);
+	take_down_stale(&command_undo, &mounts);
+	gone = record_gone(&record, &mounts);
+	if (gone)
+		fprintf(stderr, "idmap undo: %u mounts of it are not there any more\n",
+			(uint32_t)gone);
 	for (i = 0; i < record.count; i++)
 		root |= recorded_is_root(&record.row[i]) &&
 			record_stands(&record, &record.row[i], &mounts);
 	if (root)
-		result = check_root(folder, ret_error);
+		result = check_root(&record, folder, ret_error);
 	if (!result)
 		result = undo_rows(&record, &mounts, ret_error);
 	if (!result && root)

@@ -57,7 +57,7 @@ struct idmap_mountinfo {
 	const char *target;
 	const char *options; /* the mount's own */
 	const char *type, *source;
-	bool shared;
+	bool shared, unbindable;
 };
 /* Cuts the next line off *text, in place; false: there is none. */
 bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);

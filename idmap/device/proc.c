@@ -54,8 +54,10 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	next_word(&line); /* what of the filesystem stands there */
 	ret->target = decode(next_word(&line));
 	ret->options = next_word(&line);
-	while (*(tag = next_word(&line)) && strcmp(tag, "-"))
+	while (*(tag = next_word(&line)) && strcmp(tag, "-")) {
 		ret->shared |= !strncmp(tag, "shared:", 7);
+		ret->unbindable |= !strcmp(tag, "unbindable");
+	}
 	ret->type = next_word(&line);
 	ret->source = decode(next_word(&line));
 	return true;

@@ -48,8 +48,8 @@ static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *ro
 	return fd;
 }
 
-int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
-		       bool *ret_folder, struct idmap_error *ret_error)
+static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
+			bool *ret_folder, struct idmap_error *ret_error)
 {
 	int fd = row->inside[1] ? clone_in_folder(stage, row, seen, ret_folder) : -1;
 	idmap_closed int source_fd = -1;
@@ -75,6 +75,44 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
 	return fd;
 }
 
+/*
+ * A recursive clone leaves out what is unbindable, so in place the disk view may show what lies
+ * below that.
+ */
+static int check_same(const struct idmap_stage *stage, const struct idmap_row *row, int tree_fd,
+		      struct idmap_error *ret_error)
+{
+	bool folder;
+	idmap_closed int seen_fd = idmap_open_source(stage, row, true, &folder);
+	struct stat seen, found;
+
+	if (seen_fd < 0 || fstat(seen_fd, &seen) || fstat(tree_fd, &found) ||
+	    (seen.st_dev == found.st_dev && seen.st_ino == found.st_ino))
+		return 0;
+	return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, EINVAL,
+			  "SOURCE lies on a mount that is unbindable, which cannot be cloned; make"
+			  " that private (mount --make-private)");
+}
+
+int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
+		       bool *ret_folder, struct idmap_error *ret_error)
+{
+	int fd = clone_source(stage, row, seen, ret_folder, ret_error), result;
+
+	if (fd < 0)
+		return fd;
+	result = idmap_leave_peers(stage->plan, fd);
+	if (result)
+		idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -result,
+			   "its clone cannot be made private (%m); report it");
+	else if (!seen && !stage->plan->new_root)
+		result = check_same(stage, row, fd, ret_error);
+	if (!result)
+		return fd;
+	idmap_close(&fd);
+	return result;
+}
+
 /* Tries the map on the mount at `path` of the disk view alone. 0, or -errno with the error filled.
  */
 static int map_one(const struct idmap_stage *stage, const struct idmap_row *row, const char *path,
@@ -89,32 +127,76 @@ static int map_one(const struct idmap_stage *stage, const struct idmap_row *row,
 	return tree_fd < 0 ? 0 : idmap_tree_map(tree_fd, &one, ret_error);
 }
 
+/*
+ * The mounts inside the row's source, one call after the other, by the paths that the disk view has
+ * for them; false: there are no more. Begins with a zeroed walk.
+ */
+struct submounts {
+	struct idmap_arena arena;
+	char *text, view[PATH_MAX];
+	size_t length;
+};
+
+static bool next_submount(const struct idmap_stage *stage, const struct idmap_row *row,
+			  struct submounts *walk, struct idmap_mountinfo *mount,
+			  const char **ret_path)
+{
+	struct idmap_error unused;
+	char link[32];
+	size_t size;
+
+	if (!walk->text) {
+		long n;
+
+		idmap_print(link, sizeof(link), "/proc/self/fd/%u", stage->disk_fd);
+		n = readlink(link, walk->view, sizeof(walk->view) - 1);
+		if (!(row->flags & IDMAP_RBIND) || n < 0 ||
+		    idmap_arena_map(&walk->arena, 8 << 20, &unused) ||
+		    idmap_file_read("/proc/self/mountinfo", &walk->arena, &walk->text, &size))
+			return false;
+		walk->view[n] = 0;
+		walk->length = n == 1 ? 0 : (size_t)n;
+	}
+	while (idmap_mountinfo_next(&walk->text, mount)) {
+		*ret_path = mount->target + walk->length;
+		if (idmap_path_inside(mount->target, walk->view) &&
+		    idmap_path_inside(*ret_path, row->inside) && strcmp(*ret_path, row->inside))
+			return true;
+	}
+	return false;
+}
+
 void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row *row,
 			 struct idmap_error *ret_error)
 {
-	char link[32], view[PATH_MAX], *text;
+	struct submounts walk = {.text = NULL};
 	struct idmap_mountinfo mount;
-	struct idmap_arena arena;
 	struct idmap_error error;
-	size_t size, length;
-	long n;
+	const char *path;
 
-	idmap_print(link, sizeof(link), "/proc/self/fd/%u", stage->disk_fd);
-	n = readlink(link, view, sizeof(view) - 1);
-	if (!(row->flags & IDMAP_RBIND) || n < 0 || idmap_arena_map(&arena, 8 << 20, &error) ||
-	    idmap_file_read("/proc/self/mountinfo", &arena, &text, &size))
-		return;
-	view[n] = 0;
-	length = n == 1 ? 0 : (size_t)n;
-	while (idmap_mountinfo_next(&text, &mount)) {
-		const char *path = mount.target + length;
-
-		if (!idmap_path_inside(mount.target, view) ||
-		    !idmap_path_inside(path, row->inside) || !strcmp(path, row->inside) ||
-		    !map_one(stage, row, path, &error))
+	while (next_submount(stage, row, &walk, &mount, &path)) {
+		if (!map_one(stage, row, path, &error))
 			continue;
 		*ret_error = error;
 		idmap_fail_more(ret_error, "; that is the mount on %s, which comes along", path);
 		return;
 	}
+}
+
+int idmap_refuse_overlays_inside(const struct idmap_stage *stage, const struct idmap_row *row,
+				 struct idmap_error *ret_error)
+{
+	struct submounts walk = {.text = NULL};
+	struct idmap_mountinfo mount;
+	const char *path;
+
+	while (next_submount(stage, row, &walk, &mount, &path))
+		if (!strcmp(mount.type, "overlay"))
+			return idmap_fail(
+				ret_error, row, IDMAP_NO_MAP, EINVAL,
+				"the mount on %s, which comes along, is an overlay, whose"
+				" ids are not those on disk; map its layers, and write bind"
+				" here",
+				path);
+	return 0;
 }

@@ -53,7 +53,7 @@ int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idma
 				  "there is no place to take its folder from (%m); build the kernel"
 				  " with CONFIG_TMPFS, and give the machine memory");
 	}
-	folder_fd = idmap_open_inside(tree_fd, row->subdir, O_PATH, 0);
+	folder_fd = idmap_open_inside(tree_fd, row->subdir, O_PATH | O_DIRECTORY, 0);
 	fd = folder_fd < 0 ? folder_fd : idmap_clone(folder_fd, false);
 	if (fd < 0)
 		idmap_fail(

@@ -22,11 +22,10 @@ static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_f
 	/*
 	 * A clone keeps what it shows, as mount --bind does, and adds its own; so does the root
 	 * that we are in, whose row may take something back. All other trees have been made with
-	 * their attributes. NOSYMFOLLOW is of 5.14, so it is set where it is said and never
-	 * cleared.
+	 * their attributes. NOSYMFOLLOW is of 5.14, so it is touched only where it is said.
 	 */
-	const uint32_t clearable =
-		IDMAP_RDONLY | IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC | IDMAP_NODIRATIME;
+	const uint32_t clearable = IDMAP_RDONLY | IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC |
+				   IDMAP_NODIRATIME | IDMAP_NOSYMFOLLOW;
 	const uint32_t own_root = row->flags & IDMAP_OWN_ROOT ? row->attr_said : 0;
 	const bool keeps =
 		row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT) && !(row->attr_said & IDMAP_ATIME_MASK);

@@ -89,6 +89,10 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	if (file_fd == IDMAP_BY_LINK)
 		return file_fd;
 	result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));
+	if (!result && row->inside && S_ISBLK(st.st_mode))
+		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENODEV,
+				  "it is a device node of the new root, which may be anybody's"
+				  " making; name the device, as in /dev/vda");
 	/* A tag may begin like a path. */
 	if (idmap_is_served(row->type) || (!result && S_ISBLK(st.st_mode)))
 		return idmap_filesystem_mount(stage, row, attr, ret_error);

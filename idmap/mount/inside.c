@@ -88,7 +88,8 @@ static int carry_clone(const struct idmap_stage *stage, int view_fd,
 
 int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried)
 {
-	int result = carry_clone(stage, stage->seen_fd, carried);
+	/* A link to / is no folder for it. */
+	int result = carried->real[1] ? carry_clone(stage, stage->seen_fd, carried) : -ENOTDIR;
 
 	if (!result && stage->disk_fd >= 0)
 		result = carry_clone(stage, stage->disk_fd, carried);

@@ -62,6 +62,8 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 	};
 	const char *remedy = idmap_words_for(remedies, (uint32_t)error);
 
+	if (idmap_contains(words, "stacking depth"))
+		remedy = "an overlay goes on an overlay once; write their layers in one";
 	if (error == ENODEV)
 		remedy = stage->modules_cause ? stage->modules_cause
 					      : "load the module overlay (mkinitramfs -m overlay)";

@@ -32,7 +32,9 @@ static void suggest(const struct idmap_map *map, enum idmap_kind kind, uint32_t 
 		idmap_text_add(text, "DISK comes first; did you mean %u:%u:%u?", first->seen,
 			       first->disk, first->count);
 	else if (map->extents[kind] == 1)
-		idmap_text_add(text, "did you mean %u:%u:%u?", disk, first->seen, first->count);
+		idmap_text_add(text, "did you mean %u:%u:%u?", disk, first->seen,
+			       first->count - 1 > IDMAP_ID_MAX - disk ? IDMAP_ID_MAX - disk + 1
+								      : first->count);
 	else
 		idmap_text_add(text, "add %u:SEEN:1", disk);
 }

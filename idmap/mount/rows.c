@@ -65,12 +65,16 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		result = tree_fd < 0 ? tree_fd : 0;
 	}
 	if (!result && row->map && row->flags & IDMAP_CLONE &&
-	    (stage->plan->overlays || !stage->plan->new_root))
+	    (stage->plan->overlays || !stage->plan->new_root || stage->plan->root->booted)) {
 		result = idmap_refuse_overlay(tree_fd, row, ret_error);
-	if (!result && (kept || row->map || row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT)))
+		if (!result)
+			result = idmap_refuse_overlays_inside(stage, row, ret_error);
+	}
+	if (!result && (kept || row->map || row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT))) {
 		result = idmap_tree_map(tree_fd, row, ret_error);
-	if (result && tree_fd >= 0 && ret_error->class == IDMAP_NO_MAP)
-		idmap_submount_note(stage, row, ret_error);
+		if (result && ret_error->class == IDMAP_NO_MAP)
+			idmap_submount_note(stage, row, ret_error);
+	}
 	if (!result)
 		result = layer ? idmap_layers_add(stage, tree_fd, row, ret_error)
 			       : attach(stage, tree_fd, row, folder, ret_error);

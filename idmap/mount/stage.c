@@ -108,6 +108,7 @@ int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error 
 	 */
 	const uint64_t resolve = stage->plan->rows > 1 ? RESOLVE_NO_SYMLINKS : 0;
 	struct idmap_carried *carried;
+	struct stat root = {0}, target = {0};
 	int result;
 
 	for (carried = stage->carry; carried; carried = carried->next) {
@@ -115,12 +116,18 @@ int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error 
 
 		if (carried->cloned)
 			continue;
-		target_fd =
-			idmap_open_inside(root_fd, carried->real, O_PATH | O_DIRECTORY, resolve);
-		result = target_fd < 0
-				 ? target_fd
-				 : or_errno(sys_move_mount(old_fd, carried->path + 1, target_fd, "",
-							   MOVE_MOUNT_T_EMPTY_PATH));
+		target_fd = idmap_open_inside(root_fd, carried->real, O_PATH, resolve);
+		result = target_fd;
+		/* A link to / is no folder for it. */
+		if (target_fd >= 0 && !fstat(root_fd, &root) && !fstat(target_fd, &target) &&
+		    root.st_dev == target.st_dev && root.st_ino == target.st_ino)
+			result = -ENOTDIR;
+		if (result >= 0)
+			result = or_errno(sys_move_mount(old_fd, carried->path + 1, target_fd, "",
+							 MOVE_MOUNT_T_EMPTY_PATH));
+		/* A folder goes on a folder, and a file on a file. */
+		if (result == -EINVAL && !S_ISDIR(target.st_mode))
+			result = -ENOTDIR;
 		carried->left = idmap_no_folder(result);
 		if (result && !carried->left)
 			return idmap_carry_failed(carried->path, -result, ret_error);

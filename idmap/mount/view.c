@@ -201,6 +201,8 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 		{EINVAL, "a folder goes on a folder and a file on a file"},
 		{ENOTDIR, "a folder goes on a folder and a file on a file"},
 		{ELOOP, "its symbolic links lead in a circle"},
+		{EACCES,
+		 "a folder on its way belongs to an id that the map leaves out; extend the map"},
 		{EXDEV, "it leads through a link of /proc; write the path that is meant"},
 		{EMFILE, "let rows of one map follow each other, or use fewer maps"},
 		{0, "look at it in the image"},

@@ -109,6 +109,14 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	struct idmap_source source;
 	const char *wrong;
 
+	if (row->said_target && strcmp(row->said_target, row->target)) {
+		if (root)
+			idmap_table_error(table, place, row->target_column,
+					  "%s is a link to /, and no row for / is meant; name"
+					  " another folder",
+					  row->said_target);
+		idmap_is_fstabs(table, place, row->target_column, row->target, row->type);
+	}
 	if (root && row->flags & IDMAP_CLONE)
 		idmap_table_error(
 			table, place, row->type_column,
@@ -130,6 +138,10 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 		check_overlay(table, row);
 	if (!(row->flags & IDMAP_LAYER))
 		return;
+	if (row->flags & IDMAP_RBIND)
+		idmap_table_error(table, place, row->type_column,
+				  "an overlay does not show what is mounted in a layer; write bind,"
+				  " and a row for each mount in it");
 	if (row->attr_said & row->attr &
 	    (IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC | IDMAP_NOSYMFOLLOW))
 		idmap_table_error(table, place, row->type_column,

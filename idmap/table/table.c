@@ -85,12 +85,8 @@ static const char *read_type(struct idmap_table *table, struct idmap_row *row, u
 	return type;
 }
 
-/*
- * A row of a whole system's fstab, and what is done with it there. The rest of what it says is not
- * looked at.
- */
-static bool is_fstabs(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
-		      const char *target, const char *type)
+bool idmap_is_fstabs(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+		     const char *target, const char *type)
 {
 	static const char own[][2][9] = {
 		{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}, {"/dev", "tmpfs"}};
@@ -181,7 +177,7 @@ void idmap_read_row(struct idmap_table *table, const struct idmap_place *place,
 	source = idmap_decode_kept(table, place, &field[FIELD_SOURCE]);
 	target = idmap_decode_kept(table, place, &field[FIELD_TARGET]);
 	type = idmap_decode_kept(table, place, &field[FIELD_TYPE]);
-	if (type && is_fstabs(table, place, row->type_column, target, type)) {
+	if (type && idmap_is_fstabs(table, place, row->type_column, target, type)) {
 		table->unread = true;
 		return;
 	}

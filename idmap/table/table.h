@@ -223,6 +223,13 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
  */
 struct idmap_row *idmap_table_add_root(struct idmap_table *table, const struct idmap_place *place);
 
+/*
+ * Whether it is a row of a whole system's fstab, and what is done with it there: an error. The rest
+ * of what it says is not looked at.
+ */
+bool idmap_is_fstabs(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
+		     const char *target, const char *type);
+
 static inline bool idmap_row_is_root(const struct idmap_row *row)
 {
 	return !row->target[1]; /* it begins with a / */

@@ -201,9 +201,10 @@ def test_undo_of_what_is_in_use(script):
     assert done.out == ["rc 0", "rc 1", here, "/run/r/mnt / rw,nosuid,nodev,relatime tmpfs", "rc 0", here, "rc 0", "rc 1",
                         "rc 0", here, "/run/r/srv / rw,relatime tmpfs"]
     assert [line for line in done.err if line.startswith("idmap")] == [
-        "idmap undo: /run/r/mnt cannot be unmounted (busy); end what uses it (fuser -m /run/r/mnt), and say idmap undo"
-        " again",
-        "idmap undo: something else is mounted on /run/r/srv by now; unmount that first"]
+        "idmap undo: /run/r/mnt cannot be unmounted (busy); end what uses it (fuser -m /run/r/mnt), or unmount"
+        " what was mounted in it, and say idmap undo again",
+        "idmap undo: what was put on /run/r/srv is covered by another mount by now, or was moved; unmount that first",
+        "idmap undo: 1 mounts of it are not there any more"]
 
 
 def test_mount(script):
@@ -220,6 +221,104 @@ def test_mount(script):
         "/run/r/mnt / rw,nosuid,nodev,relatime tmpfs", "rc 6", "rc 3", "rc 2", "/run/r / rw,relatime tmpfs"]
     assert done.err[0] == ("idmap mount: mount:1: /run/r/images on /run/r/none: the target cannot be used in the new root"
                            " (not there); make it in the image, or add X-mount.mkdir where that can be written")
+
+
+# ---- shared mounts, and what others have mounted ----
+
+
+def test_peers_stay(script):
+    """What a row was cloned from is not unmounted with it, neither after a failure nor when a link is met."""
+    done = script("""
+        mount --make-rshared /; mount -t tmpfs sub /run/r/images/app; touch /run/r/images/app/kept; ln -s srv /run/r/zlib
+        table '/images /mnt rbind\\nt /no/such tmpfs\\n'
+        idmap apply -c /run/table --root /run/r; ls /run/r/images/app
+        mkdir /run/r/srv/x; table '/images /mnt rbind\\nt /zlib/x tmpfs\\n'
+        idmap apply -c /run/table --root /run/r; ls /run/r/images/app /run/r/mnt/app
+        idmap undo --root /run/r; ls /run/r/images/app; mounts""")
+    assert done.out == ["rc 6", "kept", "rc 0", "/run/r/images/app:", "kept", "", "/run/r/mnt/app:", "kept", "rc 0", "kept",
+                        "/run/r / rw,relatime tmpfs", "/run/r/images/app / rw,relatime tmpfs"]
+
+
+def test_mounts_of_others_stay(script):
+    """/dev and its like, which are bound into a root, when that is replaced."""
+    done = script(f"""
+        mount --make-rshared /; mkdir -p /run/dev/pts /run/r/dev; mount -t tmpfs dev /run/dev; mkdir /run/dev/pts
+        mount -t tmpfs pts /run/dev/pts; mount --rbind /run/dev /run/r/dev
+        table '/dev/root / auto rw,{MAP}\\n'
+        idmap apply -c /run/table --root /run/r; mounts
+        idmap undo --root /run/r; mounts | wc -l""")
+    assert done.out == [
+        "rc 0", "/run/dev / rw,relatime tmpfs", "/run/dev/pts / rw,relatime tmpfs", "/run/r / rw,relatime,idmapped tmpfs",
+        "/run/r/dev / rw,relatime tmpfs", "/run/r/dev/pts / rw,relatime tmpfs", "rc 0", "5"]
+
+
+def test_links_to_the_root(script):
+    done = script(f"""
+        ln -s / /run/r/sl; touch /run/r/mine
+        table 't /sl tmpfs\\n'; idmap apply -c /run/table --root /run/r
+        ls /run/r/mine; mounts""")
+    assert done.out == ["rc 2", "/run/r/mine", "/run/r / rw,relatime tmpfs"]
+    assert "/sl is a link to /, and no row for / is meant; name another folder" in done.err[0]
+
+
+def test_unbindable(script):
+    """What is below is not what was named, and nothing is lost without a word."""
+    done = script(f"""
+        mount -t tmpfs hidden /run/r/srv; mount --make-unbindable /run/r/srv
+        table '/srv /mnt bind {MAP}\\n'; idmap apply -c /run/table --root /run/r
+        table '/dev/root / auto {MAP}\\n'; idmap apply -c /run/table --root /run/r
+        mounts""")
+    assert done.out == ["rc 3", "rc 6", "/run/r / rw,relatime tmpfs", "/run/r/srv / rw,relatime tmpfs"]
+    assert "SOURCE lies on a mount that is unbindable" in done.err[0]
+    assert "the mount on /run/r/srv in it is unbindable, so it cannot come along" in done.err[1]
+
+
+def test_undo_says_what_it_cannot_do(script):
+    done = script(f"""
+        table 't /opt/app tmpfs\\n'; idmap apply -c /run/table --root /run/r
+        mount -t tmpfs over /run/r/opt; idmap undo --root /run/r; umount /run/r/opt
+        idmap undo --root /run/r; mounts
+        mkdir /run/r/sub
+        table '/dev/root / auto X-mount.subdir=sub,{MAP}\\n'; idmap apply -c /run/table --root /run/r
+        idmap undo --root /run/r""")
+    assert done.out == ["rc 0", "rc 1", "rc 0", "/run/r / rw,relatime tmpfs", "rc 0", "rc 1"]
+    assert "/run/r/opt/app is covered by another mount by now, or was moved" in done.err[0]
+    assert "is an overlay or a folder of what was mounted there, which cannot come back" in done.err[-1]
+
+
+def test_undo_brings_the_options_back(script):
+    done = script(f"""
+        table '/dev/root / auto rw,nosuid,nodev,noexec,noatime,nosymfollow,{MAP}\\n'
+        idmap apply -c /run/table --root /run/r; mounts
+        idmap undo --root /run/r; mounts""")
+    assert done.out == ["rc 0", "/run/r / rw,nosuid,nodev,noexec,noatime,nosymfollow,idmapped tmpfs", "rc 0",
+                        "/run/r / rw,relatime tmpfs"]
+
+
+def test_skipped_rows_are_no_rows_that_stand(script):
+    done = script("""
+        table '/dev/none /mnt ext4 nofail,wait=0\\nt /srv tmpfs\\n'
+        idmap apply -c /run/table --root /run/r; idmap apply -c /run/table --root /run/r""")
+    assert done.out == ["rc 0", "rc 0"] and done.err[-2:] == [
+        "idmap apply: 1 rows were skipped then; take the others back with idmap undo to try them again",
+        "idmap apply: the rows stand in /run/r already, nothing is changed"]
+
+
+def test_where_it_is_recorded(script):
+    done = script(f"""
+        table 't /run tmpfs\\n'; idmap apply -c /run/table
+        table '/dev/root / auto {MAP}\\n'; idmap apply -c /run/table --root /run; mounts""")
+    assert done.out == ["rc 6", "rc 6", "/run/r / rw,relatime tmpfs"]
+    assert "that would cover /run/idmap/apply, where it is recorded" in done.err[0]
+    assert "/run holds /run, where the work is done" in done.err[1]
+
+
+def test_what_a_person_types(script):
+    done = script(f"""
+        cd /run/r; idmap mount t new/er -t tmpfs -o X-mount.mkdir; mounts | tail -n 1
+        idmap mount /run/r/images /run/r/srv -o 'X-mount.idmap=u:100000:0:10 g:100000:5:10'; owners srv
+        idmap mount /run/r/images /run/r/etc -o 'idmap=100000:0:1 5'""")
+    assert done.out == ["rc 0", "/run/r/new/er / rw,nosuid,nodev,relatime tmpfs", "rc 0", "srv 0:5", "rc 2"]
 
 
 def test_not_root(script):
