@@ -122,8 +122,7 @@ struct idmap_note {
 struct idmap_notes {
 	struct idmap_arena *arena;
 	struct idmap_note *first, **tail;
-	uint64_t traced_us; /* the caller's: steps become notes, too, with the time since then; or 0
-			     */
+	uint64_t traced_us; /* the caller's: since when steps become notes, too; or 0 */
 };
 
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena);
@@ -373,8 +372,9 @@ struct idmap_carried {
 	/* the stage's own */
 	const char *real; /* where that leads in the new root */
 	char behind_link[64];
-	bool cloned; /* a clone of it is there */
-	bool left;   /* the new root has no such folder */
+	bool cloned;	 /* a clone of it is there */
+	bool left;	 /* the new root has no such folder */
+	bool unbindable; /* the caller's: it is, or one in it, so that no clone has it */
 };
 
 struct idmap_stage {

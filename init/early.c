@@ -82,6 +82,7 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 		if (!carried)
 			continue;
 		carried->path = mount.target;
+		carried->unbindable = mount.unbindable;
 		carried->real = mount.parent; /* until the stage has it */
 		*tail = carried;
 		tail = &carried->next;

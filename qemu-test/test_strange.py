@@ -572,3 +572,26 @@ def test_range_that_would_not_fit(kernel, root_tree, image, initramfs, boot):
     conf = ROOT + "/dev/vdb /srv erofs uidmap=5000:0:65536,gidmap=5000:0:10\n"
     with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(root_tree(), "erofs")), Disk(image(tree, "erofs"))]) as guest:
         assert [line for line in log_lines(guest) if "did you mean 4294967290:0:5?" in line]
+
+
+@TWO
+def test_unbindable_in_a_booted_root(stage0, plain_tree, kernel, image, boot_fails):
+    tree = plain_tree("/dev/root / auto idmap=100000:0:65536\nt /tmp/b tmpfs\n")
+    then = ("mount -t tmpfs a /root/tmp; mkdir /root/tmp/a /root/tmp/b; mount -t tmpfs b /root/tmp/a;"
+            " mount --make-unbindable /root/tmp/a")
+    line, code = last_words(boot_fails(kernel, stage0(kernel, then=then), f"root=/dev/vda init={INIT} quiet",
+                                       [Disk(image(tree, "erofs"))]))
+    assert "the mount on /tmp, or one in it, is unbindable, so the new root cannot have it before this row" in line
+    assert code == "0x00000100"
+
+
+@TWO
+@pytest.mark.parametrize("init,row,words", [
+    ("/etc/pipe", "", "it is a device, a FIFO or a socket; name a program"),
+    ("/sbin/init", ",noexec", "what it lies on is noexec; take that out of the row")])
+def test_init_that_cannot_be_run(init, row, words, kernel, root_tree, image, initramfs, boot_fails):
+    tree = root_tree()
+    tree["/etc/pipe"] = Node("p", 0, 0, 100000, 100000)
+    console = boot_fails(kernel, initramfs(kernel, ROOT.strip() + row + "\n"), f"quiet init={init}",
+                         [Disk(image(tree, "erofs"))])
+    assert words in last_words(console)[0]

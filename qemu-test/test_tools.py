@@ -47,8 +47,8 @@ TOOLS = {
 def files_for(name, programs, table):
     files = {"/usr/sbin/idmap": programs.folder / "idmap", "/etc/idmap.conf": table}
     if name.startswith("initramfs-tools"):
-        files["/usr/share/initramfs-tools/hooks/idmap"] = HOOKS / "initramfs-tools/hooks/idmap"
-        files["/usr/share/initramfs-tools/scripts/local-bottom/idmap"] = HOOKS / "initramfs-tools/scripts/local-bottom/idmap"
+        files["/etc/initramfs-tools/hooks/idmap"] = HOOKS / "initramfs-tools/hooks/idmap"
+        files["/etc/initramfs-tools/scripts/local-bottom/idmap"] = HOOKS / "initramfs-tools/scripts/local-bottom/idmap"
     else:
         files["/usr/lib/dracut/modules.d/90idmap"] = HOOKS / "dracut/90idmap"
     return files

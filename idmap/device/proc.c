@@ -75,6 +75,9 @@ void idmap_mounts_on(struct idmap_carried **list, const char *root_id)
 			covered = other != *list && !strcmp(other->real, root_id) &&
 				  strcmp(other->path, "/") && strcmp(other->path, (*list)->path) &&
 				  idmap_path_inside((*list)->path, other->path);
+		for (other = all; other; other = other->next)
+			(*list)->unbindable |=
+				other->unbindable && idmap_path_inside(other->path, (*list)->path);
 		if (!covered && !strcmp((*list)->real, root_id))
 			list = &(*list)->next;
 		else

@@ -136,6 +136,12 @@ int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 		if (carried->cloned || !concerns(carried, row) ||
 		    is_covered_later(stage->plan, carried))
 			continue;
+		if (carried->unbindable)
+			return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, EINVAL,
+					  "the mount on %s, or one in it, is unbindable, so the new"
+					  " root cannot have it before this row; make that private"
+					  " (mount --make-private)",
+					  carried->path);
 		result = idmap_carry_clone(stage, carried);
 		/* A row that is still to come may bring the folder. */
 		if (result && !idmap_no_folder(result))

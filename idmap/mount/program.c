@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 
 #include "mount/format.h"
@@ -18,7 +19,8 @@
 
 /* The front of a program: a #! line, or ELF headers and, as a rule, the loader's name. */
 #define HEAD_SIZE 2048
-#define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
+enum { NO_EXEC = 8 }; /* ST_NOEXEC of statfs(2) */
+#define DEPTH_MOST 5  /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
 
 /* The linker's: this program in memory, from its first byte. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
@@ -68,6 +70,7 @@ static int try_foreign(int root_fd, const char *path)
 /* The same question as execve(2)'s: a file, a mode for root, no noexec. */
 static int check_mode(int fd, struct idmap_program *ret)
 {
+	struct statfs fs;
 	struct stat st;
 
 	if (fstat(fd, &st))
@@ -78,10 +81,19 @@ static int check_mode(int fd, struct idmap_program *ret)
 	}
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st.st_mode)) {
+		if (ret)
+			idmap_print(ret->fault, sizeof(ret->fault),
+				    "it is a device, a FIFO or a socket; name a program");
 		return -EACCES;
+	}
 	/* An older kernel than 5.8 leaves the question to the exec. */
-	return sys_faccessat2(fd, "", X_OK, AT_EMPTY_PATH) && errno != ENOSYS ? -errno : 0;
+	if (!sys_faccessat2(fd, "", X_OK, AT_EMPTY_PATH) || errno == ENOSYS)
+		return 0;
+	if (ret && errno == EACCES && !fstatfs(fd, &fs) && fs.f_flags & NO_EXEC)
+		idmap_print(ret->fault, sizeof(ret->fault),
+			    "what it lies on is noexec; take that out of the row");
+	return -EACCES;
 }
 
 /* Reads the front and what it says. A file that can be run and not read says nothing. */

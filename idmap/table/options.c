@@ -139,7 +139,8 @@ static void read_mkdir(struct reader *r, const char *value)
 
 	for (; *digit >= '0' && *digit <= '7' && mode <= 0777; digit++)
 		mode = mode << 3 | (uint32_t)(*digit - '0');
-	if (digit == value || *digit) {
+	/* mkdir(2) knows the sticky bit and no set-id ones. */
+	if (digit == value || *digit || mode > 01777) {
 		idmap_item_error(&r->item, value,
 				 "'%s' is no mode; write octal digits, as in X-mount.mkdir=0755",
 				 r->item.text);
