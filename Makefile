@@ -28,9 +28,10 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 
 # What a fresh machine lacks is installed before anything else looks for it.
 asked-for = $(filter $(1),$(MAKECMDGOALS))
-needed := $(if $(call asked-for,run bench support-table mistakes-table check check-%),build) \
-	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot),run) \
-	$(if $(call asked-for,support-table mistakes-table check check-%),check) $(call asked-for,bench)
+needed := $(if $(call asked-for,run deb bench support-table mistakes-table check check-%),build) \
+	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot check-tools),run) \
+	$(if $(call asked-for,support-table mistakes-table check check-%),check) $(call asked-for,bench) \
+	$(if $(call asked-for,deb check check-%),deb)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
@@ -170,7 +171,7 @@ $(O)/idmap: $(command-objects) $(O)/libidmap.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -s -o $@
 
-.PHONY: install size
+.PHONY: install size deb
 # Asked for when it is needed, and not by goals that build nothing.
 VERSION = $(shell sed -n 's/^.define IDMAP_VERSION "\(.*\)"/\1/p' idmap/version.h)
 install: all
@@ -184,6 +185,13 @@ install: all
 	install -D -m 644 idmap/idmap.h $(DESTDIR)$(PREFIX)/include/idmap.h
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' idmap/idmap.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/idmap.pc
+
+# Debian's packages, from what git has; the source tree itself stays as it is.
+deb:
+	$(Q)rm -rf $(O)/deb && mkdir -p $(O)/deb/idmap-init
+	$(Q){ git archive HEAD 2>/dev/null || tar -c --exclude=./build --exclude=./build-* .; } | tar -x -C $(O)/deb/idmap-init
+	$(Q)cd $(O)/deb/idmap-init && dpkg-buildpackage --build=binary --no-sign >../log 2>&1 || { tail -n 40 ../log; exit 1; }
+	$(Q)rm -rf $(O)/deb/idmap-init && ls $(O)/deb/*.deb
 
 defconfigs := tiny default full
 # One after the other and each in a folder of its own, so that a build in $(O) stays as it is.
@@ -315,6 +323,7 @@ help:
 	@echo '  run              boot a guest whose root is mapped, and show it'
 	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
+	@echo '  deb              make the Debian packages, in build/deb'
 	@echo '  support-table    boot every filesystem on every kernel, write the table of README.md'
 	@echo '  messages         write the table of messages into the manual'
 	@echo '  mistakes-table   make typical mistakes, write the table of BENCHMARKS.md'

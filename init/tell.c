@@ -95,7 +95,7 @@ void tell_rows(const struct boot *boot)
 	result = fd < 0 ? fd : 0;
 	idmap_text_init(&text, boot->arena->at, TABLE_PIECE + ROW_TEXT_SIZE);
 	lines_begin(&lines, MSG_INFO, plan->rows + 1);
-	idmap_text_add(lines_next(&lines), "version " IDMAP_VERSION ", %u rows", plan->rows);
+	idmap_text_add(lines_next(&lines), "version " IDMAP_VERSION ", rows: %u", plan->rows);
 	for (i = 0; i < plan->rows; i++) {
 		const struct idmap_row *row = plan->row[i];
 		const char *line;

@@ -153,13 +153,13 @@ def test_no_dpkg(machine):
 def test_misuse(machine, groups):
     code, out, errors = machine.run(*groups)
     assert (code, out) == (2, "")
-    assert errors == "usage: install-packages GROUP...   (GROUP: build, run, check, bench, all)\n"
+    assert errors == "usage: install-packages GROUP...   (GROUP: build, run, check, deb, bench, all)\n"
     assert machine.calls() == []
 
 
 def test_help(machine):
     assert machine.run("-h") == (
-        0, "usage: install-packages GROUP...   (GROUP: build, run, check, bench, all)\n", "")
+        0, "usage: install-packages GROUP...   (GROUP: build, run, check, deb, bench, all)\n", "")
 
 
 def test_no_list(machine):
@@ -179,7 +179,7 @@ def test_the_list_itself():
             assert re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", line)
             assert groups
             names.append(line)
-    assert groups == ["[build]", "[run]", "[check]", "[bench]"]
+    assert groups == ["[build]", "[run]", "[check]", "[deb]", "[bench]"]
     assert len(names) == len(set(names))
     assert not [name for name in names if re.search(r"-\d+(-|$)", name)]
 
