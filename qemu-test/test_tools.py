@@ -112,6 +112,40 @@ def test_wrong_table(name, kernels, made, disks, boot):
         assert "/sbin/init" not in console.rpartition(LINE)[2] or "Attempted to kill init" in console
 
 
+# Metadata alone, so that no device mapper is needed here; the volume begins at 1 MiB.
+LVM = """set -e
+truncate -s 64M /disk
+loop=$(losetup --find --show /disk)
+trap 'losetup -d "$loop"' EXIT
+lvm pvcreate --config devices/use_devicesfile=0 --driverloaded n -q "$loop" >&2
+lvm vgcreate --config devices/use_devicesfile=0 --driverloaded n -q group "$loop" >&2
+lvm lvcreate --config devices/use_devicesfile=0 --driverloaded n -q -an -Zn -Wn -l 100%FREE -n root group >&2
+dd if=/root.erofs of="$loop" bs=1M seek=1 conv=notrunc,fsync status=none
+cat /disk
+"""
+
+
+@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+def test_root_on_lvm(kernels, disks, programs, boot, tmp_path):
+    """What PID 1 alone cannot open."""
+    if os.getuid():
+        pytest.skip("only root can lay our files over the root that a tool runs in")
+    kernel = kernels("6.12")
+    try:
+        root = tools.unpacked("--root", "trixie", "initramfs-tools", "busybox", "lvm2")
+    except host.PeerMissing as missing:
+        pytest.skip(f"no lvm2: {missing}")
+    disk = tmp_path / "disk"
+    disk.write_bytes(tools.in_root(root, kernel.modules, LVM, {"/root.erofs": disks[0].path}))
+    command = INITRAMFS_TOOLS.replace("VERSION", kernel.version).replace("DRIVERS", " ".join([*DRIVERS, "dm_mod"]))
+    initramfs = tmp_path / "initramfs"
+    initramfs.write_bytes(tools.in_root(
+        root, kernel.modules, command, files_for("initramfs-tools-trixie", programs, TABLE)
+        | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config"}))
+    with boot(kernel, initramfs, "root=/dev/mapper/group-root rootfstype=erofs ro", [Disk(disk), disks[1]]) as guest:
+        check_root(guest)
+
+
 def test_table_that_is_wrong_when_it_is_made(kernels, made):
     kernel = kernels("6.12")
     with pytest.raises(Exception, match="/etc/idmap.conf:1:24: '100000:0' is no extent"):
