@@ -31,7 +31,7 @@ asked-for = $(filter $(1),$(MAKECMDGOALS))
 needed := $(if $(call asked-for,run deb bench support-table mistakes-table check check-%),build) \
 	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot check-tools),run) \
 	$(if $(call asked-for,support-table mistakes-table check check-%),check) $(call asked-for,bench) \
-	$(if $(call asked-for,deb check check-%),deb)
+	$(if $(call asked-for,deb check check-boot),deb)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -130,6 +131,10 @@ def second(image: Callable[..., Path]) -> Callable[..., Path]:
     return lambda fs="erofs": image(tree, fs)
 
 
+# The table of each initramfs with the program under test; it may not be there.
+TABLES: dict[Path, Path] = {}
+
+
 @pytest.fixture
 def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Callable[..., Path]:
     """initramfs(kernel, conf=text): made by init/mkinitramfs, with the drivers that roots need."""
@@ -140,8 +145,10 @@ def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Call
         out = tmp_path / f"initramfs-{kernel.name}-{len(list(tmp_path.iterdir()))}"
         command = [host.REPOSITORY / "init" / "mkinitramfs", "-o", out,
                    "-i", init or programs.init, "-k", kernel.modules, "-m", modules]
+        file = out.with_name(out.name + ".conf")
+        if init is None:
+            TABLES[out] = file
         if conf is not None:
-            file = out.with_suffix(".conf")
             file.write_bytes(conf if isinstance(conf, bytes) else conf.encode())
             command += ["-a", f"{file}:/etc/idmap.conf"]  # wrong ones, too, which -c does not take
         for source, target in add:
@@ -257,13 +264,32 @@ def boot(run_folder: Path) -> Callable[..., guest.Guest]:
     return make
 
 
+# What only the root's own links tell, and the machine.
+BY_BOOT = re.compile("there is a link in its way|links of the root lead|is a link to /|is there without a row"
+                     "|has a row already|what comes along|cannot be read|overlap by their links")
+
+
+def check_as_command(programs: host.Programs, initrd: Path | None, append: str, console: str) -> None:
+    """A boot that fails for its table, or its command line: idmap check gives the very line."""
+    if "exitcode=0x00000200" not in console or initrd not in TABLES:
+        return
+    table, line = TABLES[initrd], common.last_words(console)[0].removeprefix(common.PRE)
+    words = ["-c", table] if table.exists() else []
+    done = subprocess.run([programs.folder / "idmap", "check", "-k", f"console=ttyS0 panic=-1 {append}", *words],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="surrogateescape")
+    told = done.stderr.replace(str(table), "/etc/idmap.conf").splitlines()
+    assert line in told or BY_BOOT.search(line), (line, told)
+
+
 @pytest.fixture
-def boot_fails(run_folder: Path) -> Callable[..., str]:
+def boot_fails(run_folder: Path, programs: host.Programs) -> Callable[..., str]:
     """Like boot, for a guest that must end without the real init: gives its console."""
 
     def run(kernel: host.Kernel, initrd: Path | None, append: str = "",
             disks: Sequence[guest.Disk] = (), **options: Any) -> str:
-        return guest.expect_no_init(kernel.vmlinuz, initrd, append, disks,
-                                    log_dir=run_folder / "guests", **options)
+        console = guest.expect_no_init(kernel.vmlinuz, initrd, append, disks,
+                                       log_dir=run_folder / "guests", **options)
+        check_as_command(programs, initrd, append, console)
+        return console
 
     return run
