@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/reboot.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -21,21 +20,6 @@
 /* For a usual command line; beside the program's data no page table has to be made for it. */
 static char memory[512 * 1024] __attribute__((aligned(sizeof(void *))));
 #define NOTES_SIZE (8 * sizeof(struct idmap_note)) /* of it; they are told row by row */
-
-/*
- * Every map that waits is an open file: as many as there may be, for the helper that works, and not
- * for what comes after. By prlimit(2), since musl's setrlimit() is made for programs of many
- * threads.
- */
-static void raise_files(void)
-{
-	struct rlimit limit;
-
-	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
-}
 
 /*
  * Where something hangs in the kernel, neither sync(2) nor the orderly end of all devices may ever
@@ -127,7 +111,7 @@ static int prepare(void *arg)
 	if (boot->cmdline.root.booted)
 		boot->self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	if (boot->build.plan.maps_at_once > FEW_MAPS)
-		raise_files();
+		idmap_raise_files();
 	if (idmap_build(&boot->build, &boot->error)) {
 		table_errors(&boot->table,
 			     &boot->error); /* of the plan, where links led elsewhere */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 
 #include "command.h"
 
@@ -80,7 +79,8 @@ static void record_more(struct apply *apply, uint32_t until)
 	const struct idmap_plan *plan = &apply->build.plan;
 	struct idmap_error unused;
 
-	if (until > apply->recorded && mounts_read(&apply->mounts, &unused))
+	/* Without a record the rows are in place all the same, and its end tells. */
+	if (!apply->record.out || (until > apply->recorded && mounts_read(&apply->mounts, &unused)))
 		return;
 	for (; apply->recorded < until; apply->recorded++) {
 		const struct idmap_row *row = plan->row[apply->recorded];
@@ -104,7 +104,7 @@ static void step(struct idmap_build *build, enum idmap_step step, const struct i
 	while (build->plan.row[at] != row)
 		at++;
 	/* Rows were taken down, since a link has changed the plan. */
-	if (at < apply->recorded) {
+	if (at < apply->recorded && apply->record.out) {
 		fclose(apply->record.out);
 		begin_record(apply, apply->record.folder, &unused);
 	}
@@ -251,7 +251,8 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 		record_more(apply, apply->build.plan.rows);
 		return record_end(&apply->record, ret_error);
 	}
-	fclose(apply->record.out);
+	if (apply->record.out)
+		fclose(apply->record.out);
 	if (!apply->by_hand)
 		record_remove(folder);
 	return result;
@@ -321,16 +322,6 @@ static void block_signals(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-static void raise_files(void)
-{
-	struct rlimit limit;
-
-	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
-}
-
 /* Nothing is to cover what is recorded. */
 static int check_targets(const struct idmap_plan *plan, struct idmap_error *ret_error)
 {
@@ -369,7 +360,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 
 	apply.build.devices.arena = &input->arena[0];
 	block_signals();
-	raise_files();
+	idmap_raise_files();
 	result = mounts_read(&apply.mounts, ret_error);
 	if (!result)
 		take_down_stale(command, &apply.mounts);

@@ -192,8 +192,9 @@ void record_row(struct record *record, const struct idmap_row *row, struct mount
 int record_end(struct record *record, struct idmap_error *ret_error)
 {
 	/* The one of rows by hand has no end. */
-	const bool failed =
-		(record->plan && fputs(DONE_LINE "\n", record->out) < 0) || fclose(record->out);
+	const bool failed = !record->out ||
+			    (record->plan && fputs(DONE_LINE "\n", record->out) < 0) ||
+			    fclose(record->out);
 
 	record->out = NULL;
 	return failed ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,

@@ -46,6 +46,11 @@ int idmap_open_device(int dir_fd, const char *name, int flags, uint32_t major, u
 
 /* Sees to it that the arena has so much room; new memory if need be, the old stays. -ENOMEM. */
 int idmap_arena_room(struct idmap_arena *arena, size_t size, struct idmap_error *ret_error);
+/*
+ * Every map that waits is an open file: as many as there may be. By prlimit(2), since musl's
+ * setrlimit() is made for programs of many threads.
+ */
+void idmap_raise_files(void);
 /* Adds a step that is done, where that is asked for. */
 void idmap_trace(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 

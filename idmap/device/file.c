@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -67,6 +68,16 @@ int idmap_arena_room(struct idmap_arena *arena, size_t size, struct idmap_error 
 {
 	return size <= (size_t)(arena->end - arena->at) ? 0
 							: idmap_arena_map(arena, size, ret_error);
+}
+
+void idmap_raise_files(void)
+{
+	struct rlimit limit;
+
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
 }
 
 int64_t idmap_file_size(const char *path)
