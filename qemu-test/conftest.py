@@ -264,9 +264,9 @@ def boot(run_folder: Path) -> Callable[..., guest.Guest]:
     return make
 
 
-# What only the root's own links tell, and the machine.
+# What only the root itself and its disks tell.
 BY_BOOT = re.compile("there is a link in its way|links of the root lead|is a link to /|is there without a row"
-                     "|has a row already|what comes along|cannot be read|overlap by their links")
+                     "|has a row already|what comes along|cannot be read|it is mounted once only")
 
 
 def check_as_command(programs: host.Programs, initrd: Path | None, append: str, console: str) -> None:
