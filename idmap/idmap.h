@@ -184,6 +184,7 @@ enum idmap_row_flag {
 	IDMAP_PLACED = 1 << 13,	      /* the stage's own: it is in place, or kept as a layer */
 	IDMAP_TURNED_RO = 1 << 14, /* its device cannot be written, so it is ro though it says rw */
 	IDMAP_MADE_UPPER = 1 << 15, /* the stage's own: its folder upper is new */
+	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -264,6 +265,7 @@ struct idmap_root {
 	bool writable;	    /* rw came after ro */
 	bool booted;	    /* it stands already, we are in it and not in an initramfs */
 	const char *folder; /* the caller's: where it stands, absolute and real; NULL: it is / */
+	const char *keeps;  /* the same: a path that no row may cover; or NULL */
 	bool unmaps;	    /* the same: the map that it has is taken off (6.15) */
 	bool shared;	    /* some mount here is shared (mount_namespaces(7)) */
 	bool waits;	    /* rootwait was said */
@@ -326,7 +328,7 @@ int idmap_arena_map(struct idmap_arena *ret_arena, size_t size, struct idmap_err
 
 /* --- devices -------------------------------------------------------------------------------- */
 
-/* Zero but for what is said; uevent_fd is closed by the caller. */
+/* Zero but for what is said; the descriptors are closed by the caller. */
 struct idmap_devices {
 	struct idmap_arena *arena; /* for what is found, and for all disks while one is sought */
 	uint64_t start_us;	   /* since when rows wait */
@@ -334,17 +336,16 @@ struct idmap_devices {
 	uint64_t looked_us;	   /* when it was looked for the last time */
 	const char *modules_cause; /* the caller's: which module did not load, and why; or NULL */
 	int uevent_fd;		   /* -1 at first: the kernel's events */
-	/* of what is waited for */
-	const char *name;
+	int stop_fd;		   /* the caller's: waiting ends when it can be read; or -1 */
+	const char *name;	   /* of what is waited for, as what follows */
 	uint64_t began_us;
 	bool told;
 };
 
 /*
- * Waits until the row's device can be read, and those that its options name, and finds them where
- * they are named. In that order. -EAGAIN: a
- * note says what it waits for; tell it and call again. -ENODEV: it did not come in the row's time.
- * -ENOTUNIQ: two devices have the name.
+ * Waits until the row's device can be read, then those that its options name, and finds them where
+ * they are named. -EAGAIN: a note says what it waits for; tell it and call again. -ENODEV: it did
+ * not come in the row's time. -ENOTUNIQ: two have the name. -EINTR: stop_fd can be read.
  */
 int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 		      struct idmap_notes *notes, struct idmap_error *ret_error);
@@ -428,8 +429,7 @@ struct idmap_build {
 int idmap_build(struct idmap_build *build, struct idmap_error *ret_error);
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
 void idmap_stage_done(struct idmap_stage *stage);
-/* The new root is / by now, `old_fd` leads to the one before: moves what comes along, if not
- * cloned. */
+/* The new root is / by now, `old_fd` leads to that before: moves what comes along uncloned. */
 int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error *ret_error);
 /*
  * A new root of what stands in a folder takes its place there, with all that is mounted below it,

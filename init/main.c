@@ -138,7 +138,7 @@ int main(int argc, char **argv, char **envp)
 	boot.argv = argv;
 	boot.envp = envp;
 	boot.cmdline.onfail = CONFIG_ONFAIL;
-	boot.build.devices.uevent_fd = boot.self_fd = -1;
+	boot.build.devices.uevent_fd = boot.build.devices.stop_fd = boot.self_fd = -1;
 	notes_arena.at = memory + sizeof(memory) - NOTES_SIZE;
 	notes_arena.end = memory + sizeof(memory);
 	idmap_notes_init(&boot.notes, &notes_arena);

@@ -87,6 +87,17 @@ def test_rows_of_a_running_system(kernel, guest_with_idmap):
         assert sh(guest, "umount /srv") == [] and guest.mounts() == before
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_what_others_have_mounted(kernel, guest_with_idmap):
+    """It is mounted once, so the options of a row count only if it has them."""
+    with guest_with_idmap(kernel) as guest:
+        guest.run("/bin/mount", "-t", "ext4", "-o", "commit=10", "/dev/vdc", "/mnt")
+        *told, code = sh(guest, "idmap mount /dev/vdc /srv -t ext4 -o rw,commit=20,idmap=5000:0:10")
+        assert ("/dev/vdc stands on /mnt already, and is there as it is (rw,commit=10): commit=20 on /srv has no effect;"
+                " unmount that first") in told[0] and code == "rc 0"
+        assert sh(guest, "idmap mount /dev/vdc /opt -t ext4 -o rw,commit=10,idmap=5000:0:10") == ["rc 0"]
+
+
 @pytest.mark.parametrize("kernel", ["5.10"], indirect=True)
 def test_kernel_without_maps(kernel, guest_with_idmap):
     with guest_with_idmap(kernel, "/dev/vda / erofs\n") as guest:

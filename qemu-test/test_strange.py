@@ -8,7 +8,7 @@ import pytest
 
 from common import EVERY, INIT, PRE, ROOT, last_words, log_lines, options, seen
 from guest import Disk
-from images import Dir, File, Link, Node
+from images import Dir, File, Link, Node, debugfs
 
 OWN = {"uid": 100000, "gid": 100000}
 TWO = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
@@ -402,6 +402,8 @@ def test_upper_of_a_later_failure(kernel, root_tree, image, initramfs, boot, boo
     conf = "upper / overlay\n/dev/vda / erofs lower,idmap=100000:{}\n/dev/vdb / ext4 upper\n"
     disks = [Disk(image(root_tree(), "erofs")), Disk(top, readonly=False)]
     boot_fails(kernel, initramfs(kernel, conf.format("10:60000") + "t /no/such tmpfs\n", modules=OVERLAY), "quiet", disks)
+    left = debugfs(top, "ls /")
+    assert "lost+found" in left and "upper" not in left and "work" not in left
     with boot(kernel, initramfs(kernel, conf.format("0:65536"), modules=OVERLAY), "", disks) as guest:
         assert seen(guest, "/") == (0, 0)
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/signalfd.h>
 
 #include "command.h"
 
@@ -302,6 +303,7 @@ int unmap_folder(const char *folder, const char *before, struct idmap_error *ret
 		 undo_words(before ? before : "", words));
 	idmap_table_file(&rows, "undo", table, strlen(table));
 	apply.build.devices.arena = &arena;
+	apply.build.devices.stop_fd = -1;
 	result = idmap_plan_make(&rows, &root, &apply.build.plan);
 	if (!result)
 		result = mounts_read(&apply.mounts, ret_error);
@@ -310,8 +312,11 @@ int unmap_folder(const char *folder, const char *before, struct idmap_error *ret
 	return result ? result : build_rows(&apply.build, folder, ret_error);
 }
 
-/* Half a table is nobody's wish; a signal waits for its end. */
-static void block_signals(void)
+/*
+ * Half a table is nobody's wish: a signal waits for its end, but where a device is waited for.
+ * Gives what can be read once there is one.
+ */
+static int hold_signals(void)
 {
 	sigset_t set;
 
@@ -320,20 +325,7 @@ static void block_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
-/* Nothing is to cover what is recorded. */
-static int check_targets(const struct idmap_plan *plan, struct idmap_error *ret_error)
-{
-	uint32_t i;
-
-	for (i = 0; i < plan->rows; i++)
-		if (idmap_path_inside(RECORDS, plan->row[i]->target) &&
-		    !idmap_row_is_root(plan->row[i]))
-			return idmap_fail(ret_error, plan->row[i], IDMAP_NO_TARGET, EBUSY,
-					  "that would cover " RECORDS
-					  ", where it is recorded; name another folder");
-	return 0;
+	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
 static bool has_root(const struct idmap_plan *plan)
@@ -359,7 +351,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	int result;
 
 	apply.build.devices.arena = &input->arena[0];
-	block_signals();
+	apply.build.devices.stop_fd = hold_signals();
 	idmap_raise_files();
 	result = mounts_read(&apply.mounts, ret_error);
 	if (!result)
@@ -371,8 +363,6 @@ static int apply_plan(const struct command *command, struct input *input, const 
 			command->name, folder);
 		return 0;
 	}
-	if (!result && !strcmp(folder, "/"))
-		result = check_targets(&apply.build.plan, ret_error);
 	if (!result && apply.build.plan.new_root) {
 		if (has_root(&apply.build.plan))
 			result = read_carried(&apply, &input->arena[0], folder, ret_error);
@@ -396,6 +386,7 @@ int apply_input(const struct command *command, struct input *input, const char *
 	if (lock_fd < 0)
 		return tell_failed(command, &error);
 	input->folder = input->parameters.root.folder = folder;
+	input->parameters.root.keeps = strcmp(folder, "/") ? NULL : RECORDS;
 	input->parameters.root.booted = true;
 	input->parameters.root.shared = true; /* it may be, here or in another namespace */
 	if (read(input, &error))

@@ -87,6 +87,7 @@ struct recorded {
 struct record {
 	const char *folder; /* absolute and real */
 	FILE *out;	    /* while it is written */
+	int error;	    /* an errno: why it is not */
 	struct idmap_arena arena;
 	struct idmap_table table;
 	struct recorded *row;

@@ -156,9 +156,11 @@ int record_begin(struct record *record, const char *folder, uint64_t plan, const
 	*record = (struct record){.folder = folder, .plan = plan};
 	record_path(folder, path);
 	record->out = fopen(path, "we");
-	if (!record->out)
+	if (!record->out) {
+		record->error = errno;
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
 				  "%s cannot be written (%m); mount a tmpfs on /run", path);
+	}
 	fprintf(record->out, FIRST_LINE "%s\n" PLAN_LINE "%" PRIx64 "\n", folder, plan);
 	if (before)
 		fprintf(record->out, BEFORE_LINE "%s\n", before);
@@ -196,8 +198,10 @@ int record_end(struct record *record, struct idmap_error *ret_error)
 			    (record->plan && fputs(DONE_LINE "\n", record->out) < 0) ||
 			    fclose(record->out);
 
+	const int error = record->out ? errno : record->error;
+
 	record->out = NULL;
-	return failed ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+	return failed ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, error,
 				   "what was done cannot be recorded in " RECORDS " (%m)")
 		      : 0;
 }

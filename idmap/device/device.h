@@ -59,9 +59,11 @@ void idmap_trace(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINT
 /* A line of /proc/self/mountinfo; proc_pid_mountinfo(5). */
 struct idmap_mountinfo {
 	const char *id, *parent;
+	const char *number; /* of the device: major:minor */
 	const char *target;
 	const char *options; /* the mount's own */
 	const char *type, *source;
+	const char *data; /* options of the filesystem */
 	bool shared, unbindable;
 };
 /* Cuts the next line off *text, in place; false: there is none. */

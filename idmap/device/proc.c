@@ -50,7 +50,7 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 		return false;
 	*ret = (struct idmap_mountinfo){.id = next_word(&line)};
 	ret->parent = next_word(&line);
-	next_word(&line); /* the device's number */
+	ret->number = next_word(&line);
 	next_word(&line); /* what of the filesystem stands there */
 	ret->target = decode(next_word(&line));
 	ret->options = next_word(&line);
@@ -60,6 +60,7 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	}
 	ret->type = next_word(&line);
 	ret->source = decode(next_word(&line));
+	ret->data = next_word(&line);
 	return true;
 }
 

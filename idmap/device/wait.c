@@ -39,16 +39,22 @@ static int listen_events(void)
 	return fd;
 }
 
-/* Sleeps until an event or for `timeout_us`; events are forgotten, the caller looks itself. */
-static void wait_event(int uevent_fd, uint64_t timeout_us)
+/*
+ * Sleeps until an event or for `timeout_us`; events are forgotten, the caller looks itself. true:
+ * the caller wants no more of it.
+ */
+static bool wait_event(const struct idmap_devices *devices, uint64_t timeout_us)
 {
-	const uint64_t most_ms = uevent_fd >= 0 ? LOOK_MS : POLL_MS;
-	struct pollfd pollfd = {.fd = uevent_fd, .events = POLLIN};
+	const uint64_t most_ms = devices->uevent_fd >= 0 ? LOOK_MS : POLL_MS;
+	struct pollfd pollfd[] = {{.fd = devices->uevent_fd, .events = POLLIN},
+				  {.fd = devices->stop_fd, .events = POLLIN}};
 	char event[64];
 
-	poll(&pollfd, 1, timeout_us / 1000 < most_ms ? (int)(timeout_us / 1000) + 1 : (int)most_ms);
-	while (uevent_fd >= 0 && read(uevent_fd, event, sizeof(event)) >= 0)
+	poll(pollfd, COUNT_OF(pollfd),
+	     timeout_us / 1000 < most_ms ? (int)(timeout_us / 1000) + 1 : (int)most_ms);
+	while (devices->uevent_fd >= 0 && read(devices->uevent_fd, event, sizeof(event)) >= 0)
 		;
+	return pollfd[1].revents;
 }
 
 /* A device that a row wants. */
@@ -201,7 +207,10 @@ static int wait_for(struct idmap_devices *devices, const struct wanted *wanted,
 			return -EAGAIN;
 		}
 		next_us = !devices->told ? tell_us : forever ? UINT64_MAX : until_us;
-		wait_event(devices->uevent_fd, next_us - now_us);
+		if (wait_event(devices, next_us - now_us))
+			return idmap_fail(ret_error, wanted->row, IDMAP_NO_SOURCE, EINTR,
+					  "%s has not come, and a signal ended the waiting for it",
+					  wanted->option ? wanted->option : wanted->name);
 	}
 }
 

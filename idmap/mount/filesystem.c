@@ -7,13 +7,16 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h> /* BLKROGET */
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 
 #include "mount/mount.h"
 
 #define TYPE_SIZE 64
+#define MOUNTS_MEMORY (8 << 20) /* costs what is touched */
 
 /* The kernel's own words, from a file of fsopen(2): one message a read, its kind in front. */
 static void kernel_words(int fs_fd, struct idmap_text *text)
@@ -208,6 +211,52 @@ static bool same_options(const struct idmap_row *a, const struct idmap_row *b)
 	return !strcmp(one, other);
 }
 
+/* The row's first option that a filesystem does not have; NULL: it has all of them. */
+static const char *missing_option(const struct idmap_row *row, const char *has)
+{
+	const char *first = row->root_data, *second = row->data, *option;
+	char list[1024], wanted[IDMAP_OPTION_MAX + 3];
+
+	idmap_print(list, sizeof(list), ",%s,", has);
+	while (*(option = next_option(&first, &second))) {
+		idmap_print(wanted, sizeof(wanted), ",%s,", option);
+		if (!idmap_contains(list, wanted))
+			return option;
+	}
+	return NULL;
+}
+
+/* The same, where somebody has mounted it before us: that is theirs, and only told. */
+static void note_standing(const struct idmap_stage *stage, const struct idmap_row *row,
+			  uint64_t device_number)
+{
+	struct idmap_arena arena;
+	struct idmap_error unused;
+	struct idmap_mountinfo mount;
+	const char *option;
+	char number[24], *text, *memory;
+	size_t size;
+
+	if (!stage->plan->root->booted || idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
+		return;
+	memory = arena.at;
+	idmap_print(number, sizeof(number), "%u:%u", major(device_number), minor(device_number));
+	if (!idmap_file_read("/proc/self/mountinfo", &arena, &text, &size))
+		while (idmap_mountinfo_next(&text, &mount)) {
+			if (strcmp(mount.number, number) && strcmp(mount.source, row->device))
+				continue;
+			option = missing_option(row, mount.data);
+			if (option)
+				idmap_note(stage->notes,
+					   "%s stands on %s already, and is there as it is (%s): %s"
+					   " on %s has no effect; unmount that first",
+					   row->source, mount.target, mount.data, option,
+					   row->target);
+			break;
+		}
+	munmap(memory, MOUNTS_MEMORY);
+}
+
 /*
  * A filesystem is mounted once, whatever the number of rows that have it, with the options of the
  * first: the kernel takes those of another row and goes by none of them, without a word.
@@ -220,17 +269,21 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	struct stat st;
 	uint32_t i;
 
-	if (stage->plan->rows == 1 || idmap_is_served(row->type) || fstat(tree_fd, &st))
+	if (idmap_is_served(row->type) || !strcmp(row->type, "tmpfs") || fstat(tree_fd, &st))
 		return 0;
 	row->device_number = st.st_dev;
-	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++)
-		if (other->flags & IDMAP_PLACED && other->device_number == st.st_dev &&
-		    !(other->flags & (IDMAP_CLONE | IDMAP_OVERLAY)) && !same_options(other, row))
-			return idmap_fail(
-				ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-				"the row for %s has the same filesystem with other options,"
-				" and it is mounted once only; write the same in both",
-				other->target);
+	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
+		if (!(other->flags & IDMAP_PLACED) || other->device_number != st.st_dev ||
+		    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY))
+			continue;
+		if (same_options(other, row))
+			return 0;
+		return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+				  "the row for %s has the same filesystem with other options,"
+				  " and it is mounted once only; write the same in both",
+				  other->target);
+	}
+	note_standing(stage, row, st.st_dev);
 	return 0;
 }
 

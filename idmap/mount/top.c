@@ -165,12 +165,17 @@ void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 {
 	idmap_closed int top_fd = -1;
 
-	if (!(row->flags & IDMAP_MADE_UPPER) || !row->upper)
+	if (!(row->flags & (IDMAP_MADE_UPPER | IDMAP_MADE_WORK)) || !row->upper)
 		return;
-	/* Only while nothing has been written to it. */
+	/* Only while nothing has been written to them; overlayfs has made a folder in work. */
 	top_fd = open_slot(stage, row->upper->slot);
-	unlinkat(top_fd, "upper", AT_REMOVEDIR);
-	row->flags &= ~(uint32_t)IDMAP_MADE_UPPER;
+	if (row->flags & IDMAP_MADE_UPPER)
+		unlinkat(top_fd, "upper", AT_REMOVEDIR);
+	if (row->flags & IDMAP_MADE_WORK) {
+		unlinkat(top_fd, "work/work", AT_REMOVEDIR);
+		unlinkat(top_fd, "work", AT_REMOVEDIR);
+	}
+	row->flags &= ~(uint32_t)(IDMAP_MADE_UPPER | IDMAP_MADE_WORK);
 }
 
 /* Makes the folders upper and work of the top in `slot`, where they are missing. */
@@ -189,6 +194,8 @@ int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint3
 	work_fd = open_folder(top_fd, "work", &made);
 	if (work_fd < 0)
 		return work_fd;
+	if (made)
+		row->flags |= IDMAP_MADE_WORK;
 	upper_fd = or_errno(openat(top_fd, "upper", O_PATH | O_NOFOLLOW | O_CLOEXEC));
 	if (upper_fd >= 0 && fstat(upper_fd, &st))
 		return -errno;

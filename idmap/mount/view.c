@@ -262,7 +262,8 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	uint32_t i;
 
 	for (i = 0; i < plan->rows; i++)
-		plan->row[i]->flags &= ~(uint32_t)(IDMAP_PLACED | IDMAP_MADE_UPPER);
+		plan->row[i]->flags &=
+			~(uint32_t)(IDMAP_PLACED | IDMAP_MADE_UPPER | IDMAP_MADE_WORK);
 	for (carried = carry; carried; carried = carried->next) {
 		carried->real = carried->path;
 		carried->cloned = carried->left = false;

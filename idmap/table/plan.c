@@ -102,6 +102,15 @@ static void check_overlay(struct idmap_table *table, const struct idmap_row *row
 				item);
 }
 
+/* Where rows are recorded nothing may stand, by whichever link it would get there. */
+static void check_kept(struct idmap_table *table, const struct idmap_row *row, const char *kept)
+{
+	if (kept && !idmap_row_is_root(row) && idmap_path_inside(kept, row->target))
+		idmap_table_error(table, &row->place, row->target_column,
+				  "that would cover %s, where it is recorded; name another folder",
+				  kept);
+}
+
 static void check_row(struct idmap_table *table, const struct idmap_row *row)
 {
 	const struct idmap_place *place = &row->place;
@@ -294,6 +303,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 			join_subdir(table, row);
 		apply_defaults(row);
 		check_row(table, row);
+		check_kept(table, row, root->keeps);
 		if (in_place || root->booted)
 			find_image(table, row);
 	}

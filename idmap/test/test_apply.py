@@ -307,10 +307,21 @@ def test_skipped_rows_are_no_rows_that_stand(script):
 def test_where_it_is_recorded(script):
     done = script(f"""
         table 't /run tmpfs\\n'; idmap apply -c /run/table
+        ln -s /run/idmap /run/r/link; table 't /run/r/link tmpfs\\n'; idmap apply -c /run/table
         table '/dev/root / auto {MAP}\\n'; idmap apply -c /run/table --root /run; mounts""")
-    assert done.out == ["rc 6", "rc 6", "/run/r / rw,relatime tmpfs"]
+    assert done.out == ["rc 2", "rc 2", "rc 6", "/run/r / rw,relatime tmpfs"]
     assert "that would cover /run/idmap/apply, where it is recorded" in done.err[0]
-    assert "/run holds /run, where the work is done" in done.err[1]
+    assert done.err[1].startswith("/run/table:1:3: that would cover /run/idmap/apply, where it is recorded")
+    assert "/run holds /run, where the work is done" in done.err[2]
+
+
+def test_signal_while_it_waits(script):
+    done = script("""
+        table 't /srv tmpfs\\n/dev/none /mnt ext4 nofail,wait=40\\n'; idmap apply -c /run/table --root /run/r &
+        sleep 2; pkill -INT -P $! idmap || kill -INT $!; wait; mounts; left""")
+    assert done.out == ["rc 3", "/run/r / rw,relatime tmpfs", "idmap", "r", "table"]
+    assert done.err[-1] == ("idmap apply: /run/table:2: /dev/none on /mnt: /dev/none has not come, and a signal ended"
+                            " the waiting for it")
 
 
 def test_what_a_person_types(script):
