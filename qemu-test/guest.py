@@ -139,7 +139,7 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def qemu_command(kernel: Path, initrd: Path | None, append: str, disks: Sequence[Disk] = (), *,
+def qemu_command(kernel: Path | None, initrd: Path | None, append: str, disks: Sequence[Disk] = (), *,
                  machine: str = "q35", memory: int = 512, smp: int = 1,
                  icount: bool = False) -> list[str]:
     """QEMU with this machine and nothing else: no serial port, no monitor, no display.
@@ -156,7 +156,8 @@ def qemu_command(kernel: Path, initrd: Path | None, append: str, disks: Sequence
     microvm = machine.partition(",")[0] == "microvm"
     if microvm and not have_kvm():
         append += " tsc_early_khz=1000000"  # measuring the TSC hangs there now and then
-    command += ["-kernel", str(kernel), "-append", append]
+    if kernel:
+        command += ["-kernel", str(kernel), "-append", append]
     if initrd:
         command += ["-initrd", str(initrd)]
     for number, disk in enumerate(disks):
@@ -176,7 +177,8 @@ def qemu_command(kernel: Path, initrd: Path | None, append: str, disks: Sequence
 class Guest:
     """A context manager: QEMU runs inside the with block and is killed at its end.
 
-    kernel, initrd   files; initrd may be None for a kernel that boots from its root=
+    kernel, initrd   files; initrd may be None for a kernel that boots from its root=, and both for
+                     a firmware that finds a kernel itself
     append           kernel command line, after "console=ttyS0 panic=-1"
     memory           MiB
     timeout          seconds from the start to the report, or to the exit of a guest that has none
@@ -185,7 +187,7 @@ class Guest:
     slot             False: does not wait for other guests, as all_slots() has done so
     """
 
-    def __init__(self, kernel: Path, initrd: Path | None, append: str = "",
+    def __init__(self, kernel: Path | None, initrd: Path | None, append: str = "",
                  disks: Sequence[Disk] = (), *, machine: str = "q35", memory: int = 512,
                  smp: int = 1, icount: bool = False, timeout: float = 90,
                  log_dir: Path | None = None,
@@ -283,8 +285,11 @@ class Guest:
 
     def _json(self, deadline: float, wanted: str) -> dict[str, Any]:
         line = self._line(deadline, wanted)
+        # A firmware prints on every serial port.
+        while not self.kernel and b"{" not in line:
+            line = self._line(deadline, wanted)
         try:
-            return json.loads(line)
+            return json.loads(line if self.kernel else line[line.index(b"{"):])
         except ValueError:
             raise self._fail(f"instead of a {wanted} came {line[:200]!r}") from None
 
@@ -346,6 +351,8 @@ class Guest:
         self._probe.settimeout(max(self._deadline - time.monotonic(), 0.001))
         try:
             data = self._probe.recv(1)
+            while data and not self.kernel and data != b"{":  # the firmware's
+                data = self._probe.recv(1)
         except TimeoutError:
             raise self._fail("the time is up: the guest neither ends nor starts the probe") from None
         except ConnectionError:

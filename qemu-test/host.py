@@ -58,7 +58,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=None)
-def _fetch(*command: str) -> Path | str:
+def fetch(*command: str) -> Path | str:
     """The path that a script of this folder fetches, or why there is none: one attempt a process,
     for a try without network is slow."""
     result = subprocess.run([HERE / command[0], *command[1:]], stdin=subprocess.DEVNULL,
@@ -67,7 +67,7 @@ def _fetch(*command: str) -> Path | str:
 
 
 def find_kernel(name: str) -> Kernel:
-    folder = _fetch("kernels", name)
+    folder = fetch("kernels", name)
     if isinstance(folder, str):
         raise KernelMissing(folder)
     modules, = (folder / "lib" / "modules").iterdir()
@@ -76,7 +76,7 @@ def find_kernel(name: str) -> Kernel:
 
 def find_virtiofsd(name: str) -> Path:
     """A virtiofsd that allows idmapped mounts: "new", or one that does not: "old"."""
-    folder = _fetch("virtiofsd", name)
+    folder = fetch("virtiofsd", name)
     if isinstance(folder, str):
         raise ServerMissing(folder)
     return folder / "virtiofsd"
@@ -88,7 +88,7 @@ class PeerMissing(Exception):
 
 def find_mount8() -> Path:
     """The folder of a mount(8) that maps, to be put at /opt/mount8 of a guest."""
-    folder = _fetch("mount8")
+    folder = fetch("mount8")
     if isinstance(folder, str):
         raise ServerMissing(folder)
     return folder
@@ -96,7 +96,7 @@ def find_mount8() -> Path:
 
 def find_cross(name: str) -> Path:
     """A compiler with musl for aarch64 or riscv64, or "clang" for this machine."""
-    compiler = _fetch("cross", name)
+    compiler = fetch("cross", name)
     if isinstance(compiler, str):
         raise CompilerMissing(compiler)
     return compiler

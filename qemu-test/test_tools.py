@@ -11,7 +11,7 @@ import pytest
 import host
 import tools
 from common import seen, wait_for_line
-from guest import Disk
+from guest import Disk, Guest
 from images import Dir, File, debugfs
 
 HOOKS = host.REPOSITORY / "hooks"
@@ -39,8 +39,9 @@ TOOLS = {
     "initramfs-tools-trixie": ("trixie", ["initramfs-tools", "busybox"], INITRAMFS_TOOLS),
     "dracut-trixie": ("trixie", ["dracut", "systemd-sysv"],
                       DRACUT.replace("MODULES", "base rootfs-block kernel-modules udev-rules idmap")),
-    "dracut-systemd-trixie": ("trixie", ["dracut", "systemd-sysv"], DRACUT.replace(
-        "MODULES", "base systemd systemd-initrd dracut-systemd rootfs-block kernel-modules udev-rules idmap")),
+    **{f"dracut-systemd-{suite}": (suite, ["dracut", "systemd-sysv"], DRACUT.replace(
+        "MODULES", "base systemd systemd-initrd dracut-systemd rootfs-block kernel-modules udev-rules idmap"))
+       for suite in ("trixie", "forky")},
 }
 
 
@@ -91,7 +92,7 @@ def check_root(guest):
 
 # All of them by `make check-tools`.
 NAMES = TOOLS if os.environ.get("TOOLS") == "all" else ["dracut-systemd-trixie"]
-KERNELS = {"bookworm": "6.1", "trixie": "6.12"}
+KERNELS = {"bookworm": "6.1", "trixie": "6.12", "forky": "newest"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,6 +145,82 @@ def test_root_on_lvm(kernels, disks, programs, boot, tmp_path):
         | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config"}))
     with boot(kernel, initramfs, "root=/dev/mapper/group-root rootfstype=erofs ro", [Disk(disk), disks[1]]) as guest:
         check_root(guest)
+
+
+# What opens the root has what makes it, too; and the probe, which is started in its stead then.
+LUKS_FILES = {
+    "/etc/crypttab": "open /dev/vda /etc/keys/root.key luks,initramfs\n",
+    "/etc/keys/root.key": "secret",
+    "/etc/cryptsetup-initramfs/conf-hook": "KEYFILE_PATTERN=/etc/keys/*.key\n",
+    "/etc/initramfs-tools/hooks/probe": "#!/bin/sh\n[ \"$1\" != prereqs ] || exit 0\ncp /usr/sbin/probe \"$DESTDIR/probe\"\n",
+}
+LUKS = """set -e
+mkdir -p /dev /proc /sys
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+modprobe -a virtio_pci virtio_blk dm_crypt
+cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/vda /cryptroot/keyfiles/open.key
+cryptsetup open --key-file /cryptroot/keyfiles/open.key /dev/vda new
+cat /dev/vdb >/dev/mapper/new
+cryptsetup close new
+"""
+
+
+@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+def test_root_on_luks(kernels, disks, programs, boot, tmp_path):
+    """What PID 1 alone cannot open."""
+    if os.getuid():
+        pytest.skip("only root can lay our files over the root that a tool runs in")
+    kernel = kernels("6.12")
+    try:
+        root = tools.unpacked("--root", "trixie", "initramfs-tools", "busybox", "cryptsetup-initramfs")
+    except host.PeerMissing as missing:
+        pytest.skip(f"no cryptsetup: {missing}")
+    command = INITRAMFS_TOOLS.replace("VERSION", kernel.version).replace("DRIVERS", " ".join([*DRIVERS, "dm_crypt"]))
+    initramfs = tmp_path / "initramfs"
+    initramfs.write_bytes(tools.in_root(
+        root, kernel.modules, "chmod +x /etc/initramfs-tools/hooks/probe\n" + command,
+        files_for("initramfs-tools-trixie", programs, TABLE) | LUKS_FILES
+        | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config", "/usr/sbin/probe": programs.probe}))
+    disk = tmp_path / "disk"
+    with open(disk, "wb") as file:
+        file.truncate(64 << 20)
+    with boot(kernel, initramfs, "rdinit=/probe", [Disk(disk, readonly=False), disks[0]]) as guest:
+        guest.run("/bin/sh", "-c", LUKS)
+        guest.poweroff()
+    assert disk.read_bytes()[:6] == b"LUKS\xba\xbe" and b"base+1000" not in disk.read_bytes()
+    with boot(kernel, initramfs, "root=/dev/mapper/open rootfstype=erofs ro", [Disk(disk), disks[1]]) as guest:
+        check_root(guest)
+
+
+UKI = """ukify build --linux /boot/vmlinuz --initrd /boot/initramfs --cmdline @/boot/cmdline --os-release ID=test \\
+	--output /tmp/uki.efi >&2
+cat /tmp/uki.efi
+"""
+FIRMWARE = "/usr/share/ovmf/OVMF.fd"
+
+
+@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+@pytest.mark.parametrize("right", [True, False])
+def test_uki(right, kernels, disks, initramfs, image, run_folder):
+    """Kernel, initramfs and command line in one file, which a firmware starts. What the table is stands in it."""
+    kernel = kernels("6.12")
+    try:
+        root = tools.unpacked("--root", "trixie", "systemd-ukify", "systemd-boot-efi", "python3", "python3-pefile")
+    except host.PeerMissing as missing:
+        pytest.skip(f"no ukify: {missing}")
+    extents = "100000:0:65536" if right else "100000:0"
+    uki = tools.in_root(root, kernel.modules, UKI, {
+        "/boot/vmlinuz": kernel.vmlinuz, "/boot/initramfs": initramfs(kernel),
+        "/boot/cmdline": f"console=ttyS0 panic=-1 root=/dev/vda rootfstype=erofs ro idmap={extents}"})
+    esp = image({"/": Dir(), "/EFI/BOOT/BOOTX64.EFI": File(uki)}, "vfat")
+    with Guest(None, None, "", [disks[0], Disk(esp)], qemu_args=["-bios", FIRMWARE],
+               timeout=180, log_dir=run_folder / "guests") as guest:
+        if right:
+            assert seen(guest, "/owners/user") == (1000, 1000)
+        else:
+            assert "'100000:0' is no extent of three numbers; write DISK:SEEN:COUNT" in guest.wait_no_init()
 
 
 def test_table_that_is_wrong_when_it_is_made(kernels, made):
