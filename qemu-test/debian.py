@@ -58,10 +58,10 @@ exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin sh -ec '
 	echo 127.0.0.1 localhost guest >/etc/hosts
 	echo uninitialized >/etc/machine-id
 	: >/etc/resolv.conf
-	if [ -e /usr/bin/systemctl ]; then
-		systemctl -q enable probe.service systemd-networkd.service
+	if [ -d /etc/runlevels ]; then
+		ln -s /etc/init.d/probe /etc/runlevels/default/
 	else
-		rc-update -q add probe default
+		systemctl -q enable probe.service systemd-networkd.service
 	fi'
 """
 

@@ -184,6 +184,8 @@ class Guest:
     timeout          seconds from the start to the report, or to the exit of a guest that has none
     log_dir          where the logs of a failed guest stay; those of a good one are removed
     qemu_args        further arguments of QEMU
+    manager          of virtual machines whose guest it is: append is then the whole command line, the
+                     console is hvc0, and the probe is to talk over hvc1 (probe.tty=)
     slot             False: does not wait for other guests, as all_slots() has done so
     """
 
@@ -191,10 +193,11 @@ class Guest:
                  disks: Sequence[Disk] = (), *, machine: str = "q35", memory: int = 512,
                  smp: int = 1, icount: bool = False, timeout: float = 90,
                  log_dir: Path | None = None,
-                 qemu_args: Sequence[str] = (), slot: bool = True) -> None:
+                 qemu_args: Sequence[str] = (), slot: bool = True, manager: bool = False) -> None:
         self.kernel = kernel
         self.initrd = initrd
-        self.append = f"console=ttyS0 panic=-1 {append}".rstrip()
+        self.append = append if manager else f"console=ttyS0 panic=-1 {append}".rstrip()
+        self.manager = manager
         self.disks = disks
         self.machine = machine
         self.memory = memory
@@ -246,9 +249,15 @@ class Guest:
         command = qemu_command(self.kernel, self.initrd, self.append, self.disks,
                                machine=self.machine, memory=self.memory, smp=self.smp,
                                icount=self.icount)
-        command += ["-serial", f"file:{self.console_log}"]
-        command += ["-chardev", f"socket,id=probe,fd={probe_fd}",
-                    "-device", "isa-serial,chardev=probe,index=1"]
+        command += ["-chardev", f"socket,id=probe,fd={probe_fd}"]
+        if self.manager:
+            # Not in slot 0, see above.
+            bus = (f"virtio-serial-device,bus=virtio-mmio-bus.{len(self.disks) + 1}"
+                   if self.machine.startswith("microvm") else "virtio-serial-pci")
+            command += ["-chardev", f"file,id=console,path={self.console_log}", "-device", bus,
+                        "-device", "virtconsole,chardev=console", "-device", "virtconsole,chardev=probe"]
+        else:
+            command += ["-serial", f"file:{self.console_log}", "-device", "isa-serial,chardev=probe,index=1"]
         command += ["-chardev", f"socket,id=monitor,fd={monitor_fd}",
                     "-mon", "chardev=monitor,mode=control"]
         return command + list(self.qemu_args)

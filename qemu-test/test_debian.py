@@ -27,7 +27,7 @@ OPENRC = ["sysvinit-core", "openrc", "udev", "openssh-server", "cron", "sudo", "
           "libcap2-bin", "procps", "busybox"]
 BASE = 100000
 MAP = f"idmap={BASE}:0:65536"
-SHUTDOWN = host.REPOSITORY / "hooks/systemd-shutdown/idmap"
+HOOKS = host.REPOSITORY / "hooks"
 MODULES = "virtio_pci,virtio_blk,erofs,ext4,overlay"
 
 # name: the kernel, what kind of image / is, the rows, which further disks are written to.
@@ -74,7 +74,7 @@ sed -E 's/systemd-private-[^/]*-([a-z.]*)-[A-Za-z0-9]*/systemd-private-\1/; s/[0
 
 def state(guest: Guest, openrc: bool = False) -> State:
     if openrc:
-        running, warnings = text(guest, "rc-status --all"), ""
+        running, warnings = re.sub(r"[0-9]{2}:[0-9]{2}:[0-9]{2}", "", text(guest, "rc-status sysinit; rc-status default")), ""
         failed = text(guest, "rc-status --crashed")
     else:
         running = text(guest, "systemctl is-system-running --wait", 300).strip()
@@ -98,7 +98,8 @@ def trees(programs, tmp_path_factory):
                 tar = debian.root_tar("trixie", *packages)
             except host.PeerMissing as missing:
                 pytest.skip(f"no Debian: {missing}")
-            files = {"/usr/local/sbin/probe": programs.probe, "/usr/lib/systemd/system-shutdown/idmap": SHUTDOWN}
+            files = {"/usr/local/sbin/probe": programs.probe, "/etc/init.d/idmap": HOOKS / "openrc/idmap",
+                     "/usr/lib/systemd/system-shutdown/idmap": HOOKS / "systemd-shutdown/idmap"}
             made[packages[0], base] = debian.make_tree(tar, files, base, folder / f"{packages[0]}-{base}")
         return made[packages[0], base]
     yield make
@@ -162,9 +163,10 @@ def test_debian(name, start, disks):
             assert power_off(guest, made)
 
 
-# busybox' mount(8) reads them from mountinfo, as that of util-linux does; these ways need no script.
-REMOUNTS = ["mount -n -o remount,ro", "busybox mount -o remount,ro", "mount --options-mode ignore -o remount,ro",
-            "mount -n -o remount,ro dummydev"]
+# Ways to remount /, by idmap-init(8), and whether they can do it where that is mapped.
+REMOUNTS = {"mount -n -o remount,ro": False, "busybox mount -o remount,ro": False,
+            "mount --options-mode ignore -o remount,ro": True, "mount -n -o remount,ro dummydev": True,
+            "busybox mount -o remount,ro none": True, "busybox umount -r": True}
 
 
 def test_openrc(start, disks):
@@ -173,12 +175,24 @@ def test_openrc(start, disks):
         made = disks("ext4", base, OPENRC)
         with start("ext4", base, made) as guest:
             found.append(state(guest, openrc=True))
-            print([guest.ask("run", "0", "0", "/bin/sh", "-c", f"{remount} /") for remount in REMOUNTS])
-            guest.run("/bin/sh", "-c", "mount -o remount,rw dummydev /")
+            for remount, can in REMOUNTS.items():
+                done = guest.ask("run", "0", "0", "/bin/sh", "-c", f"{remount} /")
+                assert (done["exit"] == 0) == (can or not base), done
+                guest.run("/bin/mount", "-o", "remount,rw", "dummydev", "/")
             assert power_off(guest, made, "/sbin/poweroff")
     control, mapped = found
-    print(mapped.failed, set(mapped.owners) ^ set(control.owners))
     assert mapped == control
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_openrc_without_sysvinits_script(script, start, disks):
+    """As where OpenRC stands alone, whose own service cannot do it."""
+    made = disks("ext4", BASE, OPENRC)
+    with start("ext4", BASE, made) as guest:
+        guest.run("/bin/sh", "-c", "rm /etc/runlevels/off/*")
+        if script:
+            guest.run("/bin/ln", "-s", "/etc/init.d/idmap", "/etc/runlevels/shutdown/")
+        assert power_off(guest, made, "/sbin/poweroff") == script
 
 
 def test_debian_without_the_script(start, disks):

@@ -296,6 +296,27 @@ def test_deletion_stays_in_the_initramfs(kernel, root_tree, image, stage_0, boot
         assert guest.ask("read /run/folder/deep/file") == {"content": "kept\n"}
 
 
+# What they give a guest by default or in their first steps; nomodule is for kernels without any module.
+LINES = {
+    "firecracker": "reboot=k panic=1 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"
+                   " root=/dev/vda ro",
+    "firecracker with a console": "console=ttyS0 reboot=k panic=1 pci=off root=/dev/vda ro",
+    "cloud-hypervisor": "console=hvc0 root=/dev/vda rw",
+}
+
+
+@pytest.mark.parametrize("manager", ["firecracker", "firecracker with a console", "cloud-hypervisor"])
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_lines_of_managers(manager, kernel, root_tree, image, initramfs, boot):
+    """No PCI, no ACPI, and a command line that is theirs, with the map behind it."""
+    initrd = initramfs(kernel, modules="virtio_mmio,virtio_blk,virtio_console,erofs")
+    append = f"{LINES[manager]} idmap=100000:0:65536 probe.tty=hvc1"
+    with boot(kernel, initrd, append, [Disk(image(root_tree(), "erofs"))], machine="microvm,acpi=off",
+              manager=True) as guest:
+        assert owners(guest)["user"] == (1000, 1000)
+        assert guest.report()["cmdline"].startswith(LINES[manager]) or "virtio_mmio.device=" in guest.report()["cmdline"]
+
+
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_microvm(kernel, root_tree, image, initramfs, boot):
     """A machine without PCI; the disks are on virtio-mmio, and /dev/vda is still the first."""
