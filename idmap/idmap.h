@@ -99,6 +99,7 @@ struct idmap_row;
 struct idmap_error {
 	struct idmap_error *next; /* in a list of all that is wrong with a table */
 	enum idmap_class class;
+	bool absent; /* a source is not there at all, which nofail forgives */
 	char text[IDMAP_LINE_SIZE];
 };
 
@@ -304,7 +305,7 @@ void idmap_cmdline_module_options(const char *cmdline, const char *name, size_t 
 
 struct idmap_plan {
 	struct idmap_row *
-		*row; /* the root first (its layers before it), each after what it stands on */
+		*row; /* the root first, behind its layers; each after what it stands on */
 	uint32_t rows;
 	uint32_t maps;
 	uint32_t maps_at_once;	       /* so many wait for a row at some time, each in a file */
@@ -415,6 +416,12 @@ struct idmap_build {
 	/* The caller's, or NULL: a step begins, and is taken for a hang after so long. */
 	void (*step)(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
 		     uint32_t limit_s);
+	/*
+	 * The same: the row's tree is whole and goes into place next, unless that gives -errno,
+	 * with the error filled. statx(2) tells the number that the mount keeps.
+	 */
+	int (*place)(struct idmap_build *build, const struct idmap_row *row, int tree_fd,
+		     struct idmap_error *ret_error);
 	/* The same: there are notes; whoever tells them empties the list. */
 	void (*tell)(struct idmap_build *build);
 	uint64_t row_us; /* when the row at hand was begun, or its device came */

@@ -237,6 +237,9 @@ def test_bind_keeps_what_it_shows(kernel, root_tree, second, image, initramfs, b
 
 # ---- a ro row that writes ----
 
+WRITTEN = ("{} on {}: ro, and yet the disk was written to, to replay a journal or to give up deleted files; attach it"
+           " read-only where others use it too")
+
 
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_replayed_journal(kernel, root_tree, dirty, initramfs, boot):
@@ -244,10 +247,40 @@ def test_replayed_journal(kernel, root_tree, dirty, initramfs, boot):
     append = "quiet root=/dev/vda rootfstype=ext4 ro idmap=100000:0:65536"
     with boot(kernel, initramfs(kernel), append,
               [Disk(dirty(root_tree()), readonly=False, snapshot=True)]) as guest:
-        assert [line for line in log_lines(guest) if "replayed" in line] == [
-            PRE + "/dev/vda on /: ro, and yet its journal was replayed: the disk has been written to; attach"
-            " it read-only where others use it too"]
+        assert [line for line in log_lines(guest) if "written" in line] == [PRE + WRITTEN.format("/dev/vda", "/")]
         assert "ro" in options(guest, "/")[1]
+
+
+@pytest.mark.parametrize("more", ["", ",noload"])
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_deleted_files(more, kernel, root_tree, image, tmp_path, initramfs, boot):
+    """As a snapshot of a running machine has them: they are given up, with or without the journal."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(image(root_tree(), "ext4").read_bytes())
+    inode = debugfs(disk, "stat /etc/hostname").split()[1]
+    debugfs(disk, f"ssv last_orphan {inode}", write=True)
+    append = f"quiet root=/dev/vda rootfstype=ext4 ro idmap=100000:0:65536{more}"
+    with boot(kernel, initramfs(kernel), append, [Disk(disk, readonly=False, snapshot=True)]) as guest:
+        assert [line for line in log_lines(guest) if "written" in line] == [PRE + WRITTEN.format("/dev/vda", "/")]
+    with boot(kernel, initramfs(kernel), append, [Disk(disk)]) as guest:
+        assert not [line for line in log_lines(guest) if "written" in line]
+
+
+@pytest.mark.parametrize("fs", ["xfs", "f2fs"])
+@pytest.mark.parametrize("kernel", ["6.12-plain"], indirect=True)
+def test_replay_that_no_superblock_tells(fs, kernel, root_tree, image, second, tmp_path, initramfs, boot):
+    """What was synced and not unmounted."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(second(fs).read_bytes())
+    disks = [Disk(image(root_tree(), "erofs")), Disk(disk, readonly=False)]
+    modules = f"virtio_pci,virtio_blk,erofs,{fs},crc32_generic"
+    conf = ROOT + f"/dev/vdb /srv {fs} "
+    with boot(kernel, initramfs(kernel, conf + "ro,idmap=5000:0:10\n", modules=modules), "", disks) as guest:
+        assert not [line for line in log_lines(guest) if "written" in line]
+    with boot(kernel, initramfs(kernel, conf + "rw,idmap=5000:0:10\n", modules=modules), "", disks) as guest:
+        guest.run("/bin/dd", "if=/sbin/init", "of=/srv/new", "bs=4096", "conv=fsync")
+    with boot(kernel, initramfs(kernel, conf + "ro,idmap=5000:0:10\n", modules=modules), "", disks) as guest:
+        assert [line for line in log_lines(guest) if "written" in line] == [PRE + WRITTEN.format("/dev/vdb", "/srv")]
 
 
 def test_journal_on_a_disk_that_cannot_be_written(kernel, root_tree, dirty, initramfs, boot, boot_fails):

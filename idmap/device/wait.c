@@ -152,6 +152,7 @@ static int did_not_come(const struct idmap_devices *devices, const struct wanted
 			ret_error,
 			"check its name%s, load its driver (mkinitramfs -m), or raise wait=",
 			kind ? kind : "");
+	ret_error->absent = true;
 	return -ENODEV;
 }
 

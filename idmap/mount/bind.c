@@ -61,17 +61,17 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, 
 		return IDMAP_BY_LINK;
 	fd = source_fd < 0 ? source_fd : idmap_clone(source_fd, row->flags & IDMAP_RBIND);
 	if (source_fd == -ENOENT && row->said_inside && strcmp(row->said_inside, row->inside))
-		return idmap_fail(
-			ret_error, row, IDMAP_NO_SOURCE, ENOENT,
-			"SOURCE is a link, or behind one, and that leads to %s (%m); make that"
-			" in the image, or correct the link",
-			row->inside);
-	if (fd < 0)
+		idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOENT,
+			   "SOURCE is a link, or behind one, and that leads to %s (%m); make that"
+			   " in the image, or correct the link",
+			   row->inside);
+	else if (fd < 0)
 		idmap_fail(
 			ret_error, row, source_fd < 0 ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -fd,
 			"%s in the new root cannot be cloned (%m); a bind's SOURCE is a path in the new"
 			" root",
 			row->source);
+	ret_error->absent = source_fd == -ENOENT;
 	return fd;
 }
 

@@ -46,13 +46,6 @@ static const struct idmap_row *skipped_around(const struct idmap_build *build, c
 	return NULL;
 }
 
-/* Whether what the row shows is not there; every other failure is one, nofail or not. */
-static bool is_absent(int result, const struct idmap_error *error)
-{
-	return error->class == IDMAP_NO_SOURCE &&
-	       (result == -ENOENT || result == -ENODEV || result == -EINVAL); /* of a tag */
-}
-
 /* For one answer of what is there; a short wait= is about its coming. */
 static uint32_t patience_s(const struct idmap_row *row)
 {
@@ -114,13 +107,17 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 		return result;
 	}
 	/* What lies below the row that is not there is not what is meant. */
-	result = skipped ? idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOENT,
-				      "the row for %s, which %s lies on, is absent; %s",
-				      skipped->target, row->source,
-				      row->flags & IDMAP_LAYER ? "take nofail from that row, as a"
-								 " layer cannot be left out"
-							       : "say nofail here, too")
-			 : wait_for_device(build, row, ret_error);
+	if (skipped) {
+		result = idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOENT,
+				    "the row for %s, which %s lies on, is absent; %s",
+				    skipped->target, row->source,
+				    row->flags & IDMAP_LAYER ? "take nofail from that row, as a"
+							       " layer cannot be left out"
+							     : "say nofail here, too");
+		ret_error->absent = true;
+	} else {
+		result = wait_for_device(build, row, ret_error);
+	}
 	if (!result)
 		result = build_tree(build, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
@@ -135,7 +132,7 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	if (!result && row->flags & IDMAP_TURNED_RO)
 		idmap_note_mild(build->notes, "%s is read-only, so it is ro on %s, and not rw",
 				row->source, row->target);
-	if (result && row->flags & IDMAP_NOFAIL && is_absent(result, ret_error)) {
+	if (result && row->flags & IDMAP_NOFAIL && ret_error->absent) {
 		result = skip(build, row);
 		if (result)
 			return result;

@@ -6,9 +6,7 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h> /* BLKROGET */
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -113,35 +111,6 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	return attempt->error = result;
 }
 
-/*
- * Whether mounting it writes to the device though the row says ro: a journal that a crash has left
- * is replayed, by ext4 and by btrfs alike, and then the image is another one for all who share it.
- */
-static bool is_replayed(const struct idmap_row *row, const char *type)
-{
-	static const struct {
-		const char *type;
-		uint32_t at, mask; /* of a little-endian number in the superblock */
-	} dirty[] = {
-		{"ext4", 1024 + 96, 0x4},   /* s_feature_incompat, INCOMPAT_RECOVER */
-		{"ext3", 1024 + 96, 0x4},   /* fs/ext4/ext4.h */
-		{"btrfs", 65536 + 96, ~0u}, /* log_root: linux/btrfs_tree.h */
-	};
-	idmap_closed int fd = -1;
-	char bytes[4] = {0};
-	int read_only = 0;
-	size_t i;
-
-	for (i = 0; i < COUNT_OF(dirty) && strcmp(dirty[i].type, type); i++)
-		;
-	if (i == COUNT_OF(dirty) || !(row->attr & IDMAP_RDONLY))
-		return false;
-	fd = idmap_open(row->device, O_RDONLY);
-	return !ioctl(fd, BLKROGET, &read_only) && !read_only &&
-	       pread(fd, bytes, sizeof(bytes), dirty[i].at) == sizeof(bytes) &&
-	       idmap_little(bytes, sizeof(bytes)) & dirty[i].mask;
-}
-
 /* The same once more, for what the kernel's log says of it. Should it succeed now, so be it. */
 static int try_again(const struct idmap_row *row, const char *type, uint32_t attr,
 		     struct idmap_attempt *attempt)
@@ -189,13 +158,20 @@ static const char *next_type(const char *list, char type[TYPE_SIZE])
 	return list + length + (list[length] == ':');
 }
 
-/* The next option of two lists, one after the other. */
+/*
+ * The next option of two lists, one after the other, that is one of the filesystem as a whole:
+ * which subvolume is shown is not.
+ */
 static const char *next_option(const char **first, const char **second)
 {
-	const char **list = **first ? first : second;
-	const char *option = *list;
+	const char *option;
 
-	*list += strlen(option) + (*option != 0);
+	do {
+		const char **list = **first ? first : second;
+
+		option = *list;
+		*list += strlen(option) + (*option != 0);
+	} while (!strncmp(option, "subvol=", 7) || !strncmp(option, "subvolid=", 9));
 	return option;
 }
 
@@ -260,7 +236,7 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 /*
  * A filesystem is mounted once, whatever the number of rows that have it, with the options of the
  * first: the kernel takes those of another row and goes by none of them, without a word.
- * (Subvolumes of a btrfs have numbers of their own.)
+ * Subvolumes of a btrfs have numbers of their own, and the device in common.
  */
 static int check_options(const struct idmap_stage *stage, struct idmap_row *row, int tree_fd,
 			 struct idmap_error *ret_error)
@@ -273,8 +249,9 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 		return 0;
 	row->device_number = st.st_dev;
 	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
-		if (!(other->flags & IDMAP_PLACED) || other->device_number != st.st_dev ||
-		    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY))
+		if (!(other->flags & IDMAP_PLACED) ||
+		    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY) ||
+		    (other->device_number != st.st_dev && strcmp(other->device, row->device)))
 			continue;
 		if (same_options(other, row))
 			return 0;
@@ -287,48 +264,17 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	return 0;
 }
 
-static bool has_option(const char *item, const char *option)
-{
-	while (*item && strcmp(item, option))
-		item += strlen(item) + 1;
-	return *item;
-}
-
-/* Whether the row says that no journal is to be replayed. */
-static bool is_without_replay(const struct idmap_row *row)
-{
-	static const char *const words[] = {"noload", "norecovery", "nologreplay",
-					    "rescue=nologreplay", "rescue=all"};
-	size_t i;
-
-	for (i = 0; i < COUNT_OF(words); i++)
-		if (has_option(row->root_data, words[i]) || has_option(row->data, words[i]))
-			return true;
-	return false;
-}
-
 /* One type of the row's; what the kernel's driver writes to the disk on the way is told. */
 static int mount_type(const struct idmap_stage *stage, const struct idmap_row *row,
 		      const char *type, uint32_t attr, struct idmap_attempt *attempt)
 {
-	/* xfs has no flag for it in its superblock, and says it when it is done. */
-	const bool asks_log = !strcmp(type, "xfs") && row->attr & IDMAP_RDONLY;
-	idmap_closed int log_fd = asks_log ? idmap_klog_begin() : -1;
-	const bool replayed = !is_without_replay(row) && is_replayed(row, type);
+	struct idmap_written written = idmap_written_begin(row, type);
 	struct statfs unused;
 	int fd = try_type(row, type, attr, attempt);
-	struct idmap_text words;
-	char said[500];
 
+	idmap_written_end(&written, row, fd < 0 ? NULL : stage->notes);
 	if (fd < 0)
 		return fd;
-	idmap_text_init(&words, said, sizeof(said));
-	idmap_klog_read(log_fd, &words);
-	if (replayed || idmap_contains(said, "Starting recovery"))
-		idmap_note(stage->notes,
-			   "%s on %s: ro, and yet its journal was replayed: the disk has been"
-			   " written to; attach it read-only where others use it too",
-			   row->source, row->target);
 	/*
 	 * A server says whether it allows a map in an answer that mounting does not wait for
 	 * (fs/fuse/inode.c, process_init_reply()); every other question does. And one that never

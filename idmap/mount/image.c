@@ -82,7 +82,9 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	bool folder;
 	int fd, result;
 
-	if (*source != '/' && !row->inside)
+	/* A tag, and the word that a filesystem in memory has, may begin like a path. */
+	if ((*source != '/' && !row->inside) || idmap_is_served(row->type) ||
+	    !strcmp(row->type, "tmpfs"))
 		return idmap_filesystem_mount(stage, row, attr, ret_error);
 	file_fd = row->inside ? idmap_open_source(stage, row, false, &folder)
 			      : idmap_open(source, O_PATH);
@@ -93,14 +95,16 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENODEV,
 				  "it is a device node of the new root, which may be anybody's"
 				  " making; name the device, as in /dev/vda");
-	/* A tag may begin like a path. */
-	if (idmap_is_served(row->type) || (!result && S_ISBLK(st.st_mode)))
+	if (!result && S_ISBLK(st.st_mode))
 		return idmap_filesystem_mount(stage, row, attr, ret_error);
-	if (result)
-		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
-				  "the image file cannot be opened (%m); a path is one of the %s",
-				  row->inside ? "new root's"
-					      : "initramfs, root:/PATH one of the new root");
+	if (result) {
+		idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
+			   "the image file cannot be opened (%m); a path is one of the %s",
+			   row->inside ? "new root's"
+				       : "initramfs, root:/PATH one of the new root");
+		ret_error->absent = result == -ENOENT;
+		return result;
+	}
 	if (!S_ISREG(st.st_mode))
 		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOTBLK,
 				  "it is neither a block device nor an image file; correct SOURCE,"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
- * refusal, filesystem, clone, inside, bind, image, top, layers, tree, rows, links, stage, build,
- * replace, format, program, each in need of those before it. Of the rest of the library they know
- * table/ and device/. What Kconfig takes out leaves an inline stub here.
+ * refusal, written, filesystem, clone, inside, bind, image, top, layers, tree, rows, links, stage,
+ * build, replace, format, program, each in need of those before it. Of the rest of the library they
+ * know table/ and device/. What Kconfig takes out leaves an inline stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
  */
@@ -121,6 +121,19 @@ int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *
 /* The error of many types, or of none; `tried` says what each of them has met. */
 int idmap_no_type_mounts(const struct idmap_stage *stage, const struct idmap_row *row, int error,
 			 const char *tried, const char *holds, struct idmap_error *ret_error);
+
+/* --- written.c: a ro row that writes ---------------------------------------------------------- */
+
+struct idmap_written {
+	int log_fd; /* or -1 */
+	bool foretold, counts;
+	uint64_t sectors; /* that were written to its device before */
+};
+
+/* Before and after the row's filesystem is mounted as `type`; `notes` NULL: it was not. */
+struct idmap_written idmap_written_begin(const struct idmap_row *row, const char *type);
+void idmap_written_end(struct idmap_written *written, const struct idmap_row *row,
+		       struct idmap_notes *notes);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 

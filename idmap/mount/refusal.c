@@ -153,6 +153,7 @@ int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *
 		   "%s %s%s (%m%s", type, what, attempt->option ? attempt->option : "",
 		   *attempt->words ? "; kernel: " : "");
 	idmap_fail_more(ret_error, "%s); %s", attempt->words, remedy);
+	ret_error->absent = tag;
 	return attempt->error;
 }
 

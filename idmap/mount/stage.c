@@ -148,6 +148,10 @@ void idmap_stage_drop(struct idmap_stage *stage)
 		if (!(row->flags & IDMAP_PLACED)) /* the last one, which failed */
 			idmap_target_unmake(stage, row);
 	}
+	/* What stands in the disk view would keep a folder that was made for it. */
+	if (stage->disk_fd >= 0)
+		idmap_detach_from(stage, IDMAP_DISK);
+	idmap_close(&stage->disk_fd);
 	/*
 	 * Each is taken down before what it stands on, so that what was made for it is still found
 	 * where that was. A new root goes as a whole if nothing was.

@@ -9,17 +9,21 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "mount/mount.h"
 
-/* Only a signal that kills ends it. */
-static int sleep_forever(void *unused)
+/*
+ * Only a signal that kills ends it, and whatever kills its parent does: what that has open it has
+ * open, too, a lock for one.
+ */
+static int sleep_forever(void *parent)
 {
-	(void)unused;
-	while (pause() < 0)
-		;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (getppid() == *(const int *)parent)
+		pause();
 	return 0;
 }
 
@@ -38,8 +42,12 @@ static int start_helper(const struct idmap_row *row, struct idmap_error *ret_err
 		{0, "give the machine more memory"},
 	};
 	static char stack[2048] __attribute__((aligned(16))); /* it grows down; one helper a time */
-	int pid = or_errno(clone(sleep_forever, stack + sizeof(stack),
-				 CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD, NULL));
+	static int parent;
+	int pid;
+
+	parent = getpid();
+	pid = or_errno(clone(sleep_forever, stack + sizeof(stack),
+			     CLONE_NEWUSER | CLONE_VM | CLONE_FILES | SIGCHLD, &parent));
 
 	if (pid >= 0)
 		return pid;
@@ -67,7 +75,10 @@ static int write_map(int pid, const char *file, const struct idmap_map *map, enu
 	return idmap_fail(ret_error, row, IDMAP_NO_MAP, error,
 			  "%s of %u extents is refused (%m); %s", path, map->extents[kind],
 			  fd < 0 ? "report it"
-				 : "Linux before 4.15 takes 5 extents, later ones 340");
+			  : error == EPERM
+				  ? "the ids are not all of the user namespace that this is;"
+				    " run it in the first one"
+				  : "Linux before 4.15 takes 5 extents, later ones 340");
 }
 
 static int hold_namespace(int pid, const struct idmap_map *map, const struct idmap_row *row,

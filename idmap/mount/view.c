@@ -218,7 +218,9 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 			row->said_target, row->target);
 	return idmap_fail(ret_error, row, IDMAP_NO_TARGET, error,
 			  "the target cannot be used in the new root (%m); %s",
-			  idmap_words_for(remedies, (uint32_t)error));
+			  error == ENOENT && idmap_path_inside(row->target, "/dev")
+				  ? "add X-mount.mkdir, as /dev is no image's"
+				  : idmap_words_for(remedies, (uint32_t)error));
 }
 
 /* --- the views ------------------------------------------------------------------------------- */

@@ -242,6 +242,26 @@ static void note_behind_dashes(struct idmap_cmdline *cmdline, const char *text)
 	}
 }
 
+/* As a module's parameter that is one of two: kstrtobool() of lib/kstrtox.c. */
+static void read_debug(struct idmap_cmdline *cmdline, struct idmap_table *table, const char *value)
+{
+	static const char *const words[][4] = {{"0", "n", "N", "off"}, {"1", "y", "Y", "on"}};
+	const struct idmap_place place = {.name = "idmap.debug", .parameter = true};
+	size_t i;
+
+	if (!value) {
+		cmdline->debug = true;
+		return;
+	}
+	for (i = 0; i < 2 * COUNT_OF(words[0]); i++) {
+		if (strcmp(value, words[i % 2][i / 2]))
+			continue;
+		cmdline->debug = i % 2;
+		return;
+	}
+	idmap_table_error(table, &place, 0, "'%s' is neither 0 nor 1; write idmap.debug", value);
+}
+
 static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *table,
 			   const struct idmap_parameter *parameter, const char *value)
 {
@@ -256,7 +276,7 @@ static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *ta
 		read_path(table, "idmap.conf=", value, &cmdline->conf);
 		break;
 	case OWN_DEBUG:
-		cmdline->debug = true;
+		read_debug(cmdline, table, value);
 		break;
 	case OWN_INIT:
 		read_path(table, "idmap.init=", value, &cmdline->own_init);

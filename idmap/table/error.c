@@ -14,6 +14,7 @@
 static void begin(struct idmap_text *text, struct idmap_error *error, enum idmap_class class)
 {
 	error->class = class;
+	error->absent = false;
 	idmap_text_init(text, error->text, sizeof(error->text));
 }
 

@@ -118,11 +118,10 @@ static void read_idmap(struct reader *r, const char *value)
 
 static void read_wait(struct reader *r, const char *value)
 {
-	/* A day is more than anyone waits for, and its milliseconds fit an int. */
-	const uint32_t most = 86400;
 	uint32_t seconds;
 
-	if (idmap_read_u32(value, strlen(value), &seconds) != NUMBER_OK || seconds > most) {
+	if (idmap_read_u32(value, strlen(value), &seconds) != NUMBER_OK ||
+	    seconds > IDMAP_WAIT_MOST_S) {
 		idmap_item_error(&r->item, value,
 				 "'%s' is no time to wait; write whole seconds, at most 86400",
 				 r->item.text);
@@ -290,6 +289,37 @@ static bool refuse(struct reader *r, bool known_key)
 	return true;
 }
 
+/* A comment is without effect: one that says what a word of ours would was meant to be that. */
+static void refuse_disguised(struct reader *r, size_t key_length)
+{
+	const char *item = r->item.text, *name = item + 2;
+	size_t length = key_length - 2, i;
+
+	if (length > 6 && idmap_same("mount.", name, 6)) {
+		name += 6;
+		length -= 6;
+	}
+	for (i = 0; i < COUNT_OF(keys); i++) {
+		const char *word = keys[i].key, *dot = strchr(word, '.');
+
+		if (!keys[i].kinds && !dot)
+			continue; /* wait= and the like have no owner to show */
+		if (!idmap_same(dot ? dot + 1 : word, name, length))
+			continue;
+		idmap_item_error(&r->item, item,
+				 "'%s' is a comment, as all of x- and X- but X-mount. is; did you"
+				 " mean %s?",
+				 item, word);
+		return;
+	}
+	if (item[key_length] && (idmap_looks_like_extent(item + key_length + 1)))
+		idmap_item_error(
+			&r->item, item,
+			"'%s' is a comment, as all of x- and X- but X-mount. is, and has an"
+			" extent; did you mean idmap=?",
+			item);
+}
+
 static void read_item(struct reader *r)
 {
 	const char *item = r->item.text, *equals = strchr(item, '=');
@@ -315,9 +345,11 @@ static void read_item(struct reader *r)
 				   r->extents.list_kinds ? r->extents.list_kinds : BOTH_KINDS);
 		return;
 	}
-	/* Comments, as in fstab(5): x-… and X-…, but for X-mount.… */
-	if ((*item == 'x' || *item == 'X') && item[1] == '-' && strncmp(item, "X-mount.", 8))
+	/* Comments, as in fstab(5): x-… and X-…, but for X-mount.… and what was meant for it. */
+	if ((*item == 'x' || *item == 'X') && item[1] == '-' && strncmp(item, "X-mount.", 8)) {
+		refuse_disguised(r, key_length);
 		return;
+	}
 	if (!refuse(r, key < COUNT_OF(keys)))
 		keep_for_filesystem(r, key_length);
 }

@@ -346,8 +346,10 @@ void idmap_row_options_text(const struct idmap_row *row, struct idmap_text *text
 	idmap_attr_text(row->attr, all, text);
 	if (row->flags & IDMAP_NOFAIL)
 		idmap_text_add(text, ",nofail");
-	if (row->flags & IDMAP_WAIT)
-		idmap_text_add(text, ",wait=%u", row->wait_s);
+	/* For ever, as rootwait has it, is the longest that a row can say. */
+	if (row->flags & IDMAP_WAIT || row->wait_s != IDMAP_WAIT_S)
+		idmap_text_add(text, ",wait=%u",
+			       row->wait_s < IDMAP_WAIT_MOST_S ? row->wait_s : IDMAP_WAIT_MOST_S);
 	if (row->flags & IDMAP_LOWER)
 		idmap_text_add(text, ",lower");
 	if (row->flags & IDMAP_UPPER)

@@ -199,6 +199,9 @@ void idmap_read_options(struct idmap_table *table, struct idmap_row *row,
 /* The option of ours that was hardly missed by this word, or NULL. */
 const char *idmap_option_near(const char *word);
 
+/* A day is more than anyone waits for, and its milliseconds fit an int. */
+#define IDMAP_WAIT_MOST_S 86400
+
 /* Attributes as options: those that are set, and of those in `all` also that they are not. */
 void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text);
 

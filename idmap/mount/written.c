@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A row says ro, and yet its filesystem's driver writes to the disk while it is mounted, as it does
+ * for mount(8): then the image is another one for all who share it, which is told.
+ */
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h> /* BLKROGET */
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "mount/mount.h"
+
+static bool has_option(const char *item, const char *option)
+{
+	while (*item && strcmp(item, option))
+		item += strlen(item) + 1;
+	return *item;
+}
+
+/* Whether the row says that no journal is to be replayed. */
+static bool is_without_replay(const struct idmap_row *row)
+{
+	static const char *const words[] = {"noload", "norecovery", "nologreplay",
+					    "rescue=nologreplay", "rescue=all"};
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(words); i++)
+		if (has_option(row->root_data, words[i]) || has_option(row->data, words[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Whether mounting it is to write to the device though the row says ro, as the superblock tells: a
+ * journal that a crash has left is replayed, and files that were deleted while they were open are
+ * given up (fs/ext4/orphan.c), the latter also without the journal.
+ */
+static bool is_to_be_written(const struct idmap_row *row, const char *type)
+{
+	static const struct {
+		const char *type;
+		uint32_t at, mask; /* of a little-endian number in the superblock */
+		bool replay;	   /* "noload" and its kin leave it out */
+	} dirty[] = {
+		{"ext4", 1024 + 96, 0x4, true},	      /* s_feature_incompat, INCOMPAT_RECOVER */
+		{"ext4", 1024 + 232, ~0u, false},     /* s_last_orphan */
+		{"ext4", 1024 + 100, 0x10000, false}, /* s_feature_ro_compat, ORPHAN_PRESENT */
+		{"btrfs", 65536 + 96, ~0u, true},     /* log_root: linux/btrfs_tree.h */
+	};
+	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
+	const bool replay = !is_without_replay(row);
+	bool found = false;
+	int read_only = 0;
+	char bytes[4];
+	size_t i;
+
+	if (!strcmp(type, "ext3"))
+		type = "ext4"; /* its driver, and the same superblock */
+	for (i = 0; i < COUNT_OF(dirty); i++)
+		found |= !strcmp(dirty[i].type, type) && (replay || !dirty[i].replay) &&
+			 pread(fd, bytes, sizeof(bytes), dirty[i].at) == sizeof(bytes) &&
+			 idmap_little(bytes, sizeof(bytes)) & dirty[i].mask;
+	return found && !ioctl(fd, BLKROGET, &read_only) && !read_only;
+}
+
+/* Formats that no driver writes. */
+#define NEVER_WRITTEN "erofs:squashfs:iso9660:cramfs:romfs"
+
+/* How many sectors have been written to the device so far, by sysfs; 0 where that is not there. */
+static uint64_t sectors_written(const struct idmap_row *row)
+{
+	enum { WRITTEN = 6 }; /* Documentation/block/stat.rst, from 0 */
+	char path[48], line[256];
+	const char *at = line;
+	idmap_closed int fd = -1;
+	uint64_t value = 0;
+	struct stat st;
+	int field;
+	long n;
+
+	if (stat(row->device, &st) || !S_ISBLK(st.st_mode))
+		return 0;
+	idmap_print(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(st.st_rdev),
+		    minor(st.st_rdev));
+	fd = idmap_open(path, O_RDONLY);
+	n = read(fd, line, sizeof(line) - 1);
+	line[n > 0 ? n : 0] = 0;
+	for (field = 0; *at && field <= WRITTEN; field++)
+		at = idmap_read_digits(at + strspn(at, " "), 10, &value);
+	return field > WRITTEN ? value : 0;
+}
+
+struct idmap_written idmap_written_begin(const struct idmap_row *row, const char *type)
+{
+	struct idmap_written written = {.log_fd = -1};
+
+	if (!(row->attr & IDMAP_RDONLY) || idmap_type_has(NEVER_WRITTEN, type))
+		return written;
+	written.foretold = is_to_be_written(row, type);
+	/* xfs clears old blocks of its log each time; that it replays it stands in the kernel's. */
+	if (!strcmp(type, "xfs"))
+		written.log_fd = idmap_klog_begin();
+	else
+		written.sectors = sectors_written(row);
+	written.counts = written.log_fd < 0;
+	return written;
+}
+
+void idmap_written_end(struct idmap_written *written, const struct idmap_row *row,
+		       struct idmap_notes *notes)
+{
+	struct idmap_text words;
+	char said[500];
+
+	idmap_text_init(&words, said, sizeof(said));
+	if (notes)
+		idmap_klog_read(written->log_fd, &words);
+	idmap_close(&written->log_fd);
+	if (notes && (written->foretold || idmap_contains(said, "Starting recovery") ||
+		      (written->counts && sectors_written(row) != written->sectors)))
+		idmap_note(
+			notes,
+			"%s on %s: ro, and yet the disk was written to, to replay a journal or to"
+			" give up deleted files; attach it read-only where others use it too",
+			row->source, row->target);
+}
