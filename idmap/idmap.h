@@ -353,20 +353,6 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 
 /* --- the stage ------------------------------------------------------------------------------ */
 
-/*
- * Two views of the root in the making. The seen view is what the real init gets. The disk view has
- * trees unmapped, because a mapped mount cannot be mapped again (EPERM): the root and those rows
- * that others are cloned from. It exists only where the plan asks for it.
- *
- *   image --mount--> tree --------------------------map--> seen view, /
- *                      \--> disk view, /                     |
- *                             | /images/app                   | /opt/app
- *                             +--clone--> tree -------map-----+
- *
- * With a row for /, both hang in a workshop of the root that is left behind, with the area where
- * layers stand until they are merged. Without such a row the root that we are in is the seen view,
- * trees go into place one by one, and each can be taken back.
- */
 /* A mount that stands where we were started and comes along into a new root. */
 struct idmap_carried {
 	struct idmap_carried *next;
@@ -379,6 +365,8 @@ struct idmap_carried {
 	bool unbindable; /* the caller's: it is, or one in it, so that no clone has it */
 };
 
+struct idmap_build;
+
 struct idmap_stage {
 	const struct idmap_plan *plan;
 	struct idmap_notes *notes;
@@ -386,6 +374,7 @@ struct idmap_stage {
 	int seen_fd, disk_fd;	   /* O_PATH of their roots, or -1 */
 	int area_fd;		   /* of a tmpfs for layers, or -1 */
 	uint32_t slots;		   /* how many folders that has */
+	struct idmap_build *build; /* whose it is, or NULL */
 	const char *workshop;	   /* what the paths begin with where all of it hangs, or NULL */
 	int workshop_fd; /* of the folder that the workshop is made in, if it must go; or -1 */
 	/* The folders of the last target and of the last source: many rows share them. */

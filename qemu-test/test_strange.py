@@ -330,7 +330,7 @@ def test_tmpfs_without_root(kernel, root_tree, image, initramfs, boot):
 
 
 @TWO
-def test_subvolumes(kernel, root_tree, image, initramfs, tmp_path, boot):
+def test_subvolumes(kernel, root_tree, image, initramfs, tmp_path, boot, boot_fails):
     """Of one btrfs, each with its option: filesystems of their own, as far as a row goes."""
     tree = {"/": Dir(0, 0)}
     for path, entry in root_tree().items():
@@ -343,6 +343,9 @@ def test_subvolumes(kernel, root_tree, image, initramfs, tmp_path, boot):
     modules = "virtio_pci,virtio_blk,btrfs"
     with boot(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]) as guest:
         assert seen(guest, "/home/file") == (1000, 1000)
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, conf.rstrip() + ",compress=zstd\n", modules=modules),
+                                    "quiet", [Disk(disk)]))
+    assert "the row for / has the same filesystem with other options" in line
 
 
 @TWO

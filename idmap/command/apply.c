@@ -5,6 +5,7 @@
  * run.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
@@ -15,9 +16,7 @@
 
 #include "command.h"
 
-#define WORKSHOP "/run/.idmap"
 #define ROW_SIZE (1 << 20)
-#define MEMORY (1 << 20)
 
 /* What is done, and what of it has been recorded. */
 struct apply {
@@ -27,6 +26,7 @@ struct apply {
 	uint32_t recorded;
 	uint64_t number;    /* of the table */
 	const char *before; /* the options that the folder's mount has, where that is replaced */
+	struct mount_id replaces; /* and that mount */
 	bool by_hand;
 };
 
@@ -57,73 +57,85 @@ static uint64_t number_of(const struct idmap_plan *plan)
 	return number;
 }
 
-static struct mount_id id_of(const struct apply *apply, const struct idmap_row *row)
-{
-	char path[PATH_MAX];
-
-	if (row->flags & IDMAP_LAYER)
-		return (struct mount_id){0, 0};
-	return mounts_id(&apply->mounts, record_target(&apply->record, row, path));
-}
-
 static int begin_record(struct apply *apply, const char *folder, struct idmap_error *ret_error)
 {
 	apply->recorded = 0;
 	return apply->by_hand ? record_go_on(&apply->record, ret_error)
 			      : record_begin(&apply->record, folder, apply->number, apply->before,
-					     ret_error);
+					     apply->replaces, ret_error);
 }
 
-/* Those that stand by now, so that an apply that is killed can be taken back. */
-static void record_more(struct apply *apply, uint32_t until)
-{
-	const struct idmap_plan *plan = &apply->build.plan;
-	struct idmap_error unused;
-
-	/* Without a record the rows are in place all the same, and its end tells. */
-	if (!apply->record.out || (until > apply->recorded && mounts_read(&apply->mounts, &unused)))
-		return;
-	for (; apply->recorded < until; apply->recorded++) {
-		const struct idmap_row *row = plan->row[apply->recorded];
-
-		if (!(row->flags & IDMAP_SKIPPED))
-			record_row(&apply->record, row, id_of(apply, row));
-	}
-}
-
-static void step(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
-		 uint32_t limit_s)
+/* A row is written before its mount goes into place, with the layers that it merges. */
+static int place(struct idmap_build *build, const struct idmap_row *row, int tree_fd,
+		 struct idmap_error *ret_error)
 {
 	struct apply *apply = (struct apply *)((char *)build - offsetof(struct apply, build));
-	struct idmap_error unused;
 	uint32_t at = 0;
+	int result = 0;
 
-	(void)step, (void)limit_s;
-	/* Of a new root nothing stands before all of it does. */
-	if (build->plan.new_root)
-		return;
 	while (build->plan.row[at] != row)
 		at++;
 	/* Rows were taken down, since a link has changed the plan. */
-	if (at < apply->recorded && apply->record.out) {
-		fclose(apply->record.out);
-		begin_record(apply, apply->record.folder, &unused);
+	if (at < apply->recorded) {
+		record_drop(&apply->record);
+		result = begin_record(apply, apply->record.folder, ret_error);
 	}
-	record_more(apply, at);
+	for (; !result && apply->recorded <= at; apply->recorded++) {
+		const struct idmap_row *next = build->plan.row[apply->recorded];
+
+		if (next == row)
+			result = record_row(&apply->record, row, mount_id_of(tree_fd, ""),
+					    ret_error);
+		else if (next->flags & IDMAP_LAYER)
+			result = record_row(&apply->record, next, (struct mount_id){0, 0},
+					    ret_error);
+	}
+	return result;
 }
 
-/* The lock is ours, so nobody works there. */
-void take_down_stale(const struct command *command, const struct mounts *mounts)
+/* What came along with rows that show it is theirs, and what is mounted there later is not. */
+static int record_what_came(struct apply *apply, struct idmap_error *ret_error)
 {
-	struct idmap_stage stage;
+	const struct idmap_plan *plan = &apply->build.plan;
+	int result = mounts_read(&apply->mounts, ret_error);
+	uint32_t i;
+	size_t j;
 
-	if (!mounts_at(mounts, WORKSHOP))
-		return;
-	fprintf(stderr,
-		"idmap %s: what an interrupted one has left on " WORKSHOP " is taken down\n",
-		command->name);
-	stage.workshop_fd = idmap_open("/run", O_PATH | O_DIRECTORY);
-	idmap_stage_close(&stage);
+	for (i = 0; !result && i < plan->rows; i++) {
+		char path[PATH_MAX];
+		uint64_t number;
+
+		if (!(plan->row[i]->flags & IDMAP_RBIND) || plan->row[i]->flags & IDMAP_SKIPPED)
+			continue;
+		record_target(&apply->record, plan->row[i], path);
+		number = mounts_id(&apply->mounts, path).number;
+		for (j = 0; j < apply->mounts.count; j++)
+			if (mounts_inside(&apply->mounts, &apply->mounts.mount[j], number))
+				record_inside(&apply->record,
+					      mount_id_of(AT_FDCWD, apply->mounts.mount[j].target));
+	}
+	return result;
+}
+
+/* A folder inside this one has rows of its own, which would lose their numbers. */
+static int look_inside(const struct apply *apply, const char *folder, struct idmap_error *ret_error)
+{
+	struct record record;
+	DIR *records = opendir(RECORDS);
+	int result = 0;
+
+	while (!result && record_next(records, &record))
+		if (strcmp(record.folder, folder) && *record.folder &&
+		    idmap_path_inside(record.folder, folder) &&
+		    record_count(&record, &apply->mounts, true))
+			result =
+				idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
+					   "rows of an earlier apply stand in %s, which lies in it;"
+					   " take them back with idmap undo --root %s",
+					   record.folder, record.folder);
+	if (records)
+		closedir(records);
+	return result;
 }
 
 /*
@@ -133,22 +145,22 @@ void take_down_stale(const struct command *command, const struct mounts *mounts)
 static int look_back(struct apply *apply, const char *folder, struct idmap_error *ret_error)
 {
 	struct record before;
-	size_t i, standing = 0, mounted = 0;
+	size_t standing, gone;
+	int result;
 
 	if (!record_read(&before, folder))
 		return 0;
-	for (i = 0; i < before.count; i++) {
-		mounted += before.row[i].id.number != 0;
-		standing += record_stands(&before, &before.row[i], &apply->mounts);
-	}
+	standing = record_count(&before, &apply->mounts, true);
+	gone = record_count(&before, &apply->mounts, false);
 	if (!before.done && standing) {
 		fputs("idmap apply: an interrupted one has left rows in place; they are taken back\n",
 		      stderr);
-		return undo_rows(&before, &apply->mounts, ret_error);
+		result = take_back(&before, &apply->mounts, ret_error);
+		return result ? result : mounts_read(&apply->mounts, ret_error);
 	}
 	if (!standing)
 		return 0;
-	if (standing == mounted && before.plan == apply->number) {
+	if (!gone && before.plan == apply->number) {
 		if (before.count < apply->build.plan.rows)
 			fprintf(stderr,
 				"idmap apply: %u rows were skipped then; take the others back with"
@@ -162,80 +174,7 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 			  (uint32_t)standing, folder, folder);
 }
 
-/* --- the folder ------------------------------------------------------------------------------ */
-
-/* What is mounted in the folder comes along where the folder itself is replaced. */
-static int read_carried(struct apply *apply, struct idmap_arena *arena, const char *folder,
-			struct idmap_error *ret_error)
-{
-	const struct idmap_mountinfo *root = mounts_at(&apply->mounts, folder);
-	struct idmap_carried **tail = &apply->build.carry;
-	size_t i;
-
-	if (!strcmp(folder, "/"))
-		return idmap_fail(ret_error, apply->build.plan.row[0], IDMAP_BAD_TABLE, EINVAL,
-				  "the root of a running system is not replaced; boot with"
-				  " idmap-init, or name another root with --root");
-	if (!root)
-		return idmap_fail(ret_error, apply->build.plan.row[0], IDMAP_NO_TARGET, EINVAL,
-				  "nothing is mounted on %s, which a row for / replaces; name the"
-				  " folder that the root is mounted on",
-				  folder);
-	if (idmap_path_inside("/run", folder))
-		return idmap_fail(ret_error, apply->build.plan.row[0], IDMAP_NO_TARGET, EBUSY,
-				  "%s holds /run, where the work is done, and cannot be replaced;"
-				  " name the folder of another root",
-				  folder);
-	for (i = 0; i < apply->mounts.count; i++) {
-		const struct idmap_mountinfo *mount = &apply->mounts.mount[i];
-		struct idmap_carried *carried;
-
-		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder))
-			continue;
-		if (mount->unbindable)
-			return idmap_fail(ret_error, apply->build.plan.row[0], IDMAP_NO_TARGET,
-					  EINVAL,
-					  "the mount on %s in it is unbindable, so it cannot come"
-					  " along; make that private (mount --make-private)",
-					  mount->target);
-		if (idmap_arena_room(arena, sizeof(*carried), ret_error))
-			return -ENOMEM;
-		carried = idmap_alloc(arena, sizeof(*carried));
-		carried->path = mount->target + strlen(folder);
-		carried->real = mount->parent;
-		*tail = carried;
-		tail = &carried->next;
-	}
-	*tail = NULL;
-	idmap_mounts_on(&apply->build.carry, root->id);
-	return 0;
-}
-
-static void print_left(const struct idmap_carried *carried, const char *folder)
-{
-	for (; carried; carried = carried->next)
-		if (carried->left)
-			fprintf(stderr, "%s%s cannot come along, the new root has no such folder\n",
-				folder, carried->path);
-}
-
 /* --- all of it ------------------------------------------------------------------------------- */
-
-static int build_rows(struct idmap_build *build, const char *folder, struct idmap_error *ret_error)
-{
-	int result;
-
-	build->devices.uevent_fd = -1;
-	build->devices.start_us = build->row_us = idmap_now_us();
-	result = idmap_build(build, ret_error);
-	if (!result && build->plan.new_root) {
-		result = idmap_stage_replace(&build->stage, ret_error);
-		if (!result)
-			print_left(build->carry, folder);
-	}
-	idmap_close(&build->devices.uevent_fd);
-	return result;
-}
 
 static int carry_out(struct apply *apply, const char *folder, struct idmap_error *ret_error)
 {
@@ -244,72 +183,17 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 	int result;
 
 	apply->before = root ? strdup(root->options) : NULL;
+	if (root)
+		apply->replaces = mount_id_of(AT_FDCWD, folder);
 	result = begin_record(apply, folder, ret_error);
-	if (result)
+	if (!result)
+		result = replace_folder(&apply->build, folder, ret_error);
+	if (result) {
+		record_drop(&apply->record);
 		return result;
-	result = build_rows(&apply->build, folder, ret_error);
-	if (!result) {
-		record_more(apply, apply->build.plan.rows);
-		return record_end(&apply->record, ret_error);
 	}
-	if (apply->record.out)
-		fclose(apply->record.out);
-	if (!apply->by_hand)
-		record_remove(folder);
-	return result;
-}
-
-/* The options that a mount had, and the opposite of those that it had not. */
-static const char *undo_words(const char *before, char words[400])
-{
-	static const char *const pairs[][2] = {
-		{"nosuid", "suid"}, {"nodev", "dev"},		{"noexec", "exec"},
-		{"ro", "rw"},	    {"nodiratime", "diratime"}, {"nosymfollow", "symfollow"}};
-	struct idmap_text text;
-	char list[400];
-	size_t i;
-
-	idmap_print(list, sizeof(list), ",%s,", before);
-	idmap_text_init(&text, words, 400);
-	idmap_text_add(&text, idmap_contains(list, ",noatime,")	   ? "noatime"
-			      : idmap_contains(list, ",relatime,") ? "relatime"
-								   : "strictatime");
-	for (i = 0; i < COUNT_OF(pairs); i++) {
-		char word[16];
-
-		idmap_print(word, sizeof(word), ",%s,", pairs[i][0]);
-		idmap_text_add(&text, ",%s", pairs[i][!idmap_contains(list, word)]);
-	}
-	return words;
-}
-
-int unmap_folder(const char *folder, const char *before, struct idmap_error *ret_error)
-{
-	char table[512], words[400];
-	struct idmap_root root = {.booted = true, .folder = folder, .shared = true, .unmaps = true};
-	struct idmap_arena arena, notes_arena;
-	struct idmap_notes notes;
-	struct idmap_table rows;
-	struct apply apply = {.build = {.table = &rows, .notes = &notes, .tell = tell}};
-	int result = idmap_arena_map(&arena, MEMORY, ret_error);
-
-	if (!result)
-		result = idmap_arena_map(&notes_arena, MEMORY, ret_error);
-	if (result)
-		return result;
-	idmap_notes_init(&notes, &notes_arena);
-	idmap_table_init(&rows, &arena);
-	snprintf(table, sizeof(table), "/dev/root / auto %s\n",
-		 undo_words(before ? before : "", words));
-	idmap_table_file(&rows, "undo", table, strlen(table));
-	apply.build.devices.arena = &arena;
-	apply.build.devices.stop_fd = -1;
-	result = idmap_plan_make(&rows, &root, &apply.build.plan);
-	if (!result)
-		result = mounts_read(&apply.mounts, ret_error);
-	if (!result)
-		result = read_carried(&apply, &arena, folder, ret_error);
-	return result ? result : build_rows(&apply.build, folder, ret_error);
+	result = record_what_came(apply, ret_error);
+	return result ? result : record_end(&apply->record, true, ret_error);
 }
 
 /*
@@ -324,6 +208,7 @@ static int hold_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN); /* whoever reads what is told may go */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
@@ -344,7 +229,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	struct apply apply = {.build = {.table = &input->table,
 					.plan = input->plan,
 					.notes = &input->notes,
-					.step = step,
+					.place = place,
 					.tell = tell},
 			      .number = number_of(&input->plan),
 			      .by_hand = !record};
@@ -363,9 +248,12 @@ static int apply_plan(const struct command *command, struct input *input, const 
 			command->name, folder);
 		return 0;
 	}
+	if (!result && apply.build.plan.new_root)
+		result = look_inside(&apply, folder, ret_error);
 	if (!result && apply.build.plan.new_root) {
 		if (has_root(&apply.build.plan))
-			result = read_carried(&apply, &input->arena[0], folder, ret_error);
+			result = read_carried(&apply.build, &apply.mounts, &input->arena[0], folder,
+					      apply.build.plan.row[0], ret_error);
 		else
 			result = idmap_fail(ret_error, apply.build.plan.row[0], IDMAP_BAD_TABLE,
 					    EINVAL,
@@ -386,7 +274,11 @@ int apply_input(const struct command *command, struct input *input, const char *
 	if (lock_fd < 0)
 		return tell_failed(command, &error);
 	input->folder = input->parameters.root.folder = folder;
-	input->parameters.root.keeps = strcmp(folder, "/") ? NULL : RECORDS;
+	/* As a path below the folder, if that is one. */
+	if (!strcmp(folder, "/"))
+		input->parameters.root.keeps = RECORDS;
+	else if (idmap_path_inside(RECORDS, folder) && strcmp(RECORDS, folder))
+		input->parameters.root.keeps = &RECORDS[strlen(folder)];
 	input->parameters.root.booted = true;
 	input->parameters.root.shared = true; /* it may be, here or in another namespace */
 	if (read(input, &error))

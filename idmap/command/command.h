@@ -7,6 +7,7 @@
 #ifndef COMMAND_H
 #define COMMAND_H
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 
@@ -61,9 +62,7 @@ void print_notes(struct idmap_notes *notes);
 /* Tells what read_input() has found, on stderr; gives the exit code so far. */
 int tell_input(struct input *input);
 
-/* --- record.c: what was put in place ---------------------------------------------------------- */
-
-#define RECORDS "/run/idmap/apply"
+/* --- mounts.c -------------------------------------------------------------------------------- */
 
 /* What is mounted, by /proc/self/mountinfo. */
 struct mounts {
@@ -78,6 +77,24 @@ struct mount_id {
 	uint64_t number, unique;
 };
 
+/* Reads anew what is mounted. */
+int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
+/* The mount that a path leads to, or with an empty one the descriptor. */
+struct mount_id mount_id_of(int dir_fd, const char *path);
+/* What is mounted there, on top; or NULL. */
+const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path);
+/* Its numbers; 0: nothing is mounted there. */
+struct mount_id mounts_id(const struct mounts *mounts, const char *path);
+/* Whether it is mounted inside the mount of that number. */
+bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mount,
+		   uint64_t number);
+/* Whether it is still there, wherever; where numbers are given anew, at that path. */
+bool mounts_have(const struct mounts *mounts, struct mount_id id, const char *path);
+
+/* --- record.c: what was put in place ---------------------------------------------------------- */
+
+#define RECORDS "/run/idmap/apply"
+
 struct recorded {
 	const struct idmap_row *row;
 	struct mount_id id; /* 0: it has no mount of its own */
@@ -87,56 +104,78 @@ struct recorded {
 struct record {
 	const char *folder; /* absolute and real */
 	FILE *out;	    /* while it is written */
-	int error;	    /* an errno: why it is not */
+	long start;	    /* where in it rows by hand begin */
 	struct idmap_arena arena;
 	struct idmap_table table;
 	struct recorded *row;
 	size_t count;
+	struct mount_id *inside; /* mounts that came along with rows */
+	size_t inside_count;
 	uint64_t plan; /* a number for the table as it was written; 0: rows by hand */
 	const char
 		*before; /* the options of the folder's mount, where that was replaced; or NULL */
-	bool done;	 /* it was not interrupted */
+	struct mount_id replaces; /* that mount */
+	bool done;		  /* it was not interrupted */
 };
 
 /* One idmap works at a time: a descriptor that is the lock, or -errno. Waits, and says so. */
 int record_lock(const struct command *command, struct idmap_error *ret_error);
-/* Reads anew what is mounted. */
-int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
-/* What is mounted there, on top; or NULL. */
-const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path);
-struct mount_id mounts_id(const struct mounts *mounts, const char *path);
 /* A new record of the folder, row by row. */
 int record_begin(struct record *record, const char *folder, uint64_t plan, const char *before,
-		 struct idmap_error *ret_error);
-void record_row(struct record *record, const struct idmap_row *row, struct mount_id id);
+		 struct mount_id replaces, struct idmap_error *ret_error);
 /* The one of rows by hand goes on. */
 int record_go_on(struct record *record, struct idmap_error *ret_error);
-int record_end(struct record *record, struct idmap_error *ret_error);
+/* Before the row's mount is in place. -errno: it cannot be written. */
+int record_row(struct record *record, const struct idmap_row *row, struct mount_id id,
+	       struct idmap_error *ret_error);
+/* A mount that came along with some row. */
+void record_inside(struct record *record, struct mount_id id);
+int record_end(struct record *record, bool done, struct idmap_error *ret_error);
+/* Nothing of it stands. */
+void record_drop(struct record *record);
 void record_remove(const char *folder);
 /* Reads the record of a folder; false: there is none. */
 bool record_read(struct record *record, const char *folder);
+/* The same for all that are in that folder of records, one after the other. */
+bool record_next(DIR *folder, struct record *record);
 /* Where the row is mounted. Gives `path`. */
 char *record_target(const struct record *record, const struct idmap_row *row, char path[PATH_MAX]);
 /* Whether the row's mount is still there. */
 bool record_stands(const struct record *record, const struct recorded *recorded,
 		   const struct mounts *mounts);
-/* How many of the rows that have mounts are not there any more. */
-size_t record_gone(const struct record *record, const struct mounts *mounts);
-
+/* How many of the rows that have mounts are still there, or are not any more. */
+size_t record_count(const struct record *record, const struct mounts *mounts, bool standing);
 /* It is the folder itself. */
 bool recorded_is_root(const struct recorded *recorded);
-/*
- * Unmounts the rows of a record but the folder itself, the last one first. -EBUSY: one is in use;
- * what still stands is still recorded.
- */
-int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error);
 /* The map that some record has for that mount, or NULL. */
 const struct idmap_map *records_map(const struct idmap_mountinfo *mount);
 
-/* --- apply.c --------------------------------------------------------------------------------- */
+/* --- root.c: the folder itself ---------------------------------------------------------------- */
 
+/*
+ * What is mounted in the folder, which comes along where that is replaced: to build->carry. -errno:
+ * it cannot be replaced; `row`, or NULL, is the one that wants it.
+ */
+int read_carried(struct idmap_build *build, const struct mounts *mounts, struct idmap_arena *arena,
+		 const char *folder, const struct idmap_row *row, struct idmap_error *ret_error);
+/* Carries out the plan; where it has a row for / that takes the folder's place. */
+int replace_folder(struct idmap_build *build, const char *folder, struct idmap_error *ret_error);
+/*
+ * The folder's mount gives its place to its clone without the map, and with the options that it had
+ * before. `ask`: tells only what would stand in the way.
+ */
+int unmap_folder(const char *folder, const char *before, bool ask, struct idmap_error *ret_error);
 /* Takes down what an interrupted idmap has left. Only under the lock. */
 void take_down_stale(const struct command *command, const struct mounts *mounts);
+/* The new root stands beneath the old one still: that alone stays. */
+int put_back_folder(const char *folder, struct idmap_error *ret_error);
+
+/* --- undo.c ---------------------------------------------------------------------------------- */
+
+/* Takes back what stands of a record, all or what an error leaves, which is recorded then. */
+int take_back(struct record *record, struct mounts *mounts, struct idmap_error *ret_error);
+
+/* --- apply.c --------------------------------------------------------------------------------- */
 
 /*
  * Carries out what `read` gives, below that folder, and records it: as a row by hand if `record` is
@@ -144,11 +183,6 @@ void take_down_stale(const struct command *command, const struct mounts *mounts)
  */
 int apply_input(const struct command *command, struct input *input, const char *folder, bool record,
 		int (*read)(struct input *input, struct idmap_error *ret_error));
-/*
- * The folder's mount gives its place to its clone without the map, and with the options that it had
- * before.
- */
-int unmap_folder(const char *folder, const char *before, struct idmap_error *ret_error);
 
 /* --- json.c ---------------------------------------------------------------------------------- */
 

@@ -2,7 +2,8 @@
 /*
  * What idmap(8) has put in place, in files of /run/idmap/apply: a table of each folder, with the
  * kernel's number of each mount in front of its row, so that only what is still the same mount is
- * taken for it. PID 1's own record is another one, and nobody's to change.
+ * taken for it. A row is written before its mount is in place: whenever one is killed, what stands
+ * is known. PID 1's own record is another one, and nobody's to change.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -12,26 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "command.h"
 
 #define LOCK RECORDS "/.lock"
-/* STATX_MNT_ID_UNIQUE of linux/stat.h, 6.8, and where struct statx has it, in 64 bits each */
-#define MNT_ID_UNIQUE 0x4000
-#ifndef SYS_statmount
-#define SYS_statmount 457 /* 6.8 */
-#endif
-#define MNT_ID_AT 18
 #define BY_HAND RECORDS "/.by-hand"
 #define FIRST_LINE "# idmap apply --root "
 #define PLAN_LINE "# plan "
 #define BEFORE_LINE "# before "
+#define REPLACES_LINE "# replaces "
 #define MOUNT_LINE "# mount "
+#define INSIDE_LINE "# inside "
 #define DONE_LINE "# done"
 #define ROW_SIZE (1 << 20)
-#define MOUNTS_MEMORY (64 << 20) /* costs what is touched */
 
 int record_lock(const struct command *command, struct idmap_error *ret_error)
 {
@@ -55,68 +50,6 @@ int record_lock(const struct command *command, struct idmap_error *ret_error)
 			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
 					  LOCK " cannot be locked (%m); mount a tmpfs on /run");
 	return fd;
-}
-
-/* --- what is mounted ------------------------------------------------------------------------- */
-
-int mounts_read(struct mounts *mounts, struct idmap_error *ret_error)
-{
-	struct idmap_mountinfo mount;
-	char *text;
-	size_t size;
-	int result =
-		mounts->arena.at ? 0 : idmap_arena_map(&mounts->arena, MOUNTS_MEMORY, ret_error);
-
-	if (result)
-		return result;
-	if (!mounts->start)
-		mounts->start = mounts->arena.at;
-	mounts->arena.at = mounts->start;
-	mounts->count = 0;
-	result = idmap_file_read("/proc/self/mountinfo", &mounts->arena, &text, &size);
-	if (result)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-				  "/proc/self/mountinfo cannot be read (%m); mount /proc");
-	while (idmap_mountinfo_next(&text, &mount)) {
-		struct idmap_mountinfo *more =
-			realloc(mounts->mount, (mounts->count + 1) * sizeof(*more));
-
-		if (!more)
-			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
-		mounts->mount = more;
-		more[mounts->count++] = mount;
-	}
-	return 0;
-}
-
-const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path)
-{
-	size_t i = mounts->count;
-
-	/* The last one stands on top. */
-	while (i--)
-		if (!strcmp(mounts->mount[i].target, path))
-			return &mounts->mount[i];
-	return NULL;
-}
-
-/* `number` as mountinfo has it, of what is mounted there. */
-static struct mount_id id_of(const char *number, const char *path)
-{
-	uint64_t answer[32] = {0}; /* struct statx, whose mask comes first */
-	struct mount_id id = {strtoull(number, NULL, 10), 0};
-
-	if (!syscall(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, MNT_ID_UNIQUE, answer) &&
-	    answer[0] & MNT_ID_UNIQUE)
-		id.unique = answer[MNT_ID_AT];
-	return id;
-}
-
-struct mount_id mounts_id(const struct mounts *mounts, const char *path)
-{
-	const struct idmap_mountinfo *mount = mounts_at(mounts, path);
-
-	return mount ? id_of(mount->id, path) : (struct mount_id){0, 0};
 }
 
 /* --- the record ------------------------------------------------------------------------------ */
@@ -148,62 +81,92 @@ char *record_target(const struct record *record, const struct idmap_row *row, ch
 	return path;
 }
 
+/* What was written is there, or the line says why not. */
+static int flush(const struct record *record, const char *path, struct idmap_error *ret_error)
+{
+	return record->out && !fflush(record->out)
+		       ? 0
+		       : idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
+				    "%s cannot be written (%m); make room on /run, or mount a tmpfs"
+				    " there",
+				    path);
+}
+
 int record_begin(struct record *record, const char *folder, uint64_t plan, const char *before,
-		 struct idmap_error *ret_error)
+		 struct mount_id replaces, struct idmap_error *ret_error)
 {
 	char path[PATH_MAX];
 
 	*record = (struct record){.folder = folder, .plan = plan};
 	record_path(folder, path);
 	record->out = fopen(path, "we");
-	if (!record->out) {
-		record->error = errno;
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
-				  "%s cannot be written (%m); mount a tmpfs on /run", path);
+	if (record->out) {
+		fprintf(record->out, FIRST_LINE "%s\n" PLAN_LINE "%" PRIx64 "\n", folder, plan);
+		if (before)
+			fprintf(record->out, BEFORE_LINE "%s\n", before);
+		if (replaces.number)
+			fprintf(record->out, REPLACES_LINE "%" PRIu64 " %" PRIu64 "\n",
+				replaces.number, replaces.unique);
 	}
-	fprintf(record->out, FIRST_LINE "%s\n" PLAN_LINE "%" PRIx64 "\n", folder, plan);
-	if (before)
-		fprintf(record->out, BEFORE_LINE "%s\n", before);
-	return 0;
+	return flush(record, path, ret_error);
 }
 
 int record_go_on(struct record *record, struct idmap_error *ret_error)
 {
 	*record = (struct record){.folder = "/", .out = fopen(BY_HAND, "ae")};
-	return record->out ? 0
-			   : idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
-					BY_HAND " cannot be written (%m); mount a tmpfs on /run");
+	if (record->out)
+		record->start = ftell(record->out);
+	return flush(record, BY_HAND, ret_error);
 }
 
-void record_row(struct record *record, const struct idmap_row *row, struct mount_id id)
+int record_row(struct record *record, const struct idmap_row *row, struct mount_id id,
+	       struct idmap_error *ret_error)
 {
 	char *line = malloc(ROW_SIZE);
 	struct idmap_text text;
 
 	if (!line)
-		return;
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
 	idmap_text_init(&text, line, ROW_SIZE);
 	idmap_row_text(row, &text);
 	if (id.number)
 		fprintf(record->out, MOUNT_LINE "%" PRIu64 " %" PRIu64 "\n", id.number, id.unique);
 	fprintf(record->out, "%s\n", line);
-	fflush(record->out);
 	free(line);
+	return flush(record, RECORDS, ret_error);
 }
 
-int record_end(struct record *record, struct idmap_error *ret_error)
+void record_inside(struct record *record, struct mount_id id)
 {
+	fprintf(record->out, INSIDE_LINE "%" PRIu64 " %" PRIu64 "\n", id.number, id.unique);
+}
+
+int record_end(struct record *record, bool done, struct idmap_error *ret_error)
+{
+	int result;
+
 	/* The one of rows by hand has no end. */
-	const bool failed = !record->out ||
-			    (record->plan && fputs(DONE_LINE "\n", record->out) < 0) ||
-			    fclose(record->out);
-
-	const int error = record->out ? errno : record->error;
-
+	if (record->plan && done)
+		fputs(DONE_LINE "\n", record->out);
+	result = flush(record, RECORDS, ret_error);
+	fclose(record->out);
 	record->out = NULL;
-	return failed ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, error,
-				   "what was done cannot be recorded in " RECORDS " (%m)")
-		      : 0;
+	return result;
+}
+
+void record_drop(struct record *record)
+{
+	char path[PATH_MAX];
+
+	if (!record->out)
+		return;
+	if (!record->plan && ftruncate(fileno(record->out), record->start))
+		fputs("idmap: " BY_HAND " keeps a row that does not stand\n", stderr);
+	fclose(record->out);
+	record->out = NULL;
+	record_path(record->folder, path);
+	if (record->plan)
+		unlink(path);
 }
 
 void record_remove(const char *folder)
@@ -214,32 +177,64 @@ void record_remove(const char *folder)
 	unlink(path);
 }
 
-static bool take_line(const char *text, const char *name)
+/* What stands behind the name that a line begins with; NULL: it begins otherwise. */
+static const char *behind(const char *line, const char *name)
 {
-	return !strncmp(text, name, strlen(name));
+	return strncmp(line, name, strlen(name)) ? NULL : line + strlen(name);
 }
 
-/* The number in front of each line that is a row. */
-static void read_ids(struct record *record, const char *text)
+static struct mount_id read_id(const char *numbers)
+{
+	struct mount_id id = {0, 0};
+
+	sscanf(numbers, "%" SCNu64 " %" SCNu64, &id.number, &id.unique);
+	return id;
+}
+
+static char *copy_line(const char *text)
+{
+	return strndup(text, strcspn(text, "\n"));
+}
+
+static void add_inside(struct record *record, struct mount_id id)
+{
+	struct mount_id *more = realloc(record->inside, (record->inside_count + 1) * sizeof(*more));
+
+	if (!more)
+		return;
+	record->inside = more;
+	more[record->inside_count++] = id;
+}
+
+/* The comments: the number in front of each line that is a row, and what concerns all of it. */
+static void read_comments(struct record *record, const char *text)
 {
 	const struct idmap_row *row = record->table.first;
 	struct mount_id id = {0, 0};
 	uint32_t line;
 
-	for (line = 1; row && *text; line++, text = strchrnul(text, '\n') + 1) {
-		if (take_line(text, PLAN_LINE))
-			record->plan = strtoull(text + strlen(PLAN_LINE), NULL, 16);
-		if (take_line(text, BEFORE_LINE))
-			record->before = strndup(text + strlen(BEFORE_LINE),
-						 strcspn(text + strlen(BEFORE_LINE), "\n"));
-		if (take_line(text, MOUNT_LINE))
-			sscanf(text + strlen(MOUNT_LINE), "%" SCNu64 " %" SCNu64, &id.number,
-			       &id.unique);
-		if (row->place.line != line)
-			continue;
-		record->row[record->count++] = (struct recorded){row, id};
-		row = row->next;
-		id = (struct mount_id){0, 0};
+	for (line = 1; *text; line++, text = strchrnul(text, '\n'), text += *text == '\n') {
+		const char *value;
+
+		if (row && row->place.line == line) {
+			record->row[record->count++] = (struct recorded){row, id};
+			row = row->next;
+			id = (struct mount_id){0, 0};
+		} else if ((value = behind(text, FIRST_LINE))) {
+			record->folder = copy_line(value);
+		} else if ((value = behind(text, PLAN_LINE))) {
+			record->plan = strtoull(value, NULL, 16);
+		} else if ((value = behind(text, BEFORE_LINE))) {
+			record->before = copy_line(value);
+		} else if ((value = behind(text, REPLACES_LINE))) {
+			record->replaces = read_id(value);
+		} else if ((value = behind(text, MOUNT_LINE))) {
+			id = read_id(value);
+		} else if ((value = behind(text, INSIDE_LINE))) {
+			add_inside(record, read_id(value));
+		} else if (behind(text, DONE_LINE)) {
+			record->done = true;
+		}
 	}
 }
 
@@ -256,8 +251,7 @@ static bool read_record(struct record *record, const char *path)
 	record->row = calloc(record->table.row_count + 1, sizeof(*record->row));
 	if (!record->row)
 		return false;
-	read_ids(record, text);
-	record->done = strstr(text, "\n" DONE_LINE "\n");
+	read_comments(record, text);
 	return true;
 }
 
@@ -270,121 +264,42 @@ bool record_read(struct record *record, const char *folder)
 	return read_record(record, path);
 }
 
-/* Whether there is a mount of that unique number, wherever it may be by now. */
-static bool exists(uint64_t unique)
+bool record_next(DIR *folder, struct record *record)
 {
-	uint64_t answer[64],
-		request[3] = {24, unique, 0x2}; /* struct mnt_id_req, STATMOUNT_MNT_BASIC */
+	struct dirent *entry;
 
-	return !syscall(SYS_statmount, request, answer, sizeof(answer), 0);
+	while (folder && (entry = readdir(folder))) {
+		char path[PATH_MAX];
+
+		*record = (struct record){.folder = ""};
+		snprintf(path, sizeof(path), RECORDS "/%s", entry->d_name);
+		if (read_record(record, path))
+			return true;
+	}
+	return false;
 }
 
 bool record_stands(const struct record *record, const struct recorded *recorded,
 		   const struct mounts *mounts)
 {
 	char path[PATH_MAX];
-	size_t i;
 
-	if (!recorded->id.number)
-		return false;
-	/* A number is given anew when its mount is gone, a unique one (6.8) is not. */
-	if (recorded->id.unique)
-		return exists(recorded->id.unique);
-	record_target(record, recorded->row, path);
-	for (i = 0; i < mounts->count; i++)
-		if (strtoull(mounts->mount[i].id, NULL, 10) == recorded->id.number &&
-		    !strcmp(mounts->mount[i].target, path))
-			return true;
-	return false;
+	return mounts_have(mounts, recorded->id, record_target(record, recorded->row, path));
 }
 
-size_t record_gone(const struct record *record, const struct mounts *mounts)
+size_t record_count(const struct record *record, const struct mounts *mounts, bool standing)
 {
-	size_t i, gone = 0;
+	size_t i, count = 0;
 
 	for (i = 0; i < record->count; i++)
-		gone += record->row[i].id.number && !record_stands(record, &record->row[i], mounts);
-	return gone;
+		count += record->row[i].id.number &&
+			 record_stands(record, &record->row[i], mounts) == standing;
+	return count;
 }
-
-/* --- taking it back ----------------------------------------------------------------------------
- */
 
 bool recorded_is_root(const struct recorded *recorded)
 {
 	return idmap_row_is_root(recorded->row) && !(recorded->row->flags & IDMAP_LAYER);
-}
-
-/* Writes anew what is left of it: the rows before `count`. */
-static void record_rest(const struct record *record, size_t count)
-{
-	struct record rest;
-	struct idmap_error unused;
-	size_t i;
-
-	if (!count || record_begin(&rest, record->folder, record->plan, record->before, &unused))
-		return;
-	for (i = 0; i < count; i++)
-		record_row(&rest, record->row[i].row, record->row[i].id);
-	record_end(&rest, &unused);
-}
-
-/* Unmounts what came along with a row that shows it, too. */
-static int unmount_inside(const struct mounts *mounts, const char *path)
-{
-	size_t i = mounts->count;
-
-	while (i--)
-		if (idmap_path_inside(mounts->mount[i].target, path) &&
-		    strcmp(mounts->mount[i].target, path) &&
-		    umount2(mounts->mount[i].target, UMOUNT_NOFOLLOW))
-			return -errno;
-	return 0;
-}
-
-/* Unmounts one row that stands. */
-static int undo_row(const struct record *record, const struct recorded *recorded,
-		    const struct mounts *mounts, struct idmap_error *ret_error)
-{
-	char path[PATH_MAX];
-	struct mount_id top = mounts_id(mounts, record_target(record, recorded->row, path));
-	int result = 0;
-
-	if (top.number != recorded->id.number || top.unique != recorded->id.unique)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
-				  "what was put on %s is covered by another mount by now, or was"
-				  " moved; unmount that first",
-				  path);
-	if (recorded->row->flags & IDMAP_RBIND)
-		result = unmount_inside(mounts, path);
-	if (!result)
-		result = or_errno(umount2(path, UMOUNT_NOFOLLOW));
-	return result ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-				   "%s cannot be unmounted (%m); end what uses it (fuser -m %s), or"
-				   " unmount what was mounted in it, and say idmap undo again",
-				   path, path)
-		      : 0;
-}
-
-int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
-{
-	size_t i;
-	int result;
-
-	for (i = record->count; i--;) {
-		const struct recorded *recorded = &record->row[i];
-
-		if (recorded_is_root(recorded) || !record_stands(record, recorded, mounts))
-			continue;
-		result = undo_row(record, recorded, mounts, ret_error);
-		if (!result)
-			result = mounts_read(mounts, ret_error);
-		if (result) {
-			record_rest(record, i + 1);
-			return result;
-		}
-	}
-	return 0;
 }
 
 /* --- the maps of all records ----------------------------------------------------------------- */
@@ -399,25 +314,21 @@ static bool ends_in(const char *path, const char *target)
 
 const struct idmap_map *records_map(const struct idmap_mountinfo *mount)
 {
-	const struct mount_id id = id_of(mount->id, mount->target);
-	DIR *folder = opendir(RECORDS);
+	const uint64_t number = strtoull(mount->id, NULL, 10);
+	struct mount_id id = mount_id_of(AT_FDCWD, mount->target);
 	const struct idmap_map *map = NULL;
-	struct dirent *entry;
+	struct record record;
+	DIR *folder = opendir(RECORDS);
+	size_t i;
 
-	while (folder && !map && (entry = readdir(folder))) {
-		struct record record = {.folder = ""};
-		char path[PATH_MAX];
-		size_t i;
-
-		snprintf(path, sizeof(path), RECORDS "/%s", entry->d_name);
-		if (!read_record(&record, path))
-			continue;
+	if (id.number != number) /* it is covered */
+		id = (struct mount_id){number, 0};
+	while (!map && record_next(folder, &record))
 		for (i = 0; i < record.count; i++)
 			if (record.row[i].id.number == id.number &&
-			    record.row[i].id.unique == id.unique &&
+			    (!id.unique || record.row[i].id.unique == id.unique) &&
 			    ends_in(mount->target, record.row[i].row->target))
 				map = record.row[i].row->map;
-	}
 	if (folder)
 		closedir(folder);
 	return map;

@@ -5,8 +5,117 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
+#include <sys/mount.h>
 
 #include "command.h"
+
+/* --- rows ------------------------------------------------------------------------------------ */
+
+/* Writes anew what is left of it: the rows before `count`. */
+static void record_rest(const struct record *record, size_t count)
+{
+	struct record rest;
+	struct idmap_error unused;
+	size_t i;
+
+	if (!count || record_begin(&rest, record->folder, record->plan, record->before,
+				   record->replaces, &unused))
+		return;
+	for (i = 0; i < count; i++)
+		record_row(&rest, record->row[i].row, record->row[i].id, &unused);
+	for (i = 0; i < record->inside_count; i++)
+		record_inside(&rest, record->inside[i]);
+	record_end(&rest, record->done, &unused);
+}
+
+/* Whether that mount inside a row came along with it, and is nobody's since. */
+static bool came_along(const struct record *record, const struct idmap_mountinfo *mount)
+{
+	const struct mount_id id = mount_id_of(AT_FDCWD, mount->target);
+	size_t i;
+
+	/* Of an interrupted one it is not recorded, and nobody has had the time to add any. */
+	if (!record->done)
+		return true;
+	for (i = 0; i < record->inside_count; i++)
+		if (record->inside[i].number == id.number && record->inside[i].unique == id.unique)
+			return true;
+	return false;
+}
+
+/* Unmounts what came along with a row that shows it, the deepest first; -EBUSY: more stands there.
+ */
+static int undo_inside(const struct record *record, uint64_t number, struct mounts *mounts,
+		       struct idmap_error *ret_error)
+{
+	const struct idmap_mountinfo *deepest;
+	size_t i;
+
+	for (i = 0; i < mounts->count; i++)
+		if (mounts_inside(mounts, &mounts->mount[i], number) &&
+		    !came_along(record, &mounts->mount[i]))
+			return -EBUSY;
+	do {
+		deepest = NULL;
+		for (i = 0; i < mounts->count; i++)
+			if (mounts_inside(mounts, &mounts->mount[i], number) &&
+			    (!deepest ||
+			     strlen(mounts->mount[i].target) >= strlen(deepest->target)))
+				deepest = &mounts->mount[i];
+		if (deepest && umount2(deepest->target, UMOUNT_NOFOLLOW))
+			return -errno;
+		if (mounts_read(mounts, ret_error))
+			return -ENOMEM;
+	} while (deepest);
+	return 0;
+}
+
+/* Unmounts one row that stands. */
+static int undo_row(const struct record *record, const struct recorded *recorded,
+		    struct mounts *mounts, struct idmap_error *ret_error)
+{
+	char path[PATH_MAX];
+	struct mount_id top = mounts_id(mounts, record_target(record, recorded->row, path));
+	int result = 0;
+
+	if (top.number != recorded->id.number || top.unique != recorded->id.unique)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
+				  "what was put on %s is covered by another mount by now, or was"
+				  " moved; unmount that first",
+				  path);
+	if (recorded->row->flags & IDMAP_RBIND)
+		result = undo_inside(record, recorded->id.number, mounts, ret_error);
+	if (!result)
+		result = or_errno(umount2(path, UMOUNT_NOFOLLOW));
+	return result ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				   "%s cannot be unmounted (%m); end what uses it (fuser -m %s), or"
+				   " unmount what was mounted in it, and say idmap undo again",
+				   path, path)
+		      : 0;
+}
+
+static int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
+{
+	size_t i;
+	int result;
+
+	for (i = record->count; i--;) {
+		const struct recorded *recorded = &record->row[i];
+
+		if (recorded_is_root(recorded) || !record_stands(record, recorded, mounts))
+			continue;
+		result = undo_row(record, recorded, mounts, ret_error);
+		if (!result)
+			result = mounts_read(mounts, ret_error);
+		if (result) {
+			record_rest(record, i + 1);
+			return result;
+		}
+	}
+	return 0;
+}
+
+/* --- all of it ------------------------------------------------------------------------------- */
 
 /* Asked before anything is taken back: whether the kernel can take its map off the folder. */
 static int check_root(const struct record *record, const char *folder,
@@ -27,19 +136,54 @@ static int check_root(const struct record *record, const char *folder,
 				folder);
 	fd = root_fd < 0 ? root_fd : idmap_clone_unmapped(root_fd);
 
-	return fd < 0 ? idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd,
-				   "the map of %s itself cannot be taken off (%m), that needs Linux"
-				   " 6.15 or newer; nothing is changed: unmount it, or leave it",
-				   folder)
-		      : 0;
+	if (fd < 0)
+		return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd,
+				  "the map of %s itself cannot be taken off (%m), that needs Linux"
+				  " 6.15 or newer; nothing is changed: unmount it, or leave it",
+				  folder);
+	return unmap_folder(folder, record->before, true, ret_error);
+}
+
+/* An interrupted one has put the new root beneath the old one, which hides it still. */
+static bool is_beneath(const struct record *record, const struct mounts *mounts)
+{
+	const struct mount_id top = mounts_id(mounts, record->folder);
+
+	return !record->done && record->replaces.number && top.number == record->replaces.number &&
+	       top.unique == record->replaces.unique;
+}
+
+int take_back(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
+{
+	bool root = false;
+	size_t i;
+	int result = 0;
+
+	for (i = 0; i < record->count; i++)
+		root |= recorded_is_root(&record->row[i]) &&
+			record_stands(record, &record->row[i], mounts);
+	if (root && is_beneath(record, mounts)) {
+		result = put_back_folder(record->folder, ret_error);
+		if (!result)
+			record_remove(record->folder);
+		return result;
+	}
+	if (root)
+		result = check_root(record, record->folder, ret_error);
+	if (!result)
+		result = undo_rows(record, mounts, ret_error);
+	if (!result && root)
+		result = unmap_folder(record->folder, record->before, false, ret_error);
+	if (!result)
+		record_remove(record->folder);
+	return result;
 }
 
 static int undo(const char *folder, struct idmap_error *ret_error)
 {
 	struct mounts mounts = {0};
 	struct record record;
-	bool root = false;
-	size_t i, gone;
+	size_t gone;
 	int result = mounts_read(&mounts, ret_error);
 
 	if (result)
@@ -50,22 +194,11 @@ static int undo(const char *folder, struct idmap_error *ret_error)
 				  " in " RECORDS,
 				  folder);
 	take_down_stale(&command_undo, &mounts);
-	gone = record_gone(&record, &mounts);
-	if (gone)
+	gone = record_count(&record, &mounts, false);
+	if (gone && record.done)
 		fprintf(stderr, "idmap undo: %u mounts of it are not there any more\n",
 			(uint32_t)gone);
-	for (i = 0; i < record.count; i++)
-		root |= recorded_is_root(&record.row[i]) &&
-			record_stands(&record, &record.row[i], &mounts);
-	if (root)
-		result = check_root(&record, folder, ret_error);
-	if (!result)
-		result = undo_rows(&record, &mounts, ret_error);
-	if (!result && root)
-		result = unmap_folder(folder, record.before, ret_error);
-	if (!result)
-		record_remove(folder);
-	return result;
+	return take_back(&record, &mounts, ret_error);
 }
 
 static int run(int argc, char **argv)

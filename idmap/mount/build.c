@@ -156,6 +156,7 @@ static int add_rows(struct idmap_build *build, bool root_only, const struct idma
 	uint32_t i;
 
 	stage->modules_cause = build->devices.modules_cause;
+	stage->build = build;
 	for (i = 0; !result && i < plan->rows && !(root_only && stage->seen_fd >= 0); i++) {
 		*ret_row = plan->row[i];
 		result = build_row(build, plan->row[i], ret_error);

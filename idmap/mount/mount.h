@@ -308,6 +308,17 @@ static inline int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row
 int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret_folder,
 		     struct idmap_error *ret_error);
 
+/* --- build.c: who has the table carried out --------------------------------------------------- */
+
+/* Asks before the row's tree goes into place. */
+static inline int idmap_ask_place(const struct idmap_stage *stage, const struct idmap_row *row,
+				  int tree_fd, struct idmap_error *ret_error)
+{
+	return stage->build && stage->build->place
+		       ? stage->build->place(stage->build, row, tree_fd, ret_error)
+		       : 0;
+}
+
 /* --- rows.c: rows besides the root ----------------------------------------------------------- */
 
 #ifdef CONFIG_ROWS
@@ -362,6 +373,21 @@ static inline int idmap_link_failed(const struct idmap_plan *plan, const struct 
 #endif
 
 /* --- view.c, stage.c: a root in the making ---------------------------------------------------- */
+
+/*
+ * Two views of the root in the making. The seen view is what the real init gets. The disk view has
+ * trees unmapped, because a mapped mount cannot be mapped again (EPERM): the root and those rows
+ * that others are cloned from. It exists only where the plan asks for it.
+ *
+ *   image --mount--> tree --------------------------map--> seen view, /
+ *                      \--> disk view, /                     |
+ *                             | /images/app                   | /opt/app
+ *                             +--clone--> tree -------map-----+
+ *
+ * With a row for /, both hang in a workshop of the root that is left behind, with the area where
+ * layers stand until they are merged. Without such a row the root that we are in is the seen view,
+ * trees go into place one by one, and each can be taken back.
+ */
 
 /*
  * Begins. `carry` names folders where mounts stand, such as /dev, that come along into a new root.

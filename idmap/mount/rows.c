@@ -75,6 +75,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		if (result && ret_error->class == IDMAP_NO_MAP)
 			idmap_submount_note(stage, row, ret_error);
 	}
+	if (!result && !layer)
+		result = idmap_ask_place(stage, row, tree_fd, ret_error);
 	if (!result)
 		result = layer ? idmap_layers_add(stage, tree_fd, row, ret_error)
 			       : attach(stage, tree_fd, row, folder, ret_error);

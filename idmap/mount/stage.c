@@ -41,6 +41,8 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	if (!result)
 		idmap_note_read_only(tree_fd, row);
 	if (!result)
+		result = idmap_ask_place(stage, row, tree_fd, ret_error);
+	if (!result)
 		result = attach_root(stage, &tree_fd, ret_error);
 	if (!result) {
 		row->flags |= IDMAP_PLACED;

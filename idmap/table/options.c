@@ -292,7 +292,7 @@ static bool refuse(struct reader *r, bool known_key)
 /* A comment is without effect: one that says what a word of ours would was meant to be that. */
 static void refuse_disguised(struct reader *r, size_t key_length)
 {
-	const char *item = r->item.text, *name = item + 2;
+	const char *item = r->item.text, *name = item + 2, *value;
 	size_t length = key_length - 2, i;
 
 	if (length > 6 && idmap_same("mount.", name, 6)) {
@@ -312,7 +312,9 @@ static void refuse_disguised(struct reader *r, size_t key_length)
 				 item, word);
 		return;
 	}
-	if (item[key_length] && (idmap_looks_like_extent(item + key_length + 1)))
+	/* Three numbers, as two may be ports. */
+	value = item[key_length] ? item + key_length + 1 : "";
+	if (idmap_looks_like_extent(value) && strchr(strchr(value, ':') + 1, ':'))
 		idmap_item_error(
 			&r->item, item,
 			"'%s' is a comment, as all of x- and X- but X-mount. is, and has an"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -39,10 +40,10 @@ class Done:
 
 @pytest.fixture
 def script(tmp_path):
-    def run(text, flags=("--mount",)):
+    def run(text, flags=("--mount",), timeout=60):
         # Not in the namespace of whoever runs the tests, and private unless the script says otherwise.
         done = subprocess.run(["unshare", *flags, "sh", "-c", PRELUDE + text], capture_output=True, text=True,
-                              timeout=60)
+                              timeout=timeout)
         return Done(done.stdout.splitlines(), done.stderr.splitlines())
     return run
 
@@ -345,3 +346,112 @@ def test_not_root(script):
     (["mount", "a", "b", "c"], "c: no option"), (["mount", "a", "b", "-o"], "-o: no option")])
 def test_bad_use(arguments, words):
     assert f"idmap {arguments[0]}: {words}" in idmap(*arguments, code=2).stderr
+
+
+KILLED = """
+        table '{rows}'
+        mount -t tmpfs below /run/r/mnt; mkdir /run/r/mnt/in; mount -t tmpfs in /run/r/mnt/in
+        before=$(mounts)
+        for n in $(seq 40); do
+            strace -f -o /dev/null -e 'inject={call}:signal=SIGKILL:when='$n {idmap} apply -c /run/table --root /run/r
+            [ $? -ne 0 ] || break
+            timeout 20 {idmap} undo --root /run/r >/run/told 2>&1 || grep -q 'no idmap apply is recorded' /run/told ||
+                cat /run/told >&2
+            [ "$(mounts)" = "$before" ] || {{ echo "after $n:"; mounts; }}
+            {idmap} apply -c /run/table --root /run/r && {idmap} undo --root /run/r
+            [ "$(mounts)" = "$before" ] || {{ echo "and $n:"; mounts; }}
+        done
+        echo "killed $((n - 1)) times"; left"""
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace: install it")
+@pytest.mark.parametrize("rows", [
+    "t /srv tmpfs\\n/images /opt rbind\\nu /opt/app tmpfs\\n/mnt /etc rbind\\n/images/app /srv/new bind X-mount.mkdir,idmap=100000:0:65536\\n",
+    "/dev/root / auto idmap=100000:0:65536\\n/images/app /opt/app bind\\nt /srv tmpfs\\n",
+], ids=["rows", "root"])
+@pytest.mark.parametrize("call", ["move_mount", "open_tree", "mount_setattr", "clone", "writev", "umount2", "mount"])
+def test_killed_anywhere(call, rows, script):
+    """In that system call, the first one, the second one and so on: undo takes back what stands."""
+    done = script(KILLED.format(rows=rows, call=call, idmap=IDMAP), timeout=300)
+    assert done.out[0].startswith("killed ") and done.out[0] != "killed 0 times", (done.out, done.err)
+    assert done.out[1:] == ["idmap", "r", "table", "told"] and set(done.err) == {"Killed"}, (done.out, done.err)
+
+
+def test_whoever_reads_goes(script):
+    done = script(f"""
+        table 't /srv tmpfs noauto\\n/dev/none /mnt ext4 nofail,wait=0\\nt /srv tmpfs\\nu /opt tmpfs\\n'
+        ({IDMAP} apply -c /run/table --root /run/r 2>&1; echo $? >/run/code) | true
+        cat /run/code; mounts; idmap undo --root /run/r; mounts""")
+    root = "/run/r / rw,relatime tmpfs"
+    assert done.out == ["0", root, "/run/r/opt / rw,nosuid,nodev,relatime tmpfs",
+                        "/run/r/srv / rw,nosuid,nodev,relatime tmpfs", "rc 0", root]
+
+
+def test_record_that_cannot_be_written(script):
+    done = script("""
+        table 't /srv tmpfs\\nu /opt tmpfs\\n'
+        mkdir -p /run/idmap/apply; mount -t tmpfs -o size=4k,nr_inodes=4 full /run/idmap/apply
+        head -c 4096 /dev/zero >/run/idmap/apply/x
+        idmap apply -c /run/table --root /run/r; mounts | grep -v ' /run/idmap'""")
+    assert done.out == ["rc 1", "/run/r / rw,relatime tmpfs", "/run/idmap/apply / rw,relatime tmpfs"]
+    assert "cannot be written (no room left); make room on /run" in done.err[-1]
+
+
+def test_mounts_of_others_inside_an_rbind(script):
+    done = script("""
+        mount -t tmpfs in /run/r/images/app
+        mkdir /run/r/images/app/more
+        mount -t tmpfs c /run/r/mnt; mkdir /run/r/mnt/a; mount -t tmpfs ca /run/r/mnt/a
+        table '/images /mnt rbind\\n'
+        idmap apply -c /run/table --root /run/r
+        mount -t tmpfs users /run/r/mnt/app/more; touch /run/r/mnt/app/more/file
+        idmap undo --root /run/r; ls /run/r/mnt/app/more
+        umount /run/r/mnt/app/more
+        idmap undo --root /run/r; mounts""")
+    assert done.out[:3] == ["rc 0", "rc 1", "file"] and done.out[3] == "rc 0"
+    assert [line.split()[0] for line in done.out[4:]] == ["/run/r", "/run/r/images/app", "/run/r/mnt", "/run/r/mnt/a"]
+    assert "unmount what was mounted in it" in done.err[0]
+
+
+def test_folder_that_was_moved(script):
+    """Mountinfo has what was mounted first above what was moved onto it."""
+    done = script(f"""
+        mkdir /run/a /run/b; mount -t tmpfs a /run/a; mkdir /run/a/sub; mount -t tmpfs b /run/b; mkdir /run/b/sub
+        mount --move /run/a /run/b; mount -t tmpfs sub /run/b/sub; touch /run/b/sub/file
+        table '/dev/root / auto rw,{MAP}\\n'
+        idmap apply -c /run/table --root /run/b; ls /run/b/sub; idmap undo --root /run/b; ls /run/b/sub""")
+    assert done.out == ["rc 0", "file", "rc 0", "file"]
+
+
+def test_undo_asks_first(script):
+    done = script(f"""
+        table '/dev/root / auto rw,{MAP}\\nt /srv tmpfs\\n'; idmap apply -c /run/table --root /run/r
+        mkdir -p /run/r/mnt/in; mount -t tmpfs in /run/r/mnt; mount --make-unbindable /run/r/mnt
+        idmap undo --root /run/r; mounts | grep -c srv""")
+    assert done.out == ["rc 0", "rc 6", "1"]
+    assert done.err == ["idmap undo: the mount on /run/r/mnt in it is unbindable, so it cannot come along; make that"
+                        " private (mount --make-private)"]
+
+
+def test_records_of_folders_inside(script):
+    done = script(f"""
+        mkdir /run/r/sub; mount -t tmpfs sub /run/r/sub; mkdir /run/r/sub/t
+        table 't /t tmpfs\\n'; idmap apply -c /run/table --root /run/r/sub
+        table '/dev/root / auto rw,{MAP}\\n'; idmap apply -c /run/table --root /run/r
+        idmap undo --root /run/r/sub; idmap apply -c /run/table --root /run/r
+        table 't /idmap tmpfs X-mount.mkdir\\n'; idmap apply -c /run/table --root /run""")
+    assert done.out == ["rc 0", "rc 1", "rc 0", "rc 0", "rc 2"]
+    assert done.err[0].startswith("idmap apply: rows of an earlier apply stand in /run/r/sub, which lies in it")
+    assert "that would cover /idmap/apply, where it is recorded" in done.err[1]
+
+
+def test_map_of_a_user_namespace(script):
+    done = script(f"unshare --user --map-root-user --mount {IDMAP} mount /run/r/images /run/r/srv -o {MAP}; echo rc $?")
+    assert done.out == ["rc 1"] or (done.out == ["rc 5"] and "the ids are not all of the user namespace" in done.err[-1])
+
+
+def test_what_was_made_for_what_others_are_cloned_from(script):
+    done = script(f"""
+        table '/images/app /srv/new/deep bind X-mount.mkdir\\n/srv/new/deep /mnt bind {MAP}\\n/no /etc bind\\n'
+        idmap apply -c /run/table --root /run/r; ls /run/r/srv; mounts""")
+    assert done.out == ["rc 3", "/run/r / rw,relatime tmpfs"]

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What is mounted, by /proc/self/mountinfo, and which mount a path leads to, by statx(2): the list
+ * alone does not tell what stands on what.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "command.h"
+
+/* linux/stat.h: 5.8; STATX_MNT_ID_UNIQUE 6.8; where struct statx has it, in 64 bits each */
+#define MNT_ID 0x1000
+#define MNT_ID_UNIQUE 0x4000
+#define MNT_ID_AT 18
+#ifndef SYS_statmount
+#define SYS_statmount 457 /* 6.8 */
+#endif
+#define MOUNTS_MEMORY (64 << 20) /* costs what is touched */
+
+int mounts_read(struct mounts *mounts, struct idmap_error *ret_error)
+{
+	struct idmap_mountinfo mount;
+	char *text;
+	size_t size;
+	int result =
+		mounts->arena.at ? 0 : idmap_arena_map(&mounts->arena, MOUNTS_MEMORY, ret_error);
+
+	if (result)
+		return result;
+	if (!mounts->start)
+		mounts->start = mounts->arena.at;
+	mounts->arena.at = mounts->start;
+	mounts->count = 0;
+	result = idmap_file_read("/proc/self/mountinfo", &mounts->arena, &text, &size);
+	if (result)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				  "/proc/self/mountinfo cannot be read (%m); mount /proc");
+	while (idmap_mountinfo_next(&text, &mount)) {
+		struct idmap_mountinfo *more =
+			realloc(mounts->mount, (mounts->count + 1) * sizeof(*more));
+
+		if (!more)
+			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
+		mounts->mount = more;
+		more[mounts->count++] = mount;
+	}
+	return 0;
+}
+
+/* The number of the mount that it leads to; 0: it leads to none, or this kernel does not tell. */
+static uint64_t ask_id(int dir_fd, const char *path, unsigned int mask)
+{
+	uint64_t answer[32] = {0}; /* struct statx, whose mask comes first */
+
+	return !syscall(SYS_statx, dir_fd, path,
+			AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, mask, answer) &&
+			       answer[0] & mask
+		       ? answer[MNT_ID_AT]
+		       : 0;
+}
+
+struct mount_id mount_id_of(int dir_fd, const char *path)
+{
+	return (struct mount_id){ask_id(dir_fd, path, MNT_ID), ask_id(dir_fd, path, MNT_ID_UNIQUE)};
+}
+
+static const struct idmap_mountinfo *by_number(const struct mounts *mounts, uint64_t number)
+{
+	size_t i;
+
+	for (i = 0; i < mounts->count; i++)
+		if (strtoull(mounts->mount[i].id, NULL, 10) == number)
+			return &mounts->mount[i];
+	return NULL;
+}
+
+const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path)
+{
+	const struct idmap_mountinfo *mount = by_number(mounts, mount_id_of(AT_FDCWD, path).number);
+
+	return mount && !strcmp(mount->target, path) ? mount : NULL;
+}
+
+struct mount_id mounts_id(const struct mounts *mounts, const char *path)
+{
+	return mounts_at(mounts, path) ? mount_id_of(AT_FDCWD, path) : (struct mount_id){0, 0};
+}
+
+bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mount,
+		   uint64_t number)
+{
+	size_t steps;
+
+	/* As many steps as there are mounts, whatever the list says. */
+	for (steps = 0; mount && steps < mounts->count; steps++) {
+		const uint64_t parent = strtoull(mount->parent, NULL, 10);
+
+		if (parent == number)
+			return true;
+		mount = by_number(mounts, parent);
+	}
+	return false;
+}
+
+/* Whether there is a mount of that unique number, wherever it may be by now. */
+static bool exists(uint64_t unique)
+{
+	uint64_t answer[64],
+		request[3] = {24, unique, 0x2}; /* struct mnt_id_req, STATMOUNT_MNT_BASIC */
+
+	return !syscall(SYS_statmount, request, answer, sizeof(answer), 0);
+}
+
+bool mounts_have(const struct mounts *mounts, struct mount_id id, const char *path)
+{
+	const struct idmap_mountinfo *mount;
+
+	if (!id.number)
+		return false;
+	/* A number is given anew when its mount is gone, a unique one (6.8) is not. */
+	if (id.unique)
+		return exists(id.unique);
+	mount = by_number(mounts, id.number);
+	return mount && !strcmp(mount->target, path);
+}

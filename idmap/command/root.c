@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The folder itself, where its mount is replaced by its clone: what comes along, and how it is
+ * without the map once more.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "command.h"
+
+#define WORKSHOP "/run/.idmap"
+#define MEMORY (1 << 20)
+
+/* What is mounted in the folder comes along where the folder itself is replaced. */
+int read_carried(struct idmap_build *build, const struct mounts *mounts, struct idmap_arena *arena,
+		 const char *folder, const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	const struct idmap_mountinfo *root = mounts_at(mounts, folder);
+	struct idmap_carried **tail = &build->carry;
+	size_t i;
+
+	if (!strcmp(folder, "/"))
+		return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+				  "the root of a running system is not replaced; boot with"
+				  " idmap-init, or name another root with --root");
+	if (!root)
+		return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
+				  "nothing is mounted on %s, which a row for / replaces; name the"
+				  " folder that the root is mounted on",
+				  folder);
+	if (idmap_path_inside("/run", folder))
+		return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EBUSY,
+				  "%s holds /run, where the work is done, and cannot be replaced;"
+				  " name the folder of another root",
+				  folder);
+	for (i = 0; i < mounts->count; i++) {
+		const struct idmap_mountinfo *mount = &mounts->mount[i];
+		struct idmap_carried *carried;
+
+		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder))
+			continue;
+		if (mount->unbindable)
+			return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
+					  "the mount on %s in it is unbindable, so it cannot come"
+					  " along; make that private (mount --make-private)",
+					  mount->target);
+		if (idmap_arena_room(arena, sizeof(*carried), ret_error))
+			return -ENOMEM;
+		carried = idmap_alloc(arena, sizeof(*carried));
+		carried->path = mount->target + strlen(folder);
+		carried->real = mount->parent;
+		*tail = carried;
+		tail = &carried->next;
+	}
+	*tail = NULL;
+	idmap_mounts_on(&build->carry, root->id);
+	return 0;
+}
+
+/* The options that a mount had, and the opposite of those that it had not. */
+static const char *undo_words(const char *before, char words[400])
+{
+	static const char *const pairs[][2] = {
+		{"nosuid", "suid"}, {"nodev", "dev"},		{"noexec", "exec"},
+		{"ro", "rw"},	    {"nodiratime", "diratime"}, {"nosymfollow", "symfollow"}};
+	struct idmap_text text;
+	char list[400];
+	size_t i;
+
+	idmap_print(list, sizeof(list), ",%s,", before);
+	idmap_text_init(&text, words, 400);
+	idmap_text_add(&text, idmap_contains(list, ",noatime,")	   ? "noatime"
+			      : idmap_contains(list, ",relatime,") ? "relatime"
+								   : "strictatime");
+	for (i = 0; i < COUNT_OF(pairs); i++) {
+		char word[16];
+
+		idmap_print(word, sizeof(word), ",%s,", pairs[i][0]);
+		idmap_text_add(&text, ",%s", pairs[i][!idmap_contains(list, word)]);
+	}
+	return words;
+}
+
+static void print_left(const struct idmap_carried *carried, const char *folder)
+{
+	for (; carried; carried = carried->next)
+		if (carried->left)
+			fprintf(stderr, "%s%s cannot come along, the new root has no such folder\n",
+				folder, carried->path);
+}
+
+int replace_folder(struct idmap_build *build, const char *folder, struct idmap_error *ret_error)
+{
+	int result;
+
+	build->devices.uevent_fd = -1;
+	build->devices.start_us = build->row_us = idmap_now_us();
+	result = idmap_build(build, ret_error);
+	if (!result && build->plan.new_root) {
+		result = idmap_stage_replace(&build->stage, ret_error);
+		if (!result)
+			print_left(build->carry, folder);
+	}
+	idmap_close(&build->devices.uevent_fd);
+	return result;
+}
+
+int unmap_folder(const char *folder, const char *before, bool ask, struct idmap_error *ret_error)
+{
+	char table[512], words[400];
+	struct idmap_root root = {.booted = true, .folder = folder, .shared = true, .unmaps = true};
+	struct idmap_arena arena, notes_arena;
+	struct idmap_notes notes;
+	struct idmap_table rows;
+	struct mounts mounts = {0};
+	struct idmap_build build = {.table = &rows, .notes = &notes};
+	int result = idmap_arena_map(&arena, MEMORY, ret_error);
+
+	if (!result)
+		result = idmap_arena_map(&notes_arena, MEMORY, ret_error);
+	if (result)
+		return result;
+	idmap_notes_init(&notes, &notes_arena);
+	idmap_table_init(&rows, &arena);
+	snprintf(table, sizeof(table), "/dev/root / auto %s\n",
+		 undo_words(before ? before : "", words));
+	idmap_table_file(&rows, "undo", table, strlen(table));
+	build.devices.arena = &arena;
+	build.devices.stop_fd = -1;
+	result = idmap_plan_make(&rows, &root, &build.plan);
+	if (!result)
+		result = mounts_read(&mounts, ret_error);
+	if (!result)
+		result = read_carried(&build, &mounts, &arena, folder, NULL, ret_error);
+	if (!result && !ask)
+		result = replace_folder(&build, folder, ret_error);
+	print_notes(&notes);
+	return result;
+}
+
+/* The lock is ours, so nobody works there. */
+void take_down_stale(const struct command *command, const struct mounts *mounts)
+{
+	struct idmap_stage stage;
+
+	if (!mounts_at(mounts, WORKSHOP))
+		return;
+	fprintf(stderr,
+		"idmap %s: what an interrupted one has left on " WORKSHOP " is taken down\n",
+		command->name);
+	stage.workshop_fd = idmap_open("/run", O_PATH | O_DIRECTORY);
+	idmap_stage_close(&stage);
+}
+
+int put_back_folder(const char *folder, struct idmap_error *ret_error)
+{
+	idmap_closed int old_fd = idmap_open(folder, O_PATH | O_DIRECTORY);
+	idmap_closed int back_fd = old_fd < 0 ? old_fd : idmap_clone(old_fd, true);
+	int result = back_fd < 0 ? back_fd : 0, times;
+
+	/* It may have peers elsewhere, which are to stay. */
+	for (times = 0; !result && times < 2; times++) {
+		result = or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
+		if (!result)
+			result = or_errno(umount2(folder, MNT_DETACH));
+	}
+	if (!result)
+		result = or_errno(
+			sys_move_mount(back_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));
+	return result ? idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				   "%s cannot be put back as it was (%m); unmount it, and mount it"
+				   " anew",
+				   folder)
+		      : 0;
+}
