@@ -158,14 +158,11 @@ static int suggest_folder(const char *folder)
 	struct extents of[IDMAP_KINDS];
 	struct idmap_error error;
 	struct owners owners;
-	struct stat root;
 
-	if (walk_folder(folder, NULL, NULL, &owners, &error) || stat(folder, &root)) {
-		fprintf(stderr, "idmap suggest: %s\n", error.text);
-		return IDMAP_NO_SOURCE;
-	}
-	if (!suggest_kind(&owners, IDMAP_UID, root.st_uid, &of[IDMAP_UID]) ||
-	    !suggest_kind(&owners, IDMAP_GID, root.st_gid, &of[IDMAP_GID])) {
+	if (walk_folder(folder, NULL, NULL, &owners, &error))
+		return tell_failed(&command_suggest, &error);
+	if (!suggest_kind(&owners, IDMAP_UID, owners.root.st_uid, &of[IDMAP_UID]) ||
+	    !suggest_kind(&owners, IDMAP_GID, owners.root.st_gid, &of[IDMAP_GID])) {
 		fprintf(stderr,
 			"idmap suggest: %s: its ids lie in more ranges than a map has; shift them"
 			" first\n",
@@ -174,10 +171,10 @@ static int suggest_folder(const char *folder)
 	}
 	/* A kind of which only root has files says less than the other one does. */
 	if (of[IDMAP_UID].count < of[IDMAP_GID].count &&
-	    fits(&of[IDMAP_GID], &owners, IDMAP_UID, root.st_uid))
+	    fits(&of[IDMAP_GID], &owners, IDMAP_UID, owners.root.st_uid))
 		of[IDMAP_UID] = of[IDMAP_GID];
 	else if (of[IDMAP_GID].count < of[IDMAP_UID].count &&
-		 fits(&of[IDMAP_UID], &owners, IDMAP_GID, root.st_gid))
+		 fits(&of[IDMAP_UID], &owners, IDMAP_GID, owners.root.st_gid))
 		of[IDMAP_GID] = of[IDMAP_UID];
 	owners_free(&owners);
 	print_map(of, "");

@@ -329,6 +329,21 @@ def test_check_of_root_and_init(tree, tmp_path):
     assert "it has no /sbin/init, /etc/init, /bin/init or /bin/sh; name the real init with init=" in said
 
 
+@ROOT_ONLY
+def test_a_link_to_the_tree(tree, tmp_path):
+    """It is the folder that is looked at, and not the link, which has an owner of its own."""
+    folder = tree(100000)
+    (folder / "sbin/init").chmod(0o644)
+    link = tmp_path / "link"
+    link.symlink_to("tree")
+    assert idmap("suggest", link).stdout == idmap("suggest", f"{link}/").stdout == "idmap=100000:0:65536\n"
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda / erofs idmap=100000:0:1000\n")
+    said = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr
+    assert "such as /home/user: " in said and "/sbin/init is no program" in said
+    assert idmap("check", "-c", conf, "--tree", f"/dev/vda={link}").stderr == said
+
+
 def test_tree_of_no_row(conf, tmp_path):
     assert idmap("check", "-c", conf, "--tree", f"/dev/vdz={tmp_path}", code=2).stderr == (
         "idmap check: no row has the SOURCE /dev/vdz; write it as in the table: --tree SOURCE=DIR\n")
