@@ -128,6 +128,7 @@ static int read_given(struct input *input, struct idmap_error *ret_error)
 
 static int run(int argc, char **argv)
 {
+	static const char *const names[] = {"SOURCE", "TARGET", "TYPE"};
 	struct input input = {0};
 	struct stat st;
 	int at, count = 0;
@@ -149,6 +150,10 @@ static int run(int argc, char **argv)
 	if (count < 2)
 		return bad_use(&command_mount, count ? given[0] : "nothing",
 			       "SOURCE and TARGET are needed");
+	/* The row's text would have one field less, and those behind it would be taken for it. */
+	for (at = 0; at < 3; at++)
+		if (given[at] && !*given[at])
+			return bad_use(&command_mount, names[at], "empty; write it out");
 	if (is_path(given[0], given[2]))
 		given[0] = absolute(given[0]);
 	given[1] = absolute(given[1]);

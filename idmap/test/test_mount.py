@@ -12,6 +12,16 @@ from test_apply import MAP, script  # noqa: F401, a fixture
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
 
+@pytest.mark.parametrize("arguments,name", [
+    ("/srv ''", "TARGET"), ("'' /run/r/mnt", "SOURCE"), ("'' /run/r/mnt -t tmpfs", "SOURCE"),
+    ("t /run/r/mnt -t ''", "TYPE")])
+def test_empty(arguments, name, script):  # noqa: F811
+    """An empty TARGET is not where we are, and no field stands in for the one before it."""
+    done = script(f"cd /run/r/etc; idmap mount {arguments}; mounts")
+    assert done.out == ["rc 2", "/run/r / rw,relatime tmpfs"]
+    assert done.err == [f"idmap mount: {name}: empty; write it out; see idmap mount --help"]
+
+
 def test_no_options(script):  # noqa: F811
     """As mount(8) takes it."""
     done = script("idmap mount t /run/r/mnt -t tmpfs -o ''; mounts | tail -n 1")
