@@ -10,6 +10,7 @@
 #include "command.h"
 
 #define NOTES_MOST 1000
+#define LINE_MOST 2047	/* COMMAND_LINE_SIZE of asm/setup.h less its NUL, but on riscv */
 #define FOLDER_MOST 250 /* bytes: it becomes the name of a file */
 #define ROOM (4 << 20)	/* for a row by hand, and what devices are found at */
 
@@ -89,6 +90,25 @@ int read_nothing(struct input *input, struct idmap_error *ret_error)
 	return 0;
 }
 
+/*
+ * What is longer than a boot loader can say reaches no kernel whole. Not so where a system runs
+ * whose line this is: bootconfig adds to that one.
+ */
+static void check_line(struct input *input)
+{
+	const struct idmap_place place = {.name = "the line", .parameter = true};
+	const char *text = input->parameters.text;
+	size_t length = strlen(text);
+
+	length -= length && text[length - 1] == '\n';
+	if (!input->folder && length > LINE_MOST)
+		idmap_table_error(
+			&input->table, &place, 0,
+			"it has %lu bytes, and is cut to %u without a word; write rows and maps"
+			" into /etc/idmap.conf (mkinitramfs -c)",
+			(unsigned long)length, LINE_MOST);
+}
+
 int read_input(struct input *input, struct idmap_error *ret_error)
 {
 	const char *conf;
@@ -99,8 +119,9 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	/* What stands there is its root. */
 	input->parameters.root.booted = input->folder;
 	input->parameters.text = input->cmdline ? input->cmdline : "";
-	input->parameters.cut = 2047;
+	input->parameters.cut = LINE_MOST;
 	input->parameters.notes = &input->notes;
+	check_line(input);
 	idmap_cmdline_read(&input->parameters, &input->table);
 	/* -c is the file wherever it will lie; a file is not asked for where the line has a table.
 	 */

@@ -112,6 +112,20 @@ def test_command_line_stands_in_for_the_file(conf):
     assert "/dev/vda / erofs" in idmap("plan", "-c", conf, "-k", "quiet").stdout
 
 
+@pytest.mark.parametrize("length", [2046, 2047, 2048, 2049, 5000])
+def test_length_of_the_line(length):
+    """What a boot would say of 2,047 bytes; a longer line would reach it as so many."""
+    line = "root=/dev/vda rootfstype=erofs idmap=0:5:1 "
+    for end in ("", "\n"):
+        done = idmap("check", "-k", line.ljust(length, "x") + end, code=0 if length < 2047 else 2)
+        words = {2046: "", 2047: "it has 2047 bytes, and a longer one is cut to these without a word"}.get(
+            length, f"it has {length} bytes, and is cut to 2047 without a word")
+        assert words in done.stderr and done.stderr.count("without a word") == bool(words)
+    # /proc/cmdline of a system that runs has what bootconfig adds.
+    if length != 2047:
+        assert "without a word" not in idmap("check", "--root", "/", "-k", line.ljust(length, "x")).stderr
+
+
 def test_check_says_it_as_json(conf):
     conf.write_text("/dev/vda / erofs idmap=5:7\n")
     done = idmap("check", "-c", conf, "-k", "idmpa=1", "--json", code=2)
