@@ -141,6 +141,15 @@ def test_odd_bytes_in_json(tmp_path):
     assert row["target"] == '/\u00fc\\"\x01\udcff'
 
 
+def test_escapes_of_options_in_json(tmp_path):
+    """As those of the other fields: what is meant, not how a table writes it."""
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda\\040x /a\\040b ext4 X-mount.subdir=/a\\040b\\054c,errors=a\\134040\\054b,quota\n")
+    row, = json.loads(idmap("plan", "-c", conf, "--json").stdout)
+    assert (row["source"], row["target"]) == ("/dev/vda x", "/a b")
+    assert row["options"][-3:] == ["X-mount.subdir=/a b,c", "errors=a\\040,b", "quota"]
+
+
 @pytest.mark.parametrize("arguments,said", [
     (["plan", "-x"], "idmap plan: -x: no option, or one without its value; see idmap plan --help"),
     (["plan", "-c"], "idmap plan: -c: no option, or one without its value; see idmap plan --help"),
