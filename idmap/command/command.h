@@ -38,6 +38,8 @@ extern const struct command command_apply, command_check, command_id, command_mo
 
 /* --- input.c --------------------------------------------------------------------------------- */
 
+/* A string from outside as a message has it, control characters escaped. */
+const char *one_line(const char *string);
 /* Wrong use: says `words` about `what`, and how to see what is right. */
 int bad_use(const struct command *command, const char *what, const char *words);
 /* The folder that --root names, absolute and real; NULL, and *ret_code: it is none. */

@@ -14,10 +14,24 @@
 #define FOLDER_MOST 250 /* bytes: it becomes the name of a file */
 #define ROOM (4 << 20)	/* for a row by hand, and what devices are found at */
 
+const char *one_line(const char *string)
+{
+	const size_t size = 4 * strlen(string) + 1;
+	char *buffer = malloc(size);
+	struct idmap_text text;
+
+	if (!buffer)
+		return "?";
+	idmap_text_init(&text, buffer, size);
+	text.most = size; /* a message, all of it */
+	idmap_text_add(&text, "%s", string);
+	return buffer;
+}
+
 int bad_use(const struct command *command, const char *what, const char *words)
 {
-	fprintf(stderr, "idmap %s: %s: %s; see idmap %s --help\n", command->name, what, words,
-		command->name);
+	fprintf(stderr, "idmap %s: %s: %s; see idmap %s --help\n", command->name, one_line(what),
+		words, command->name);
 	return EXIT_BAD_USE;
 }
 
@@ -30,16 +44,21 @@ int tell_failed(const struct command *command, const struct idmap_error *error)
 const char *real_folder(const struct command *command, const char *folder, int *ret_code)
 {
 	char *real = realpath(folder, NULL);
+	const char *cause;
 	struct stat st;
 
-	if (real && !stat(real, &st) && !S_ISDIR(st.st_mode))
-		errno = ENOTDIR;
-	else if (real && (strchr(real, '\n') || strlen(real) > FOLDER_MOST))
-		errno = ENAMETOOLONG;
-	else if (real)
+	if (!real || stat(real, &st))
+		cause = idmap_errno_text(errno);
+	else if (!S_ISDIR(st.st_mode))
+		cause = idmap_errno_text(ENOTDIR);
+	else if (strlen(real) > FOLDER_MOST)
+		cause = idmap_errno_text(ENAMETOOLONG);
+	else if (strchr(real, '\n'))
+		cause = "a line of the record ends where its name has a newline";
+	else
 		return real;
-	fprintf(stderr, "idmap %s: %s cannot be used (%s); name a folder\n", command->name, folder,
-		idmap_errno_text(errno));
+	fprintf(stderr, "idmap %s: %s cannot be used (%s); name a folder\n", command->name,
+		one_line(folder), cause);
 	*ret_code = IDMAP_NO_TARGET;
 	return NULL;
 }
@@ -71,7 +90,7 @@ static int read_conf(struct input *input, const char *path, struct idmap_error *
 	if (result)
 		return result;
 	input->table.arena = &input->arena[1];
-	idmap_table_file(&input->table, path, text, size);
+	idmap_table_file(&input->table, one_line(path), text, size);
 	return 0;
 }
 

@@ -170,6 +170,32 @@ def test_bad_use(arguments, said):
     assert idmap(*arguments, code=2).stderr == said + "\n"
 
 
+def test_names_with_newlines(tmp_path):
+    """A message is one line, and has the right cause."""
+    folder = tmp_path / "a\nb"
+    folder.mkdir()
+    shown = f"{tmp_path}/a\\012b"
+    for command in ("apply", "undo"):
+        assert idmap(command, "--root", folder, code=6).stderr == (
+            f"idmap {command}: {shown} cannot be used (a line of the record ends where its name has a newline);"
+            " name a folder\n")
+    (tmp_path / "a").mkdir()
+    assert "(not there); name a folder\n" in idmap("apply", "--root", f"{folder}/none", code=6).stderr
+    long = tmp_path / ("x" * 200) / ("y" * 200)
+    long.mkdir(parents=True)
+    assert "(too long a name); name a folder\n" in idmap("apply", "--root", long, code=6).stderr
+    conf = folder / "conf"
+    conf.write_text("/dev/vda / erofs idmap=5:7\n")
+    assert idmap("check", "-c", conf, code=2).stderr == (
+        f"{shown}/conf:1:24: '5:7' is no extent of three numbers; write DISK:SEEN:COUNT\n")
+    conf.write_text("/dev/vda / erofs X-mount.subdir=/x,subdir=/y\n")
+    for line in idmap("check", "-c", conf, "-k", "idmpa=1").stderr.splitlines():
+        assert line.startswith((shown, "cmdline: "))
+    assert idmap("check", "-c", "/no\nsuch", code=2).stderr.startswith("idmap check: /no\\012such cannot be read")
+    assert idmap("plan", "a\nb", code=2).stderr.startswith("idmap plan: a\\012b: no option")
+    assert idmap("a\nb", code=2).stderr.startswith("idmap: a\\012b: no such command\n")
+
+
 def test_no_such_command():
     assert idmap("sugest", code=2).stderr.startswith("idmap: sugest: no such command\n\nusage: idmap COMMAND")
     assert idmap(code=2).stderr.startswith("usage: idmap COMMAND")
