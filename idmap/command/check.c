@@ -219,6 +219,25 @@ static int check_tree(struct input *input, const char *source, const char *folde
 			       source);
 }
 
+/*
+ * What a boot tells of a row's map whatever its tree has in it. Not of a clone's, which may be a
+ * file; what --tree has looked at has been told.
+ */
+static void check_rows(struct input *input, const char *const source[], size_t trees)
+{
+	uint32_t i;
+	size_t j;
+
+	for (i = 0; i < input->plan.rows; i++) {
+		const struct idmap_row *row = input->plan.row[i];
+
+		for (j = 0; j < trees && strcmp(row->source, source[j]);)
+			j++;
+		if (row->map && !(row->flags & IDMAP_CLONE) && j == trees)
+			idmap_owners_look_for_root(&input->notes, row);
+	}
+}
+
 static void print_json(const struct input *input)
 {
 	const struct idmap_error *error;
@@ -277,6 +296,8 @@ static int run(int argc, char **argv)
 		fprintf(stderr, "idmap check: %s\n", error.text);
 		return (int)error.class;
 	}
+	if (!input.table.error_count)
+		check_rows(&input, source, trees);
 	for (i = 0; !input.table.error_count && i < trees; i++) {
 		if (check_tree(&input, source[i], folder[i], &error)) {
 			fprintf(stderr, "idmap check: %s\n", error.text);

@@ -393,6 +393,22 @@ def test_a_link_to_the_tree(tree, tmp_path):
     assert idmap("check", "-c", conf, "--tree", f"/dev/vda={link}").stderr == said
 
 
+def test_rows_in_which_root_makes_no_file(tmp_path):
+    """The table alone decides it, as a boot tells it. A bind's may be a file."""
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda / erofs idmap=5:7:1\nt /srv tmpfs idmap=1000:1000:1\n/dev/vdb /mnt ext4 rw,idmap=u:0:5:1\n"
+                    "/dev/vdc /opt ext4 ro,idmap=0:5:1\n/x /var bind rw,idmap=0:5:1\n/dev/vdd /home xfs rw,idmap=5:0:1\n")
+    words = "it is rw, and no {} on disk is seen as 0: root cannot make a file there; add DISK:0:1\n"
+    said = (f"{conf}:3: /dev/vdb on /mnt: {words.format('uid')}"
+            f"{conf}:2: t on /srv: {words.format('uid')}{conf}:2: t on /srv: {words.format('gid')}")
+    assert idmap("check", "-c", conf).stderr == said
+    # Told once where the folder is looked at.
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    assert sorted(line for line in idmap("check", "-c", conf, "--tree", f"/dev/vdb={tree}").stderr.splitlines(True)
+                  if "it is rw" in line) == sorted(said.splitlines(True))
+
+
 def test_tree_of_no_row(conf, tmp_path):
     assert idmap("check", "-c", conf, "--tree", f"/dev/vdz={tmp_path}", code=2).stderr == (
         "idmap check: no row has the SOURCE /dev/vdz; write it as in the table: --tree SOURCE=DIR\n")
