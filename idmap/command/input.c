@@ -94,6 +94,19 @@ static int read_conf(struct input *input, const char *path, struct idmap_error *
 	return 0;
 }
 
+int read_map(struct option_map *map, const char *text, struct idmap_error *ret_error)
+{
+	const struct idmap_piece piece = {.at = text, .length = strlen(text), .column = 1};
+	int result =
+		idmap_arena_map(&map->arena, idmap_arena_size(piece.length) + 65536, ret_error);
+
+	if (result)
+		return result;
+	idmap_table_init(&map->table, &map->arena);
+	idmap_read_options(&map->table, &map->row, &piece, false);
+	return 0;
+}
+
 int read_nothing(struct input *input, struct idmap_error *ret_error)
 {
 	const size_t size = input->cmdline ? strlen(input->cmdline) : 0;

@@ -412,39 +412,3 @@ def test_rows_in_which_root_makes_no_file(tmp_path):
 def test_tree_of_no_row(conf, tmp_path):
     assert idmap("check", "-c", conf, "--tree", f"/dev/vdz={tmp_path}", code=2).stderr == (
         "idmap check: no row has the SOURCE /dev/vdz; write it as in the table: --tree SOURCE=DIR\n")
-
-
-# ---- names ----
-
-
-def test_by_names(tmp_path):
-    for name, passwd, group in (
-            ("old", "root:x:0:0::/:\nwww:x:33:33::/:\nsync:x:101:65534::/:\ngone:x:5:5::/:\n", "root:x:0:\nwww:x:33:\n"),
-            ("new", "root:x:0:0::/:\nwww:x:80:80::/:\nsync:x:102:65534::/:\n", "root:x:0:\nwww:x:33:\n")):
-        (tmp_path / name / "etc").mkdir(parents=True)
-        (tmp_path / name / "etc/passwd").write_text(passwd)
-        (tmp_path / name / "etc/group").write_text(group)
-    done = idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path / "new")
-    assert done.stdout == "uidmap=33:80:1,101:102:1,identity,gidmap=identity\n"
-    assert "gone (5) has no namesake in the new one\n" in done.stderr
-    assert "33 on disk is seen as 80" in idmap("id", done.stdout.strip(), "33").stdout
-    done = idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path, code=3)
-    assert done.stderr.endswith("etc/passwd cannot be read (No such file or directory); name a folder that has it\n")
-
-
-def test_user_that_is_none():
-    assert idmap("suggest", "--subuid", "no such", code=3).stderr == (
-        "idmap suggest: no such is no user of /etc/passwd; name one\n")
-
-
-@ROOT_ONLY
-def test_subuid(tmp_path):
-    """In a mount namespace with files of its own."""
-    (tmp_path / "passwd").write_text("alice:x:1000:1001::/:\n")
-    (tmp_path / "subuid").write_text("bob:100000:65536\nalice:231072:65536\n")
-    (tmp_path / "subgid").write_text("1000:300000:65536\n")
-    script = " && ".join(f"touch /etc/{name} && mount --bind {tmp_path}/{name} /etc/{name}"
-                         for name in ("passwd", "subuid", "subgid"))
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", f"{script} && exec {BUILD}/idmap suggest --subuid alice"],
-                          capture_output=True, text=True)
-    assert done.stdout == "uidmap=1000:0:1,231072:1:65536,gidmap=1001:0:1,300000:1:65536\n", done.stderr
