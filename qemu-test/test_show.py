@@ -9,7 +9,7 @@ import pytest
 
 from common import EVERY, ROOT
 from guest import Disk
-from images import File
+from images import Dir, File, Link
 
 
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
@@ -52,3 +52,34 @@ def test_other_commands(kernel, root_tree, image, initramfs, programs, boot):
         assert answer["exit"] == 2 and answer["stdout"] == ""
         # The table of this boot is one.
         assert guest.run("/bin/idmap", "plan", "-c", "/run/idmap/table") == "/dev/vda / erofs ro,idmap=100000:0:65536\n"
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+def test_show_of_a_path(kernel, root_tree, image, initramfs, programs, boot):
+    """Of the mount that holds it alone: not of one around it, not of one below it."""
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    conf = ROOT + "/dev/vdb /srv erofs\n/images/app /opt/app bind idmap=100000:5:10\n"
+    plain = {"/": Dir(), "/file": File("plain\n"), "/app": Link("/opt/app/run")}
+    with boot(kernel, initramfs(kernel, conf), "",
+              [Disk(image(tree, "erofs")), Disk(image(plain, "erofs"))]) as guest:
+        def show(path):
+            return json.loads(guest.run("/bin/idmap", "show", "--json", path))
+
+        app = [{"target": "/opt/app", "source": "/dev/vda", "type": "erofs",
+                "map": {"uids": [[100000, 5, 10]], "gids": [[100000, 5, 10]]}}]
+        for path in ("/srv", "/srv/file", "/proc", "/run/idmap/table"):
+            assert show(path) == [] and guest.run("/bin/idmap", "show", path) == "", path
+        assert show("/opt/app/run") == show("/srv/app") == app
+        assert [mount["target"] for mount in show("/home")] == ["/"]
+        missing = guest.ask("run", "0", "0", "/bin/idmap", "show", "/nothere")
+        assert (missing["exit"], missing["stdout"]) == (3, "")
+        # One more on top, of which nothing is recorded any more, has not the map of what it covers.
+        guest.run("/bin/idmap", "mount", "/dev/vdb", "/opt/app", "-t", "erofs", "-o", "idmap=0:7:1")
+        seven = {"uids": [[0, 7, 1]], "gids": [[0, 7, 1]]}
+        assert [mount["map"] for mount in show("/opt/app/file")] == [seven]
+        guest.run("/bin/rm", "-r", "/run/idmap/apply")
+        known = kernel.name not in ("6.1", "6.12")
+        assert [mount["map"] for mount in show("/opt/app/file")] == [seven if known else None]
+        guest.run("/bin/umount", "/opt/app")
+        assert show("/opt/app") == app

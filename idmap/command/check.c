@@ -20,11 +20,11 @@ struct tree {
 	struct input *input;
 	const struct idmap_row *row;
 	const char *folder;
+	struct owners owners;
 	struct owners acl;     /* ids in ACLs that the map leaves out */
 	uint64_t strangers;    /* setuid or setgid files of ids that it leaves out */
 	uint64_t roots;	       /* setuid files that become root's, and were another's */
 	uint64_t capabilities; /* of files, that lose their meaning */
-	uint32_t root_uid;     /* of the folder itself */
 	char stranger[256], root[256], capability[256];
 	char *value;
 };
@@ -51,7 +51,7 @@ static void look_at_mode(struct tree *tree, const char *path, const struct stat 
 	if ((uid && !seen(tree->row, IDMAP_UID, st->st_uid, &id)) ||
 	    (gid && !seen(tree->row, IDMAP_GID, st->st_gid, &id)))
 		count(&tree->strangers, tree->stranger, path);
-	else if (uid && st->st_uid != tree->root_uid &&
+	else if (uid && st->st_uid != tree->owners.root.st_uid &&
 		 seen(tree->row, IDMAP_UID, st->st_uid, &id) && !id)
 		count(&tree->roots, tree->root, path);
 }
@@ -156,10 +156,10 @@ static void look_for_init(const struct tree *tree)
 		       named ? named : "/sbin/init, /etc/init, /bin/init or /bin/sh");
 }
 
-static void tell_all(const struct tree *tree, const struct owners *owners, const struct stat *root)
+static void tell_all(const struct tree *tree)
 {
-	idmap_owners_look(&tree->input->notes, tree->row, root);
-	tell_left_out(tree, owners, "files have", "they are nobody's (65534)");
+	idmap_owners_look(&tree->input->notes, tree->row, &tree->owners.root);
+	tell_left_out(tree, &tree->owners, "files have", "they are nobody's (65534)");
 	tell_left_out(tree, &tree->acl, "entries of ACLs name", "they let nobody in");
 	if (tree->strangers)
 		idmap_note_row(
@@ -193,8 +193,6 @@ static int check_tree(struct input *input, const char *source, const char *folde
 
 	for (i = 0; i < input->plan.rows; i++) {
 		struct tree tree = {.input = input, .row = input->plan.row[i], .folder = folder};
-		struct owners owners;
-		struct stat root;
 		int result;
 
 		if (strcmp(tree.row->source, source))
@@ -205,12 +203,10 @@ static int check_tree(struct input *input, const char *source, const char *folde
 		tree.value = malloc(VALUE_SIZE);
 		if (!tree.value)
 			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "no memory");
-		if (!stat(folder, &root))
-			tree.root_uid = root.st_uid;
-		result = walk_folder(folder, look, &tree, &owners, ret_error);
+		result = walk_folder(folder, look, &tree, &tree.owners, ret_error);
 		if (!result)
-			tell_all(&tree, &owners, &root);
-		owners_free(&owners);
+			tell_all(&tree);
+		owners_free(&tree.owners);
 		owners_free(&tree.acl);
 		free(tree.value);
 		if (result)
@@ -221,6 +217,25 @@ static int check_tree(struct input *input, const char *source, const char *folde
 			       ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
 			       "no row has the SOURCE %s; write it as in the table: --tree SOURCE=DIR",
 			       source);
+}
+
+/*
+ * What a boot tells of a row's map whatever its tree has in it. Not of a clone's, which may be a
+ * file; what --tree has looked at has been told.
+ */
+static void check_rows(struct input *input, const char *const source[], size_t trees)
+{
+	uint32_t i;
+	size_t j;
+
+	for (i = 0; i < input->plan.rows; i++) {
+		const struct idmap_row *row = input->plan.row[i];
+
+		for (j = 0; j < trees && strcmp(row->source, source[j]);)
+			j++;
+		if (row->map && !(row->flags & IDMAP_CLONE) && j == trees)
+			idmap_owners_look_for_root(&input->notes, row);
+	}
 }
 
 static void print_json(const struct input *input)
@@ -281,6 +296,8 @@ static int run(int argc, char **argv)
 		fprintf(stderr, "idmap check: %s\n", error.text);
 		return (int)error.class;
 	}
+	if (!input.table.error_count)
+		check_rows(&input, source, trees);
 	for (i = 0; !input.table.error_count && i < trees; i++) {
 		if (check_tree(&input, source[i], folder[i], &error)) {
 			fprintf(stderr, "idmap check: %s\n", error.text);

@@ -39,6 +39,8 @@ extern const struct command command_apply, command_check, command_id, command_mo
 
 /* --- input.c --------------------------------------------------------------------------------- */
 
+/* A string from outside as a message has it, control characters escaped. */
+const char *one_line(const char *string);
 /* Wrong use: says `words` about `what`, and how to see what is right. */
 int bad_use(const struct command *command, const char *what, const char *words);
 /* The folder that --root names, absolute and real; NULL, and *ret_code: it is none. */
@@ -50,6 +52,15 @@ int tell_failed(const struct command *command, const struct idmap_error *error);
  * `at` is the index of the option, and becomes that of its value.
  */
 bool take_input(struct input *input, int argc, char **argv, int *at);
+/* A map as an option text, and what is wrong with it. */
+struct option_map {
+	struct idmap_row row; /* its place is what errors begin with; the caller's */
+	struct idmap_arena arena;
+	struct idmap_table table;
+};
+
+/* Reads it as a row's options; map->row.map is NULL where they say none, or there are errors. */
+int read_map(struct option_map *map, const char *text, struct idmap_error *ret_error);
 /* An empty table, with memory for one. */
 int read_nothing(struct input *input, struct idmap_error *ret_error);
 /*

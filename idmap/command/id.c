@@ -23,30 +23,21 @@ static void print_id(const struct idmap_map *map, enum idmap_kind kind, uint32_t
 
 static int run(int argc, char **argv)
 {
-	struct idmap_place place = {.name = "MAP", .parameter = true};
+	struct option_map map = {.row.place = {.name = "MAP", .parameter = true}};
 	const struct idmap_error *wrong;
-	struct idmap_row row = {.place = place};
-	struct idmap_arena arena;
-	struct idmap_piece map;
 	struct idmap_error error;
-	struct idmap_table table;
 	uint32_t id, kind;
 	int at;
 
 	if (argc < 3)
 		return bad_use(&command_id, argc < 2 ? "MAP" : "ID", "missing");
-	if (idmap_arena_map(&arena, idmap_arena_size(strlen(argv[1])) + 65536, &error)) {
-		fprintf(stderr, "idmap id: %s\n", error.text);
-		return EXIT_FAILED;
-	}
-	idmap_table_init(&table, &arena);
-	map = (struct idmap_piece){.at = argv[1], .length = strlen(argv[1]), .column = 1};
-	idmap_read_options(&table, &row, &map, false);
-	for (wrong = table.errors; wrong; wrong = wrong->next)
+	if (read_map(&map, argv[1], &error))
+		return tell_failed(&command_id, &error);
+	for (wrong = map.table.errors; wrong; wrong = wrong->next)
 		fprintf(stderr, "%s\n", wrong->text);
-	if (table.error_count)
+	if (map.table.error_count)
 		return EXIT_BAD_USE;
-	if (!row.map)
+	if (!map.row.map)
 		return bad_use(&command_id, argv[1], "no extent in it; write DISK:SEEN:COUNT");
 	for (at = 2; at < argc; at++)
 		if (idmap_read_u32(argv[at], strlen(argv[at]), &id) != NUMBER_OK ||
@@ -56,7 +47,7 @@ static int run(int argc, char **argv)
 	for (at = 2; at < argc; at++) {
 		idmap_read_u32(argv[at], strlen(argv[at]), &id);
 		for (kind = 0; kind < IDMAP_KINDS; kind++)
-			print_id(row.map, (enum idmap_kind)kind, id);
+			print_id(map.row.map, (enum idmap_kind)kind, id);
 	}
 	return EXIT_DONE;
 }

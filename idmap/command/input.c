@@ -5,18 +5,34 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 #include "command.h"
 
 #define NOTES_MOST 1000
+#define LINE_MOST 2047	/* COMMAND_LINE_SIZE of asm/setup.h less its NUL, but on riscv */
 #define FOLDER_MOST 250 /* bytes: it becomes the name of a file */
 #define ROOM (4 << 20)	/* for a row by hand, and what devices are found at */
 
+const char *one_line(const char *string)
+{
+	const size_t size = 4 * strlen(string) + 1;
+	char *buffer = malloc(size);
+	struct idmap_text text;
+
+	if (!buffer)
+		return "?";
+	idmap_text_init(&text, buffer, size);
+	text.most = size; /* a message, all of it */
+	idmap_text_add(&text, "%s", string);
+	return buffer;
+}
+
 int bad_use(const struct command *command, const char *what, const char *words)
 {
-	fprintf(stderr, "idmap %s: %s: %s; see idmap %s --help\n", command->name, what, words,
-		command->name);
+	fprintf(stderr, "idmap %s: %s: %s; see idmap %s --help\n", command->name, one_line(what),
+		words, command->name);
 	return EXIT_BAD_USE;
 }
 
@@ -29,16 +45,21 @@ int tell_failed(const struct command *command, const struct idmap_error *error)
 const char *real_folder(const struct command *command, const char *folder, int *ret_code)
 {
 	char *real = realpath(folder, NULL);
+	const char *cause;
 	struct stat st;
 
-	if (real && !stat(real, &st) && !S_ISDIR(st.st_mode))
-		errno = ENOTDIR;
-	else if (real && (strchr(real, '\n') || strlen(real) > FOLDER_MOST))
-		errno = ENAMETOOLONG;
-	else if (real)
+	if (!real || stat(real, &st))
+		cause = idmap_errno_text(errno);
+	else if (!S_ISDIR(st.st_mode))
+		cause = idmap_errno_text(ENOTDIR);
+	else if (strlen(real) > FOLDER_MOST)
+		cause = idmap_errno_text(ENAMETOOLONG);
+	else if (strchr(real, '\n'))
+		cause = "a line of the record ends where its name has a newline";
+	else
 		return real;
-	fprintf(stderr, "idmap %s: %s cannot be used (%s); name a folder\n", command->name, folder,
-		idmap_errno_text(errno));
+	fprintf(stderr, "idmap %s: %s cannot be used (%s); name a folder\n", command->name,
+		one_line(folder), cause);
 	*ret_code = IDMAP_NO_TARGET;
 	return NULL;
 }
@@ -70,7 +91,20 @@ static int read_conf(struct input *input, const char *path, struct idmap_error *
 	if (result)
 		return result;
 	input->table.arena = &input->arena[1];
-	idmap_table_file(&input->table, path, text, size);
+	idmap_table_file(&input->table, one_line(path), text, size);
+	return 0;
+}
+
+int read_map(struct option_map *map, const char *text, struct idmap_error *ret_error)
+{
+	const struct idmap_piece piece = {.at = text, .length = strlen(text), .column = 1};
+	int result =
+		idmap_arena_map(&map->arena, idmap_arena_size(piece.length) + 65536, ret_error);
+
+	if (result)
+		return result;
+	idmap_table_init(&map->table, &map->arena);
+	idmap_read_options(&map->table, &map->row, &piece, false);
 	return 0;
 }
 
@@ -89,6 +123,25 @@ int read_nothing(struct input *input, struct idmap_error *ret_error)
 	return 0;
 }
 
+/*
+ * What is longer than a boot loader can say reaches no kernel whole. Not so where a system runs
+ * whose line this is: bootconfig adds to that one.
+ */
+static void check_line(struct input *input)
+{
+	const struct idmap_place place = {.name = "the line", .parameter = true};
+	const char *text = input->parameters.text;
+	size_t length = strlen(text);
+
+	length -= length && text[length - 1] == '\n';
+	if (!input->folder && length > LINE_MOST)
+		idmap_table_error(
+			&input->table, &place, 0,
+			"it has %lu bytes, and is cut to %u without a word; write rows and maps"
+			" into /etc/idmap.conf (mkinitramfs -c)",
+			(unsigned long)length, LINE_MOST);
+}
+
 int read_input(struct input *input, struct idmap_error *ret_error)
 {
 	const char *conf;
@@ -99,13 +152,15 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	/* What stands there is its root. */
 	input->parameters.root.booted = input->folder;
 	input->parameters.text = input->cmdline ? input->cmdline : "";
-	input->parameters.cut = 2047;
+	input->parameters.cut = LINE_MOST;
 	input->parameters.notes = &input->notes;
+	check_line(input);
 	idmap_cmdline_read(&input->parameters, &input->table);
 	/* -c is the file wherever it will lie; a file is not asked for where the line has a table.
 	 */
 	conf = input->conf ? input->conf : input->parameters.conf;
-	if (!input->parameters.words && (conf || !input->cmdline))
+	/* As in a boot, one that nobody has named may be missing where there is a line. */
+	if (!input->parameters.words && (conf || !input->cmdline || !access(IDMAP_CONF, F_OK)))
 		result = read_conf(input, conf ? conf : IDMAP_CONF, ret_error);
 	if (!result)
 		idmap_plan_make(&input->table, &input->parameters.root, &input->plan);

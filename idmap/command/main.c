@@ -43,7 +43,7 @@ int main(int argc, char **argv)
 			command = commands[i];
 	if (!command) {
 		if (argc > 1)
-			fprintf(stderr, "idmap: %s: no such command\n\n", argv[1]);
+			fprintf(stderr, "idmap: %s: no such command\n\n", one_line(argv[1]));
 		usage(stderr);
 		return EXIT_BAD_USE;
 	}

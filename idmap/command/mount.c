@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "command.h"
 
@@ -16,16 +15,83 @@
 /* What was given: SOURCE, TARGET, TYPE, OPTIONS. */
 static const char *given[4];
 
-/* A path from where we are to one from /; what is no folder or file here stays as it is. */
+/*
+ * A path from where we are to one from /. Its end need not be there: X-mount.mkdir may be to make
+ * it, and else it is missed where it was meant to be.
+ */
 static const char *absolute(const char *path)
 {
-	char *real = realpath(path, NULL), *here = NULL, *full = NULL;
+	char *head = strdup(path), *full = NULL, real[PATH_MAX];
+	size_t length = strlen(path);
 
-	if (real || *path == '/')
-		return real ? real : path;
-	/* A folder that X-mount.mkdir is to make. */
-	here = getcwd(NULL, 0);
-	return here && asprintf(&full, "%s/%s", here, path) > 0 ? full : path;
+	if (!head)
+		return path;
+	while (!realpath(length ? head : ".", real)) {
+		if (!length) { /* where we are is nowhere */
+			free(head);
+			return path;
+		}
+		/* One name less; a / at the front is there in any case. */
+		while (length && head[length - 1] == '/')
+			head[--length] = 0;
+		while (length && head[length - 1] != '/')
+			head[--length] = 0;
+	}
+	free(head);
+	return asprintf(&full, "%s%s%s", real, path[length] ? "/" : "", path + length) > 0 ? full
+											   : path;
+}
+
+/* Whether the kernel mounts one of these types without a device, as far as it has them by now. */
+static bool needs_no_device(const char *types)
+{
+	char line[256], *type;
+	FILE *in = fopen("/proc/filesystems", "re");
+	bool found = false;
+
+	while (in && !found && fgets(line, sizeof(line), in)) {
+		type = strchr(line, '\t');
+		if (!type || type == line)
+			continue;
+		type[strcspn(type, "\n")] = 0;
+		found = idmap_type_has(types, type + 1);
+	}
+	if (in)
+		fclose(in);
+	return found;
+}
+
+/*
+ * Whether SOURCE is a path, which counts from where we are. It may be a word that the filesystem
+ * takes as it is, though something here has that name; a name that a disk carries; or a path of
+ * something else, as in root:/PATH.
+ */
+static bool is_path(const char *source, const char *type)
+{
+	struct idmap_source read;
+	struct stat st;
+
+	if (type && (!strcmp(type, "bind") || !strcmp(type, "rbind")))
+		return true;
+	if (type && (idmap_is_served(type) || idmap_type_has(type, "tmpfs") ||
+		     idmap_type_has(type, "overlay") || needs_no_device(type)))
+		return false;
+	if (!stat(source, &st))
+		return true;
+	return !idmap_source_of(source, &read) && read.kind == IDMAP_SOURCE_OTHER &&
+	       !strstr(source, ":/");
+}
+
+/* Octal escapes are the writer's own, so it is what ends a field or a line that is escaped. */
+static void add_options(struct idmap_text *text, const char *options)
+{
+	for (; *options; options++)
+		idmap_text_add(text,
+			       *options == ' '	  ? "\\040"
+			       : *options == '\t' ? "\\011"
+			       : *options == '\n' ? "\\012"
+						  : "%.*s",
+			       1, options);
 }
 
 /* A row from the fields that were given, as if it were read from a table. */
@@ -41,18 +107,14 @@ static int read_given(struct input *input, struct idmap_error *ret_error)
 		return result;
 	idmap_text_init(&text, buffer, sizeof(buffer));
 	for (i = 0; i < COUNT_OF(given); i++) {
-		if (*given[i] == '#' && !i) {
-			idmap_text_add(&text, "\\043");
-			given[i]++;
-		}
-		/* Octal escapes of OPTIONS are the writer's own; a blank is one of theirs. */
-		for (c = given[i]; i >= 2 && *c; c++)
-			if (*c == ' ' || *c == '\n')
-				idmap_text_add(&text, *c == ' ' ? "\\040" : "\\012");
-			else
-				idmap_text_add(&text, "%.*s", 1, c);
-		if (i < 2)
-			idmap_text_field(&text, given[i], 0);
+		c = given[i];
+		/* At the start of a line these would begin a comment, or a byte order mark. */
+		if (!i && (*c == '#' || *c == '\xef'))
+			idmap_text_add(&text, *c++ == '#' ? "\\043" : "\\357");
+		if (i < 3)
+			idmap_text_field(&text, c, 0);
+		else
+			add_options(&text, c);
 		idmap_text_add(&text, " ");
 	}
 	if (text.cut)
@@ -66,6 +128,7 @@ static int read_given(struct input *input, struct idmap_error *ret_error)
 
 static int run(int argc, char **argv)
 {
+	static const char *const names[] = {"SOURCE", "TARGET", "TYPE"};
 	struct input input = {0};
 	struct stat st;
 	int at, count = 0;
@@ -87,7 +150,12 @@ static int run(int argc, char **argv)
 	if (count < 2)
 		return bad_use(&command_mount, count ? given[0] : "nothing",
 			       "SOURCE and TARGET are needed");
-	given[0] = stat(given[0], &st) ? given[0] : absolute(given[0]);
+	/* The row's text would have one field less, and those behind it would be taken for it. */
+	for (at = 0; at < 3; at++)
+		if (given[at] && !*given[at])
+			return bad_use(&command_mount, names[at], "empty; write it out");
+	if (is_path(given[0], given[2]))
+		given[0] = absolute(given[0]);
 	given[1] = absolute(given[1]);
 	if (!given[2])
 		given[2] = !stat(given[0], &st) && S_ISDIR(st.st_mode) ? "bind" : "auto";

@@ -18,8 +18,11 @@ static void print_row(const struct idmap_row *row, char *buffer)
 	puts(buffer);
 }
 
-/* The options but for the map, one string each. */
-static void json_options(const struct idmap_row *row, char *buffer)
+/*
+ * The options but for the map, one string each. They are cut where the table's text has commas and
+ * then decoded, since a comma of an option's own is an escape there.
+ */
+static void json_options(struct idmap_table *table, const struct idmap_row *row, char *buffer)
 {
 	struct idmap_row plain = *row;
 	struct idmap_text text;
@@ -31,6 +34,10 @@ static void json_options(const struct idmap_row *row, char *buffer)
 	idmap_row_options_text(&plain, &text);
 	fputs("[", stdout);
 	for (option = strtok_r(buffer, ",", &rest); option; option = strtok_r(NULL, ",", &rest)) {
+		const struct idmap_piece piece = {.at = option, .length = strlen(option)};
+
+		/* In place: what is decoded is never longer. */
+		idmap_decode(table, &row->place, &piece, option);
 		fputs(comma, stdout);
 		json_string(stdout, option);
 		comma = ", ";
@@ -38,7 +45,7 @@ static void json_options(const struct idmap_row *row, char *buffer)
 	fputs("]", stdout);
 }
 
-static void json_row(const struct idmap_row *row, char *buffer)
+static void json_row(struct idmap_table *table, const struct idmap_row *row, char *buffer)
 {
 	struct idmap_text text;
 	char place[512];
@@ -54,7 +61,7 @@ static void json_row(const struct idmap_row *row, char *buffer)
 	fputs(", \"type\": ", stdout);
 	json_string(stdout, row->type);
 	fputs(", \"options\": ", stdout);
-	json_options(row, buffer);
+	json_options(table, row, buffer);
 	fputs(", \"map\": ", stdout);
 	json_map(stdout, row->map);
 	fputs("}", stdout);
@@ -84,7 +91,7 @@ static int run(int argc, char **argv)
 			print_row(input.plan.row[i], buffer);
 			continue;
 		}
-		json_row(input.plan.row[i], buffer);
+		json_row(&input.table, input.plan.row[i], buffer);
 		puts(i + 1 < input.plan.rows ? "," : "");
 	}
 	if (input.json)

@@ -5,7 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <limits.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -65,7 +65,9 @@ struct mount {
 
 struct show {
 	struct idmap_arena arena;
-	const char *path; /* only the mount that holds it; or NULL */
+	const char *path;	/* only the mount that holds it; or NULL */
+	struct mount_id holder; /* that mount */
+	bool held;		/* it is a mount of this namespace, so what is told is true of it */
 	bool json;
 	struct mount *mount;
 	size_t count;
@@ -143,85 +145,142 @@ static bool kernel_tells(struct answer *answer, uint64_t id)
 	       answer->mask & 0x1000 && answer->supported & WANT_UIDMAP;
 }
 
-/* false: it does not, and nothing has been found. */
-static bool show_by_kernel(struct show *show)
+static bool show_all(struct show *show, struct answer *answer)
 {
 	struct request request = {.size = sizeof(request), .id = LSMT_ROOT};
-	struct answer *answer = calloc(1, sizeof(*answer));
 	uint64_t ids[IDS_AT_ONCE];
 	bool told = false;
 	long count, i;
 
 	do {
 		count = syscall(SYS_listmount, &request, ids, IDS_AT_ONCE, 0);
-		if (count > 0 && answer && !told)
+		if (count > 0 && !told)
 			told = kernel_tells(answer, ids[0]);
 		for (i = 0; told && i < count; i++)
 			show_one(show, ids[i], answer);
 		if (count > 0)
 			request.param = ids[count - 1];
 	} while (told && count == IDS_AT_ONCE);
+	return told;
+}
+
+static bool show_holder(struct show *show, struct answer *answer)
+{
+	show->held = kernel_tells(answer, show->holder.unique);
+	if (show->held)
+		show_one(show, show->holder.unique, answer);
+	return show->held;
+}
+
+/* false: it does not, and nothing has been found. */
+static bool show_by_kernel(struct show *show)
+{
+	struct answer *answer = calloc(1, sizeof(*answer));
+	bool told = answer && (show->path ? show_holder : show_all)(show, answer);
+
 	free(answer);
 	return told;
 }
 
 /* --- by what was recorded -------------------------------------------------------------------- */
 
-static const struct idmap_map *recorded_map(const struct idmap_table *table, const char *target)
+/*
+ * The map of the one that was mounted there after so many `others` that are idmapped. What stands
+ * above those of PID 1 is not its own, and nothing is known of it.
+ */
+static const struct idmap_map *recorded_map(const struct idmap_table *table, const char *target,
+					    uint32_t others)
 {
-	const struct idmap_map *map = NULL;
 	const struct idmap_row *row;
 
 	for (row = table->first; row; row = row->next)
-		if (row->target && !strcmp(row->target, target) && row->map)
-			map = row->map; /* the last one stands on top */
-	return map;
+		if (row->target && !strcmp(row->target, target) && row->map &&
+		    !(row->flags & IDMAP_LAYER) && !others--)
+			return row->map;
+	return NULL;
+}
+
+static uint32_t count_at(const struct idmap_mountinfo *mounts, size_t count, const char *target)
+{
+	uint32_t found = 0;
+
+	while (count--)
+		found += idmap_contains(mounts[count].options, ",idmapped") &&
+			 !strcmp(mounts[count].target, target);
+	return found;
 }
 
 static int show_by_record(struct show *show, struct idmap_error *ret_error)
 {
-	struct idmap_mountinfo mount;
+	struct mounts mounts = {0};
 	struct idmap_table table;
-	char *text, *record;
-	size_t size;
-	int result = idmap_file_read("/proc/self/mountinfo", &show->arena, &text, &size);
+	char *record;
+	size_t size, i;
+	int result = mounts_read(&mounts, ret_error);
 
 	if (result)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-				  "/proc/self/mountinfo cannot be read (%m); mount /proc");
+		return result;
 	idmap_table_init(&table, &show->arena);
 	if (!idmap_file_read(RECORD, &show->arena, &record, &size))
 		idmap_table_file(&table, RECORD, record, size);
-	while (idmap_mountinfo_next(&text, &mount)) {
+	for (i = 0; i < mounts.count; i++) {
+		const struct idmap_mountinfo *mount = &mounts.mount[i];
 		const struct idmap_map *map;
 
-		if (!idmap_contains(mount.options, ",idmapped"))
+		if (show->path && strtoull(mount->id, NULL, 10) != show->holder.number)
 			continue;
-		map = records_map(&mount);
-		add(show, mount.source, mount.target, mount.type,
-		    map ? map : recorded_map(&table, mount.target));
+		show->held = true;
+		if (!idmap_contains(mount->options, ",idmapped"))
+			continue;
+		map = records_map(mount);
+		if (!map)
+			map = recorded_map(&table, mount->target,
+					   count_at(mounts.mount, i, mount->target));
+		add(show, mount->source, mount->target, mount->type, map);
 	}
 	return 0;
 }
 
-/* --- printing -------------------------------------------------------------------------------- */
+/* --- which mount ----------------------------------------------------------------------------- */
 
-/* Of the mounts that hold the path, the one that is nearest and on top. */
-static void keep_holder(struct show *show)
+/*
+ * Which mount holds the path, told by the kernel, which follows links and knows what covers what:
+ * the paths of mountinfo say neither.
+ */
+static int find_holder(struct show *show, struct idmap_error *ret_error)
 {
-	char real[PATH_MAX];
-	const char *path = realpath(show->path, real) ? real : show->path;
-	size_t i, best = show->count;
+	idmap_closed int fd = idmap_open(show->path, O_PATH);
 
-	for (i = 0; i < show->count; i++)
-		if (idmap_path_inside(path, show->mount[i].target) &&
-		    (best == show->count ||
-		     strlen(show->mount[i].target) >= strlen(show->mount[best].target)))
-			best = i;
-	if (best < show->count)
-		show->mount[0] = show->mount[best];
-	show->count = best < show->count;
+	if (fd < 0)
+		return idmap_fail(ret_error, NULL, IDMAP_NO_SOURCE, -fd,
+				  "'%s' cannot be looked at (%m); name a path that is there",
+				  show->path);
+	show->holder = mount_id_of(fd, "");
+	if (!show->holder.number)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOSYS,
+				  "the kernel does not tell which mount holds %s; boot Linux 5.8 or"
+				  " newer, or leave the path out",
+				  show->path);
+	return 0;
 }
+
+static int find_mounts(struct show *show, struct idmap_error *ret_error)
+{
+	int result = idmap_arena_map(&show->arena, MEMORY, ret_error);
+
+	if (!result && show->path)
+		result = find_holder(show, ret_error);
+	if (!result && !show_by_kernel(show))
+		result = show_by_record(show, ret_error);
+	if (!result && show->path && !show->held)
+		result = idmap_fail(ret_error, NULL, IDMAP_NO_SOURCE, EXDEV,
+				    "the mount that holds %s is not to be seen from here; enter its"
+				    " namespace first (nsenter --mount)",
+				    show->path);
+	return result;
+}
+
+/* --- printing -------------------------------------------------------------------------------- */
 
 static void print_mount(const struct mount *mount)
 {
@@ -251,6 +310,16 @@ static void print_json(const struct mount *mount, bool last)
 	printf("}%s\n", last ? "" : ",");
 }
 
+static void print_list(const struct show *show)
+{
+	size_t i;
+
+	puts("[");
+	for (i = 0; i < show->count; i++)
+		print_json(&show->mount[i], i + 1 == show->count);
+	puts("]");
+}
+
 static int run(int argc, char **argv)
 {
 	struct show show = {0};
@@ -266,23 +335,12 @@ static int run(int argc, char **argv)
 		else
 			show.path = argv[at];
 	}
-	if (idmap_arena_map(&show.arena, MEMORY, &error) ||
-	    (!show_by_kernel(&show) && show_by_record(&show, &error))) {
-		fprintf(stderr, "idmap show: %s\n", error.text);
-		return EXIT_FAILED;
-	}
-	if (show.path)
-		keep_holder(&show);
+	if (find_mounts(&show, &error))
+		return tell_failed(&command_show, &error);
 	if (show.json)
-		puts("[");
-	for (i = 0; i < show.count; i++) {
-		if (show.json)
-			print_json(&show.mount[i], i + 1 == show.count);
-		else
-			print_mount(&show.mount[i]);
-	}
-	if (show.json)
-		puts("]");
+		print_list(&show);
+	for (i = 0; !show.json && i < show.count; i++)
+		print_mount(&show.mount[i]);
 	return EXIT_DONE;
 }
 
@@ -291,7 +349,7 @@ const struct command command_show = {
 	"[PATH] [--json]",
 	"Prints which mounts are idmapped, with their maps: a line a mount. Since Linux 6.15 the kernel tells\n"
 	"the maps; before, they are what idmap-init and idmap have recorded in /run/idmap.\n\n"
-	"  PATH    only the mount that holds it\n"
+	"  PATH    only the mount that holds it, links followed; nothing where that is not idmapped\n"
 	"  --json  a list of objects: target, source, type, map; a map that is not known is null\n",
 	run,
 };

@@ -100,25 +100,26 @@ int walk_folder(const char *folder,
 		void (*look)(void *arg, const char *path, const char *file, const struct stat *st),
 		void *arg, struct owners *ret, struct idmap_error *ret_error)
 {
-	struct stat st;
+	char real[PATH_MAX];
 	int result;
 
 	*ret = (struct owners){0};
-	walk.prefix = strlen(folder);
-	while (walk.prefix > 1 && folder[walk.prefix - 1] == '/')
-		walk.prefix--;
-	walk.prefix -= walk.prefix == 1 && *folder == '/';
+	/* Once: nftw(3) would look at a link itself, and what it leads to may change. */
+	if (!realpath(folder, real) || stat(real, &ret->root))
+		result = errno;
+	else
+		result = S_ISDIR(ret->root.st_mode) ? 0 : ENOTDIR;
+	if (result)
+		return idmap_fail(ret_error, NULL, IDMAP_NO_SOURCE, result,
+				  "%s is no folder that can be read (%m); name one", folder);
+	walk.prefix = real[1] ? strlen(real) : 0;
 	walk.look = look;
 	walk.arg = arg;
 	walk.owners = ret;
 	walk.error = ret_error;
 	walk.terminal = isatty(STDERR_FILENO);
 	walk.told_us = idmap_now_us();
-	result = stat(folder, &st) ? errno : S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
-	if (result)
-		return idmap_fail(ret_error, NULL, IDMAP_NO_SOURCE, result,
-				  "%s is no folder that can be read (%m); name one", folder);
-	result = nftw(folder, look_at, OPEN_FOLDERS, FTW_PHYS);
+	result = nftw(real, look_at, OPEN_FOLDERS, FTW_PHYS);
 	if (walk.terminal)
 		fprintf(stderr, "\r\033[K");
 	if (result == -1)

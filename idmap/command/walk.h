@@ -21,12 +21,13 @@ struct owners {
 	struct owner *owner;
 	size_t count;
 	uint64_t files;
+	struct stat root; /* the folder itself, known before the walk begins */
 };
 
 /*
- * Looks at everything below the folder, links not followed, and calls `look`, if any, for each with
- * its path from the folder on. Tells how far it is where a terminal sees it. -errno, with the path
- * that failed in ret_error.
+ * Looks at everything below the folder, which may be a link, and follows no links in it. Calls
+ * `look`, if any, for each with its path from the folder on. Tells how far it is where a terminal
+ * sees it. -errno, with the path that failed in ret_error.
  */
 int walk_folder(const char *folder,
 		void (*look)(void *arg, const char *path, const char *file, const struct stat *st),

@@ -87,7 +87,9 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
  */
 void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row,
 		       const struct stat *st);
-/* The same of a program; true: there was something. */
+/* Notes where root could make no file in a folder of the row, which is mapped. */
+void idmap_owners_look_for_root(struct idmap_notes *notes, const struct idmap_row *row);
+/* idmap_owners_look() of a program; true: there was something. */
 bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
 			    uint32_t gid, const char *path);
 /* Notes what is odd about the row's map, before the tree is mapped. */

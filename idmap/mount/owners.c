@@ -97,6 +97,12 @@ static void look_for_root(struct idmap_notes *notes, const struct idmap_row *row
 			kind_names[kind]);
 }
 
+void idmap_owners_look_for_root(struct idmap_notes *notes, const struct idmap_row *row)
+{
+	look_for_root(notes, row, IDMAP_UID);
+	look_for_root(notes, row, IDMAP_GID);
+}
+
 bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
 			    uint32_t gid, const char *path)
 {
@@ -146,10 +152,8 @@ void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row,
 		look_at(notes, row, IDMAP_UID, st);
 		look_at(notes, row, IDMAP_GID, st);
 	}
-	if (!S_ISDIR(st->st_mode))
-		return;
-	look_for_root(notes, row, IDMAP_UID);
-	look_for_root(notes, row, IDMAP_GID);
+	if (S_ISDIR(st->st_mode))
+		idmap_owners_look_for_root(notes, row);
 }
 
 void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)

@@ -455,3 +455,15 @@ def test_what_was_made_for_what_others_are_cloned_from(script):
         table '/images/app /srv/new/deep bind X-mount.mkdir\\n/srv/new/deep /mnt bind {MAP}\\n/no /etc bind\\n'
         idmap apply -c /run/table --root /run/r; ls /run/r/srv; mounts""")
     assert done.out == ["rc 3", "/run/r / rw,relatime tmpfs"]
+
+
+def test_line_without_rows_and_the_file(script):
+    """As in a boot: the file is read, unless the line has rows; with a line it may be missing."""
+    done = script("""
+        mkdir /run/up /run/work; mount -t overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work etc /etc
+        idmap apply -k 'quiet ro' --root /run/r; mounts | tail -n 1
+        echo 't /srv tmpfs' >/etc/idmap.conf
+        idmap apply -k 'quiet ro' --root /run/r; mounts | tail -n 1
+        echo wrong >/etc/idmap.conf; idmap check -k quiet; idmap check -k 'quiet idmap=a,/,erofs'""")
+    assert done.out[:4] == ["rc 0", "/run/r / rw,relatime tmpfs", "rc 0", "/run/r/srv / rw,nosuid,nodev,relatime tmpfs"]
+    assert done.out[4:] == ["rc 2", "rc 0"]

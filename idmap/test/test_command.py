@@ -112,6 +112,20 @@ def test_command_line_stands_in_for_the_file(conf):
     assert "/dev/vda / erofs" in idmap("plan", "-c", conf, "-k", "quiet").stdout
 
 
+@pytest.mark.parametrize("length", [2046, 2047, 2048, 2049, 5000])
+def test_length_of_the_line(length):
+    """What a boot would say of 2,047 bytes; a longer line would reach it as so many."""
+    line = "root=/dev/vda rootfstype=erofs idmap=0:5:1 "
+    for end in ("", "\n"):
+        done = idmap("check", "-k", line.ljust(length, "x") + end, code=0 if length < 2047 else 2)
+        words = {2046: "", 2047: "it has 2047 bytes, and a longer one is cut to these without a word"}.get(
+            length, f"it has {length} bytes, and is cut to 2047 without a word")
+        assert words in done.stderr and done.stderr.count("without a word") == bool(words)
+    # /proc/cmdline of a system that runs has what bootconfig adds.
+    if length != 2047:
+        assert "without a word" not in idmap("check", "--root", "/", "-k", line.ljust(length, "x")).stderr
+
+
 def test_check_says_it_as_json(conf):
     conf.write_text("/dev/vda / erofs idmap=5:7\n")
     done = idmap("check", "-c", conf, "-k", "idmpa=1", "--json", code=2)
@@ -125,6 +139,15 @@ def test_odd_bytes_in_json(tmp_path):
     conf.write_bytes('/dev/vda /\u00fc\\"\\001\\377 tmpfs\n'.encode())
     row, = json.loads(idmap("plan", "-c", conf, "--json").stdout)
     assert row["target"] == '/\u00fc\\"\x01\udcff'
+
+
+def test_escapes_of_options_in_json(tmp_path):
+    """As those of the other fields: what is meant, not how a table writes it."""
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda\\040x /a\\040b ext4 X-mount.subdir=/a\\040b\\054c,errors=a\\134040\\054b,quota\n")
+    row, = json.loads(idmap("plan", "-c", conf, "--json").stdout)
+    assert (row["source"], row["target"]) == ("/dev/vda x", "/a b")
+    assert row["options"][-3:] == ["X-mount.subdir=/a b,c", "errors=a\\040,b", "quota"]
 
 
 @pytest.mark.parametrize("arguments,said", [
@@ -145,6 +168,32 @@ def test_odd_bytes_in_json(tmp_path):
 ])
 def test_bad_use(arguments, said):
     assert idmap(*arguments, code=2).stderr == said + "\n"
+
+
+def test_names_with_newlines(tmp_path):
+    """A message is one line, and has the right cause."""
+    folder = tmp_path / "a\nb"
+    folder.mkdir()
+    shown = f"{tmp_path}/a\\012b"
+    for command in ("apply", "undo"):
+        assert idmap(command, "--root", folder, code=6).stderr == (
+            f"idmap {command}: {shown} cannot be used (a line of the record ends where its name has a newline);"
+            " name a folder\n")
+    (tmp_path / "a").mkdir()
+    assert "(not there); name a folder\n" in idmap("apply", "--root", f"{folder}/none", code=6).stderr
+    long = tmp_path / ("x" * 200) / ("y" * 200)
+    long.mkdir(parents=True)
+    assert "(too long a name); name a folder\n" in idmap("apply", "--root", long, code=6).stderr
+    conf = folder / "conf"
+    conf.write_text("/dev/vda / erofs idmap=5:7\n")
+    assert idmap("check", "-c", conf, code=2).stderr == (
+        f"{shown}/conf:1:24: '5:7' is no extent of three numbers; write DISK:SEEN:COUNT\n")
+    conf.write_text("/dev/vda / erofs X-mount.subdir=/x,subdir=/y\n")
+    for line in idmap("check", "-c", conf, "-k", "idmpa=1").stderr.splitlines():
+        assert line.startswith((shown, "cmdline: "))
+    assert idmap("check", "-c", "/no\nsuch", code=2).stderr.startswith("idmap check: /no\\012such cannot be read")
+    assert idmap("plan", "a\nb", code=2).stderr.startswith("idmap plan: a\\012b: no option")
+    assert idmap("a\nb", code=2).stderr.startswith("idmap: a\\012b: no such command\n")
 
 
 def test_no_such_command():
@@ -329,42 +378,37 @@ def test_check_of_root_and_init(tree, tmp_path):
     assert "it has no /sbin/init, /etc/init, /bin/init or /bin/sh; name the real init with init=" in said
 
 
+@ROOT_ONLY
+def test_a_link_to_the_tree(tree, tmp_path):
+    """It is the folder that is looked at, and not the link, which has an owner of its own."""
+    folder = tree(100000)
+    (folder / "sbin/init").chmod(0o644)
+    link = tmp_path / "link"
+    link.symlink_to("tree")
+    assert idmap("suggest", link).stdout == idmap("suggest", f"{link}/").stdout == "idmap=100000:0:65536\n"
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda / erofs idmap=100000:0:1000\n")
+    said = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr
+    assert "such as /home/user: " in said and "/sbin/init is no program" in said
+    assert idmap("check", "-c", conf, "--tree", f"/dev/vda={link}").stderr == said
+
+
+def test_rows_in_which_root_makes_no_file(tmp_path):
+    """The table alone decides it, as a boot tells it. A bind's may be a file."""
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda / erofs idmap=5:7:1\nt /srv tmpfs idmap=1000:1000:1\n/dev/vdb /mnt ext4 rw,idmap=u:0:5:1\n"
+                    "/dev/vdc /opt ext4 ro,idmap=0:5:1\n/x /var bind rw,idmap=0:5:1\n/dev/vdd /home xfs rw,idmap=5:0:1\n")
+    words = "it is rw, and no {} on disk is seen as 0: root cannot make a file there; add DISK:0:1\n"
+    said = (f"{conf}:3: /dev/vdb on /mnt: {words.format('uid')}"
+            f"{conf}:2: t on /srv: {words.format('uid')}{conf}:2: t on /srv: {words.format('gid')}")
+    assert idmap("check", "-c", conf).stderr == said
+    # Told once where the folder is looked at.
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    assert sorted(line for line in idmap("check", "-c", conf, "--tree", f"/dev/vdb={tree}").stderr.splitlines(True)
+                  if "it is rw" in line) == sorted(said.splitlines(True))
+
+
 def test_tree_of_no_row(conf, tmp_path):
     assert idmap("check", "-c", conf, "--tree", f"/dev/vdz={tmp_path}", code=2).stderr == (
         "idmap check: no row has the SOURCE /dev/vdz; write it as in the table: --tree SOURCE=DIR\n")
-
-
-# ---- names ----
-
-
-def test_by_names(tmp_path):
-    for name, passwd, group in (
-            ("old", "root:x:0:0::/:\nwww:x:33:33::/:\nsync:x:101:65534::/:\ngone:x:5:5::/:\n", "root:x:0:\nwww:x:33:\n"),
-            ("new", "root:x:0:0::/:\nwww:x:80:80::/:\nsync:x:102:65534::/:\n", "root:x:0:\nwww:x:33:\n")):
-        (tmp_path / name / "etc").mkdir(parents=True)
-        (tmp_path / name / "etc/passwd").write_text(passwd)
-        (tmp_path / name / "etc/group").write_text(group)
-    done = idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path / "new")
-    assert done.stdout == "uidmap=33:80:1,101:102:1,identity,gidmap=identity\n"
-    assert "gone (5) has no namesake in the new one\n" in done.stderr
-    assert "33 on disk is seen as 80" in idmap("id", done.stdout.strip(), "33").stdout
-    done = idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path, code=3)
-    assert done.stderr.endswith("etc/passwd cannot be read (No such file or directory); name a folder that has it\n")
-
-
-def test_user_that_is_none():
-    assert idmap("suggest", "--subuid", "no such", code=3).stderr == (
-        "idmap suggest: no such is no user of /etc/passwd; name one\n")
-
-
-@ROOT_ONLY
-def test_subuid(tmp_path):
-    """In a mount namespace with files of its own."""
-    (tmp_path / "passwd").write_text("alice:x:1000:1001::/:\n")
-    (tmp_path / "subuid").write_text("bob:100000:65536\nalice:231072:65536\n")
-    (tmp_path / "subgid").write_text("1000:300000:65536\n")
-    script = " && ".join(f"touch /etc/{name} && mount --bind {tmp_path}/{name} /etc/{name}"
-                         for name in ("passwd", "subuid", "subgid"))
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", f"{script} && exec {BUILD}/idmap suggest --subuid alice"],
-                          capture_output=True, text=True)
-    assert done.stdout == "uidmap=1000:0:1,231072:1:65536,gidmap=1001:0:1,300000:1:65536\n", done.stderr

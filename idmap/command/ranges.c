@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The map that shows the files below a folder from 0 on. Ids that lie near to one another are one
+ * range, as such are given to a guest or to a user, and ranges follow one another where they are
+ * seen.
+ */
+#include "suggestion.h"
+#include "walk.h"
+
+#define RANGE 65536 /* ids of a user namespace, as useradd(8) and systemd-nspawn(1) give them */
+#define SUBID_FIRST 100000 /* SUB_UID_MIN of login.defs(5) */
+#define FAR 65536	   /* ids further apart belong to two ranges */
+
+/* Owners of a kind that are near to one another. */
+struct group {
+	uint32_t first, last;
+	uint64_t files;
+	size_t end;  /* behind the last of them, in the owners */
+	bool others; /* there are more of that kind behind it */
+};
+
+/* Where the range begins that has the id in it, as such ranges are given. */
+static uint32_t range_of(uint32_t id)
+{
+	return id < SUBID_FIRST ? id - id % RANGE
+				: SUBID_FIRST + (id - SUBID_FIRST) / RANGE * RANGE;
+}
+
+/*
+ * Where the extent of the ids from `first` to `last` begins: with the folder's owner if he is the
+ * first of them, or further on in another range; else as ranges do.
+ */
+static uint32_t base_of(uint32_t first, uint32_t last, uint32_t root)
+{
+	const bool inside = root >= first && root <= last;
+
+	return inside && (root == first || range_of(root) != range_of(first)) ? first
+									      : range_of(first);
+}
+
+static bool is_near(const struct owners *owners, size_t at, enum idmap_kind kind)
+{
+	return at < owners->count && owners->owner[at].kind == kind &&
+	       owners->owner[at].id <= IDMAP_ID_MAX;
+}
+
+static struct group group_at(const struct owners *owners, size_t at)
+{
+	const struct owner *owner = &owners->owner[at];
+	struct group group = {owner->id, owner->id, owner->files, at + 1, false};
+
+	while (is_near(owners, group.end, owner->kind) &&
+	       owners->owner[group.end].id - group.last < FAR) {
+		group.last = owners->owner[group.end].id;
+		group.files += owners->owner[group.end++].files;
+	}
+	group.others = is_near(owners, group.end, owner->kind);
+	return group;
+}
+
+/*
+ * The extent of a group behind those that there are. The owner of the folder itself is its root;
+ * where he has a range to himself, it is that of a user whose other ids begin with 1 (rootless
+ * containers).
+ */
+static bool add_group(struct suggestion *suggestion, const struct group *group, uint32_t root)
+{
+	const struct suggested *before =
+		suggestion->count ? &suggestion->extent[suggestion->count - 1] : NULL;
+	const uint64_t seen = before ? before->seen + before->count : 0;
+	uint64_t base, count = seen == 1 ? RANGE - 1 : RANGE;
+
+	if (group->first == group->last && group->first == root && group->others)
+		return suggestion_add(suggestion, root, seen, 1);
+	base = base_of(group->first, group->last, root);
+	/* Where its range would begin the one before has not ended: then it is what follows. */
+	if (before && base < before->disk + before->count)
+		base = before->disk + before->count;
+	while (base + count <= group->last)
+		count += RANGE;
+	if (base + count > IDMAP_ID_MAX)
+		count = IDMAP_ID_MAX + UINT64_C(1) - base;
+	return suggestion_add(suggestion, base, seen, count);
+}
+
+/* Extents for the ids of a kind, sorted in owners. */
+static bool suggest_kind(const struct owners *owners, enum idmap_kind kind, uint32_t root,
+			 struct suggestion *ret)
+{
+	const char *name = kind == IDMAP_UID ? "uid" : "gid";
+	size_t i = 0;
+
+	while (i < owners->count) {
+		const struct owner *owner = &owners->owner[i];
+		struct group group;
+
+		if (owner->kind != kind) {
+			i++;
+			continue;
+		}
+		if (owner->id > IDMAP_ID_MAX) {
+			fprintf(stderr,
+				"%llu files have the %s %u, which is no id, such as %s: it is left"
+				" out\n",
+				(unsigned long long)owner->files, name, owner->id,
+				one_line(owner->example ? owner->example : "?"));
+			i++;
+			continue;
+		}
+		group = group_at(owners, i);
+		fprintf(stderr, "%llu files have %ss from %u to %u\n",
+			(unsigned long long)group.files, name, group.first, group.last);
+		if (!add_group(ret, &group, root))
+			return false;
+		i = group.end;
+	}
+	return true;
+}
+
+/* Whether extents found for the other kind show all ids of this one, the folder's owner as 0. */
+static bool fits(const struct suggestion *found, const struct owners *owners, enum idmap_kind kind,
+		 uint32_t root)
+{
+	size_t i, at;
+
+	if (!found->count || found->extent[0].disk != root)
+		return false;
+	for (i = 0; i < owners->count; i++) {
+		const struct owner *owner = &owners->owner[i];
+
+		if (owner->kind != kind || owner->id > IDMAP_ID_MAX)
+			continue;
+		for (at = 0; at < found->count; at++)
+			if (owner->id - found->extent[at].disk < found->extent[at].count)
+				break;
+		if (at == found->count)
+			return false;
+	}
+	return true;
+}
+
+int suggest_ranges(const char *folder, struct suggestion ret[IDMAP_KINDS])
+{
+	struct suggestion *uid = &ret[IDMAP_UID], *gid = &ret[IDMAP_GID];
+	struct idmap_error error;
+	struct owners owners;
+	uint32_t root_uid, root_gid;
+
+	if (walk_folder(folder, NULL, NULL, &owners, &error))
+		return suggestion_failed(&error);
+	root_uid = owners.root.st_uid;
+	root_gid = owners.root.st_gid;
+	if (!suggest_kind(&owners, IDMAP_UID, root_uid, uid) ||
+	    !suggest_kind(&owners, IDMAP_GID, root_gid, gid))
+		return suggestion_no_memory();
+	/* A kind of which only root has files says less than the other one does. */
+	if (uid->count < gid->count && fits(gid, &owners, IDMAP_UID, root_uid))
+		*uid = *gid;
+	else if (gid->count < uid->count && fits(uid, &owners, IDMAP_GID, root_gid))
+		*gid = *uid;
+	owners_free(&owners);
+	return EXIT_DONE;
+}
