@@ -31,7 +31,7 @@ asked-for = $(filter $(1),$(MAKECMDGOALS))
 needed := $(if $(call asked-for,run deb bench support-table mistakes-table check check-%),build) \
 	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot check-tools),run) \
 	$(if $(call asked-for,support-table mistakes-table check check-%),check) $(call asked-for,bench) \
-	$(if $(call asked-for,deb check check-boot),deb)
+	$(if $(call asked-for,deb check check-boot),deb) $(if $(call asked-for,check-tools),tools)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
@@ -264,9 +264,12 @@ pytest = PYTHONDONTWRITEBYTECODE=1 O=$(abspath $(O)) $(PYTHON) -m pytest -q -rs 
 check-build: all test-programs
 	$(Q)$(pytest) -n 2 init/test idmap/test
 
-# Each initramfs tool of Debian's; check-boot takes one of them.
+# Each initramfs tool, whole systems and managers of Debian's; check-boot takes one of the tools.
 check-tools: all test-programs
-	$(Q)TOOLS=all $(pytest) -n 2 qemu-test/test_tools.py
+	$(Q)rm -rf $(O)/tools && mkdir -p $(O)/tools
+	$(Q)TOOLS=all TOOLS_TABLE=$(abspath $(O))/tools $(pytest) -n 2 qemu-test/test_tools.py \
+		qemu-test/test_debian.py qemu-test/test_libvirt.py qemu-test/test_world.py -k 'not world or managers'
+	$(Q)$(PYTHON) qemu-test/under.py $(O)/tools $(if $(WRITE),--write)
 
 check-boot: all test-programs
 	$(Q)$(pytest) -n 2 qemu-test

@@ -26,17 +26,21 @@ done
 exec unshare --map-users="$base,0,65536" --map-groups="$base,0,65536" -S 0 -G 0 -- "$@"
 """
 
+# The probe as a service of systemd's.
+SERVICE = """[Service]
+ExecStart=/usr/local/sbin/probe
+Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+[Install]
+WantedBy=multi-user.target
+"""
+
 # Unpacks what it reads into the folder where it is, whose path may not be open to everyone, and puts
 # in what a test looks at.
 FILL = """set -e
 tar -xp --xattrs --xattrs-include='*' --acls --exclude='./dev/*'
 mkdir -p etc/init.d etc/systemd/system usr/lib/systemd/system-shutdown
 cat >etc/systemd/system/probe.service <<END
-[Service]
-ExecStart=/usr/local/sbin/probe
-Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
-[Install]
-WantedBy=multi-user.target
+SERVICE
 END
 cat >etc/init.d/probe <<END
 #!/sbin/openrc-run
@@ -82,7 +86,7 @@ def make_tree(tar: Path, files: dict[str, Path], base: int, tree: Path) -> Path:
     """Unpacks it into a new folder, owned from `base` on, and adds programs: as root."""
     tree.mkdir()
     os.chown(tree, base, base)
-    command = ["sh", "-c", FILL]
+    command = ["sh", "-c", FILL.replace("SERVICE\n", SERVICE)]
     shifted = ["unshare", "--mount", "sh", "-c", SHIFT, "sh", str(base), *command]
     with open(tar, "rb") as file:
         done = subprocess.run(shifted if base else command, stdin=file, stdout=subprocess.PIPE,

@@ -205,9 +205,9 @@ def test_command(workshop):
 
 @pytest.mark.parametrize("compiler", ["musl-gcc", "gcc"])
 def test_library(compiler, tmp_path, programs):
-    """The example, by what is installed, with either C library."""
+    """examples/library.c, by what is installed, with either C library."""
     host.make(programs.folder, "install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
-    (tmp_path / "example.c").write_text(blocks("c")[0])
+    shutil.copy(host.REPOSITORY / "examples/library.c", tmp_path / "example.c")
     flags = subprocess.run(
         ["pkg-config", "--static", "--cflags", "--libs", "idmap"], check=True, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PKG_CONFIG_PATH": f"{tmp_path}/usr/lib/pkgconfig", "PKG_CONFIG_SYSROOT_DIR": str(tmp_path),

@@ -5,9 +5,12 @@ table and with a wrong one, at which it stops in its own way and with our line. 
 from __future__ import annotations
 
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
+import debian
 import host
 import tools
 from common import seen, wait_for_line
@@ -96,11 +99,13 @@ KERNELS = {"bookworm": "6.1", "trixie": "6.12", "forky": "newest"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_right_table(name, kernels, made, disks, boot):
+def test_right_table(name, kernels, made, disks, boot, ran):
     kernel = kernels(KERNELS[TOOLS[name][0]])
     append = "root=/dev/vda rootfstype=erofs ro"
     with boot(kernel, made(name, kernel, TABLE), append, disks) as guest:
         check_root(guest)
+    tool, _, suite = name.rpartition("-")
+    ran(f"{tool.removesuffix('-systemd')} of {suite}", kernel.name, "with systemd in it" if "systemd" in tool else "alone")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,7 +132,7 @@ cat /disk
 
 
 @pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
-def test_root_on_lvm(kernels, disks, programs, boot, tmp_path):
+def test_root_on_lvm(kernels, disks, programs, boot, tmp_path, ran):
     """What PID 1 alone cannot open."""
     if os.getuid():
         pytest.skip("only root can lay our files over the root that a tool runs in")
@@ -145,6 +150,7 @@ def test_root_on_lvm(kernels, disks, programs, boot, tmp_path):
         | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config"}))
     with boot(kernel, initramfs, "root=/dev/mapper/group-root rootfstype=erofs ro", [Disk(disk), disks[1]]) as guest:
         check_root(guest)
+    ran("initramfs-tools of trixie", kernel.name, "on LVM")
 
 
 # What opens the root has what makes it, too; and the probe, which is started in its stead then.
@@ -168,7 +174,7 @@ cryptsetup close new
 
 
 @pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
-def test_root_on_luks(kernels, disks, programs, boot, tmp_path):
+def test_root_on_luks(kernels, disks, programs, boot, tmp_path, ran):
     """What PID 1 alone cannot open."""
     if os.getuid():
         pytest.skip("only root can lay our files over the root that a tool runs in")
@@ -192,6 +198,7 @@ def test_root_on_luks(kernels, disks, programs, boot, tmp_path):
     assert disk.read_bytes()[:6] == b"LUKS\xba\xbe" and b"base+1000" not in disk.read_bytes()
     with boot(kernel, initramfs, "root=/dev/mapper/open rootfstype=erofs ro", [Disk(disk), disks[1]]) as guest:
         check_root(guest)
+    ran("initramfs-tools of trixie", kernel.name, "on LUKS")
 
 
 UKI = """ukify build --linux /boot/vmlinuz --initrd /boot/initramfs --cmdline @/boot/cmdline --os-release ID=test \\
@@ -203,7 +210,7 @@ FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 
 @pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
 @pytest.mark.parametrize("right", [True, False])
-def test_uki(right, kernels, disks, initramfs, image, run_folder):
+def test_uki(right, kernels, disks, initramfs, image, run_folder, ran):
     """Kernel, initramfs and command line in one file, which a firmware starts. What the table is stands in it."""
     kernel = kernels("6.12")
     try:
@@ -219,8 +226,48 @@ def test_uki(right, kernels, disks, initramfs, image, run_folder):
                timeout=180, log_dir=run_folder / "guests") as guest:
         if right:
             assert seen(guest, "/owners/user") == (1000, 1000)
+            ran("a UKI by ukify of trixie", kernel.name, "under OVMF")
         else:
             assert "'100000:0' is no extent of three numbers; write DISK:SEEN:COUNT" in guest.wait_no_init()
+
+
+MKOSI_PACKAGES = ["mkosi", "systemd-container", "erofs-utils", "apt", "dpkg-dev", "python3", "bubblewrap", "kmod",
+                  "libarchive-tools", "xz-utils", "systemd-ukify", "systemd-boot-efi", "python3-pefile"]
+# The mirror of this machine may have no debugging symbols, which mkosi's own list asks for.
+SOURCES = """Types: deb
+URIs: {}
+Suites: trixie
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+
+
+@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+def test_mkosi(kernels, programs, image, run_folder, tmp_path, ran):
+    """examples/mkosi: its image, booted by its UKI under a firmware."""
+    if os.getuid():
+        pytest.skip("only root can lay our files over the root that a tool runs in")
+    try:
+        root = tools.unpacked("--root", "trixie", *MKOSI_PACKAGES)
+    except host.PeerMissing as missing:
+        pytest.skip(f"no mkosi: {missing}")
+    files = {"/work": host.REPOSITORY / "examples/mkosi", "/usr/sbin/idmap": programs.folder / "idmap",
+             "/usr/sbin/idmap-init": programs.init, "/usr/sbin/idmap-mkinitramfs": host.REPOSITORY / "init/mkinitramfs",
+             "/usr/local/sbin/probe": programs.probe, "/etc/resolv.conf": Path("/etc/resolv.conf"),
+             "/work/mkosi.extra/usr/local/sbin/probe": programs.probe,
+             "/work/mkosi.extra/etc/systemd/system/probe.service": debian.SERVICE,
+             "/work/mkosi.extra/etc/systemd/system-preset/00-probe.preset": "enable probe.service\n",
+             "/work/mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources": SOURCES.format(tools.mirror())}
+    archive = tools.in_root(root, kernels("6.12").modules, "cd /work && mkdir -p out && mkosi build >&2 &&"
+                            " tar -C out -c root.erofs root.efi", files)
+    subprocess.run(["tar", "-C", tmp_path, "-x"], input=archive, check=True)
+    esp = image({"/": Dir(), "/EFI/BOOT/BOOTX64.EFI": File(tmp_path / "root.efi")}, "vfat")
+    with Guest(None, None, "", [Disk(tmp_path / "root.erofs"), Disk(esp)], qemu_args=["-bios", FIRMWARE], memory=1024,
+               timeout=300, log_dir=run_folder / "guests") as guest:
+        assert seen(guest, "/") == seen(guest, "/usr/bin/su") == (0, 0)
+        running = guest.ask("run", "0", "0", "/bin/systemctl", "is-system-running", "--wait", timeout=300)
+        assert running["stdout"] == "running\n"
+    ran("mkosi of trixie", "6.12", "examples/mkosi")
 
 
 def test_table_that_is_wrong_when_it_is_made(kernels, made):

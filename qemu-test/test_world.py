@@ -307,7 +307,7 @@ LINES = {
 
 @pytest.mark.parametrize("manager", ["firecracker", "firecracker with a console", "cloud-hypervisor"])
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-def test_lines_of_managers(manager, kernel, root_tree, image, initramfs, boot):
+def test_lines_of_managers(manager, kernel, root_tree, image, initramfs, boot, ran):
     """No PCI, and a command line that is theirs, with the map behind it. (Without ACPI too no kernel of Debian finds
     its devices: CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES is not set.)"""
     initrd = initramfs(kernel, modules="virtio_mmio,virtio_blk,virtio_console,erofs")
@@ -316,6 +316,7 @@ def test_lines_of_managers(manager, kernel, root_tree, image, initramfs, boot):
               manager=True) as guest:
         assert owners(guest)["user"] == (1000, 1000)
         assert guest.ask("read /proc/cmdline")["content"].startswith(LINES[manager])
+    ran("the command lines of Firecracker and Cloud Hypervisor", kernel.name, "on QEMU's microvm")
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)

@@ -27,7 +27,11 @@ for folder in usr/lib/modules lib/modules; do # one and the same where / is merg
 	mkdir -p "$folder"
 	mountpoint -q "$folder" || mount --bind "$2" "$folder"
 done
-exec chroot . /usr/bin/env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin sh -c "$4"
+# A root of its own and not a chroot, in which no user namespace can be made.
+mkdir old
+pivot_root . old
+umount -l /old
+exec /usr/bin/env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=/root sh -c "$4"
 """
 
 
@@ -59,3 +63,10 @@ def in_root(root: Path, modules: Path, command: str, files: dict[str, Path | str
     if done.returncode:
         raise images.ImageFailed(done.stderr.decode())
     return done.stdout
+
+
+def mirror() -> str:
+    """Where this machine has its packages from, as debian.sh finds it."""
+    listed = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(ORIGIN)",
+                             "Created-By: Packages"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return next(line.split()[0] for line in listed.splitlines() if line.endswith(" Debian") and "security" not in line)

@@ -153,13 +153,13 @@ def test_no_dpkg(machine):
 def test_misuse(machine, groups):
     code, out, errors = machine.run(*groups)
     assert (code, out) == (2, "")
-    assert errors == "usage: install-packages GROUP...   (GROUP: build, run, check, deb, bench, all)\n"
+    assert errors == "usage: install-packages GROUP...   (GROUP: build, run, check, deb, bench, tools, all)\n"
     assert machine.calls() == []
 
 
 def test_help(machine):
     assert machine.run("-h") == (
-        0, "usage: install-packages GROUP...   (GROUP: build, run, check, deb, bench, all)\n", "")
+        0, "usage: install-packages GROUP...   (GROUP: build, run, check, deb, bench, tools, all)\n", "")
 
 
 def test_no_list(machine):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import chown
+import guests
 import stage1
 import wall
 from stage1 import Bench, Case, Result, Row, host, images
@@ -154,7 +155,7 @@ def measure_calls(bench: Bench, programs: host.Programs) -> Shown:
             yield row(names[number], count, f"{took:,}"), (f"{name}/{names[number]}", took)
 
 
-PARTS = {"stage1": measure_stage1, "wall": wall.measure, "chown": chown.measure, "calls": measure_calls,
+PARTS = {"stage1": measure_stage1, "wall": wall.measure, "chown": chown.measure, "guests": guests.measure, "calls": measure_calls,
          "growth": measure_growth, "sizes": measure_sizes}
 
 

@@ -90,6 +90,15 @@ def chown(figures: dict[str, Any]) -> None:
     every[0].legend(fontsize=8)
 
 
+def guests(figures: dict[str, Any]) -> None:
+    _, every = pyplot.subplots(1, 2, figsize=(11, 3.5), sharey=True)
+    names = [name.replace("/", " guests, ") for name in figures]
+    for axes, key, label in zip(every, ("disk", "cache"), ("MiB on the host's disk", "MiB in the host's page cache")):
+        bars(axes, names, [value[key] / 2**20 for value in figures.values()], label,
+             colours=[OURS if "one image" in name else OTHERS for name in figures])
+    every[0].invert_yaxis()  # shared, so turned over twice
+
+
 def growth(figures: dict[str, Any]) -> None:
     _, every = pyplot.subplots(2, 3, figsize=(12, 7))
     for axes, (name, value) in zip(every.flat, figures.items()):

@@ -1,0 +1,42 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The table in README.md of what runs under what, from what the tests of `make check-tools` have found: a
+file each, by the fixture `ran`. under.py FOLDER compares, and with --write writes it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+
+from host import REPOSITORY
+from made import Made
+
+TABLE = Made(REPOSITORY / "README.md", "<!-- Made by `make check-tools WRITE=1` from boots. -->\n",
+             "<!-- The end of what runs. -->\n")
+
+
+def render(found: list[list[str]]) -> str:
+    """[what, kernel, how]: a line for each that runs, with all kernels and ways in which it was tried."""
+    lines = ["| what | kernels | how |\n", "|---|---|---|\n"]
+    for what in sorted({entry[0] for entry in found}):
+        kernels = sorted({kernel for name, kernel, _ in found if name == what},
+                         key=lambda name: [int(part) if part.isdigit() else 99 for part in name.split(".")])
+        ways = sorted({how for name, _, how in found if name == what})
+        lines.append(f"| {what} | {', '.join(kernels)} | {', '.join(ways)} |\n")
+    return "".join(lines)
+
+
+def main() -> None:
+    text = render([json.loads(path.read_text()) for path in Path(sys.argv[1]).iterdir()])
+    if "--write" in sys.argv:
+        TABLE.write(text)
+        print(f"under: written to {TABLE.path.name}")
+    elif TABLE.read() != text:
+        sys.exit(f"under: README.md has another table; say make check-tools WRITE=1:\n{text}")
+
+
+if __name__ == "__main__":
+    main()
