@@ -42,13 +42,13 @@ mkdir -p etc/init.d etc/systemd/system usr/lib/systemd/system-shutdown
 cat >etc/systemd/system/probe.service <<END
 SERVICE
 END
-cat >etc/init.d/probe <<END
+[ ! -d etc/runlevels ] || cat >etc/init.d/probe <<END
 #!/sbin/openrc-run
 command=/usr/local/sbin/probe
 command_background=true
 pidfile=/run/probe.pid
 END
-chmod +x etc/init.d/probe
+[ ! -d etc/runlevels ] || chmod +x etc/init.d/probe
 exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin sh -ec '
 	useradd -m -u 1000 user
 	useradd -m -u 1001 other
