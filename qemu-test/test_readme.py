@@ -46,7 +46,7 @@ def test_it_is_short():
 
 
 def test_every_block_is_known():
-    assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline", "c"}
+    assert {kind for kind, _, _ in BLOCKS} == {"sh", "conf", "cmdline"}
     # Each sh block is one of the two commands or a recipe with a test below.
     assert {label for kind, label, _ in BLOCKS if kind == "sh"} == {
         "", "first", "microvm", "layers", "hostshare", "cross", "command"}

@@ -383,7 +383,7 @@ def test_bare_machine(words, tmp_path):
 @pytest.mark.parametrize("goal,groups", [
     ("all", None), ("size", None), ("help", None), ("run", "build run"), ("check", "build run check deb"),
     ("check-unit", "build check"), ("check-fuzz", "build check"), ("check-build", "build run check"),
-    ("check-boot", "build run check deb"), ("check-tools", "build run check"), ("deb", "build deb"),
+    ("check-boot", "build run check deb"), ("check-tools", "build run check tools"), ("deb", "build deb"),
     ("support-table", "build run check"),
     ("bench", "build run bench"), ("check-unit bench", "build run check bench"),
 ])
