@@ -180,6 +180,8 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 {
 	const struct idmap_mountinfo *root =
 		apply->build.plan.new_root ? mounts_at(&apply->mounts, folder) : NULL;
+	struct idmap_error unused;
+	struct record written;
 	int result;
 
 	apply->before = root ? strdup(root->options) : NULL;
@@ -193,7 +195,12 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 		return result;
 	}
 	result = record_what_came(apply, ret_error);
-	return result ? result : record_end(&apply->record, true, ret_error);
+	if (!result)
+		result = record_end(&apply->record, true, ret_error);
+	/* What is not known to be whole does not stay. */
+	if (result && !apply->by_hand && record_read(&written, folder))
+		take_back(&written, &apply->mounts, &unused);
+	return result;
 }
 
 /*

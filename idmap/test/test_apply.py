@@ -467,3 +467,19 @@ def test_line_without_rows_and_the_file(script):
         echo wrong >/etc/idmap.conf; idmap check -k quiet; idmap check -k 'quiet idmap=a,/,erofs'""")
     assert done.out[:4] == ["rc 0", "/run/r / rw,relatime tmpfs", "rc 0", "/run/r/srv / rw,nosuid,nodev,relatime tmpfs"]
     assert done.out[4:] == ["rc 2", "rc 0"]
+
+
+def test_run_that_fills_up(script):
+    """At any byte of the record: all rows stand, or none does."""
+    done = script("""
+        long=$(printf '%0190d' 0); mkdir -p /run/idmap/apply /run/r/$long
+        mount -t tmpfs -o size=4k,nr_inodes=9 full /run/idmap/apply
+        for i in $(seq 10); do echo "t /$long/$i tmpfs X-mount.mkdir"; done >/run/rows
+        for pad in $(seq 1 220); do
+            { cat /run/rows; for i in 1 2 3; do echo "t /$(printf "%0${pad}d" $i)$i tmpfs X-mount.mkdir"; done
+              for i in 1 2 3; do echo "t /$long/$i$i tmpfs X-mount.mkdir"; done; } >/run/table
+            idmap apply -c /run/table --root /run/r 2>/run/told; echo "$(mounts | grep -c ' t$\\|/run/r/.* tmpfs')"
+            idmap undo --root /run/r 2>/dev/null
+        done""", timeout=120)
+    found = {(done.out[i], done.out[i + 1]) for i in range(0, len(done.out), 3)}
+    assert found == {("rc 0", "16"), ("rc 1", "0")}, found
