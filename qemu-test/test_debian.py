@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A whole Debian on trees owned from 100000 on, each against the same without any map: what systemd makes
-of it, who owns what, who may do what, and what a poweroff leaves. `make check-tools`."""
+of it, who owns what, who may do what, and what a poweroff leaves. `make check-systems`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import gzip
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import host
 from guest import Disk, Guest
 from images import Dir, debugfs
 
-pytestmark = pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+pytestmark = pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-systems does this")
 
 PACKAGES = ["systemd-sysv", "udev", "dbus", "libpam-systemd", "openssh-server", "cron", "sudo", "acl",
             "libcap2-bin", "iproute2", "procps"]
@@ -143,7 +144,8 @@ def power_off(guest, disks, *program):
     guest.ask("run", "0", "0", *(program or ("/bin/systemctl", "poweroff", "--no-block")))
     guest.wait_exit(180)
     return not [disk.path for disk in disks if not disk.readonly and
-                "needs_recovery" in debugfs(disk.path, "features")]
+                ("needs_recovery" in debugfs(disk.path, "features") or
+                 subprocess.run(["/sbin/e2fsck", "-fn", disk.path], stdout=subprocess.DEVNULL).returncode)]
 
 
 @pytest.mark.parametrize("name", GUESTS)
