@@ -251,12 +251,13 @@ def main(parts: list[str], write: bool) -> None:
     run(bench.folder, "short", short(found))
     if write:
         texts = {path.stem: path.read_text() for path in bench.folder.glob("*.md")}
-        paste("BENCHMARKS.md", {name: texts[name] for name in [*parts, "summary"]
-                                if name != "calls"})  # which are too long to read there
-        if texts["short"].strip():
-            paste("BENCHMARKS.md", {"short": texts["short"]})
-        for plot in bench.folder.glob("*.svg"):
-            shutil.copy(plot, host.HERE / "bench" / "plots")
+        # What was measured in another run, maybe of another build, stays as it is.
+        names = [name for name in parts if name != "calls"]  # which are too long to read there
+        names += ["summary"] if {"stage1", "sizes"} & set(parts) else []
+        names += ["short"] if {"stage1", "wall", "chown"} & set(parts) and texts["short"].strip() else []
+        paste("BENCHMARKS.md", {name: texts[name] for name in names})
+        for name in parts:
+            shutil.copy(bench.folder / f"{name}.svg", host.HERE / "bench" / "plots")
 
 
 if __name__ == "__main__":

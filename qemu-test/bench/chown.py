@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Iterator
 
 import stage1
+import tools
 from stage1 import Bench, Case, guest, host, images
 from table import Shown, head, row, spread
 
@@ -75,7 +76,7 @@ def fill(name: str, folder: Path, init: Path) -> int:
     shutil.copy(init, folder / "sbin" / "init")
     if name == "minbase":
         # A root of dpkg-deb's making: apt and what every Debian has.
-        shutil.copytree(stage1.unpacked("--root", "trixie", "apt"), files, symlinks=True)
+        shutil.copytree(tools.unpacked("--root", "trixie", "apt"), files, symlinks=True)
     else:
         for i in range(int(name)):
             if i % 100 == 0:
