@@ -40,8 +40,10 @@ cat /tmp/initramfs
 TOOLS = {
     "initramfs-tools-bookworm": ("bookworm", ["initramfs-tools", "busybox"], INITRAMFS_TOOLS),
     "initramfs-tools-trixie": ("trixie", ["initramfs-tools", "busybox"], INITRAMFS_TOOLS),
-    "dracut-trixie": ("trixie", ["dracut", "systemd-sysv"],
-                      DRACUT.replace("MODULES", "base rootfs-block kernel-modules udev-rules idmap")),
+    # switch_root has moved in forky, and is not among what dracut depends on.
+    **{f"dracut-{suite}": (suite, ["dracut", "systemd-sysv", *more],
+                           DRACUT.replace("MODULES", "base rootfs-block kernel-modules udev-rules idmap"))
+       for suite, more in (("trixie", []), ("forky", ["util-linux-extra"]))},
     **{f"dracut-systemd-{suite}": (suite, ["dracut", "systemd-sysv"], DRACUT.replace(
         "MODULES", "base systemd systemd-initrd dracut-systemd rootfs-block kernel-modules udev-rules idmap"))
        for suite in ("trixie", "forky")},
