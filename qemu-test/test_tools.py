@@ -60,21 +60,35 @@ def files_for(name, programs, table):
     return files
 
 
+def only_root():
+    if os.getuid():
+        pytest.skip("only root can lay our files over the root that a tool runs in")
+
+
+def root_with(suite, *packages):
+    """A root with these packages, in which tools of theirs are run."""
+    try:
+        return tools.unpacked("--root", suite, *packages)
+    except host.PeerMissing as missing:
+        pytest.skip(f"no {packages[0]} of {suite}: {missing}")
+
+
+def run_tool(root, kernel, command, drivers, files):
+    """What the command prints in that root, for this kernel and with these drivers."""
+    command = command.replace("VERSION", kernel.version).replace("DRIVERS", " ".join(drivers))
+    return tools.in_root(root, kernel.modules, command,
+                         files | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config"})
+
+
 @pytest.fixture
 def made(programs, tmp_path):
     """made(name, kernel, table): an initramfs by that tool, with our hooks in it."""
     def make(name, kernel, table):
-        if os.getuid():
-            pytest.skip("only root can lay our files over the root that a tool runs in")
+        only_root()
         suite, packages, command = TOOLS[name]
-        try:
-            root = tools.unpacked("--root", suite, *packages)
-        except host.PeerMissing as missing:
-            pytest.skip(f"no {name}: {missing}")
-        command = command.replace("VERSION", kernel.version).replace("DRIVERS", " ".join(DRIVERS))
         path = tmp_path / "initramfs"
-        path.write_bytes(tools.in_root(root, kernel.modules, command, files_for(name, programs, table)
-                                       | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config"}))
+        path.write_bytes(run_tool(root_with(suite, *packages), kernel, command, DRIVERS,
+                                  files_for(name, programs, table)))
         return path
     return make
 
@@ -136,20 +150,13 @@ cat /disk
 @pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
 def test_root_on_lvm(kernels, disks, programs, boot, tmp_path, ran):
     """What PID 1 alone cannot open."""
-    if os.getuid():
-        pytest.skip("only root can lay our files over the root that a tool runs in")
-    kernel = kernels("6.12")
-    try:
-        root = tools.unpacked("--root", "trixie", "initramfs-tools", "busybox", "lvm2")
-    except host.PeerMissing as missing:
-        pytest.skip(f"no lvm2: {missing}")
-    disk = tmp_path / "disk"
+    only_root()
+    kernel, disk = kernels("6.12"), tmp_path / "disk"
+    root = root_with("trixie", "initramfs-tools", "busybox", "lvm2")
     disk.write_bytes(tools.in_root(root, kernel.modules, LVM, {"/root.erofs": disks[0].path}))
-    command = INITRAMFS_TOOLS.replace("VERSION", kernel.version).replace("DRIVERS", " ".join([*DRIVERS, "dm_mod"]))
     initramfs = tmp_path / "initramfs"
-    initramfs.write_bytes(tools.in_root(
-        root, kernel.modules, command, files_for("initramfs-tools-trixie", programs, TABLE)
-        | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config"}))
+    initramfs.write_bytes(run_tool(root, kernel, INITRAMFS_TOOLS, [*DRIVERS, "dm_mod"],
+                                   files_for("initramfs-tools-trixie", programs, TABLE)))
     with boot(kernel, initramfs, "root=/dev/mapper/group-root rootfstype=erofs ro", [Disk(disk), disks[1]]) as guest:
         check_root(guest)
     ran("initramfs-tools of trixie", kernel.name, "on LVM")
@@ -178,20 +185,13 @@ cryptsetup close new
 @pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
 def test_root_on_luks(kernels, disks, programs, boot, tmp_path, ran):
     """What PID 1 alone cannot open."""
-    if os.getuid():
-        pytest.skip("only root can lay our files over the root that a tool runs in")
-    kernel = kernels("6.12")
-    try:
-        root = tools.unpacked("--root", "trixie", "initramfs-tools", "busybox", "cryptsetup-initramfs")
-    except host.PeerMissing as missing:
-        pytest.skip(f"no cryptsetup: {missing}")
-    command = INITRAMFS_TOOLS.replace("VERSION", kernel.version).replace("DRIVERS", " ".join([*DRIVERS, "dm_crypt"]))
+    only_root()
+    kernel, disk = kernels("6.12"), tmp_path / "disk"
+    root = root_with("trixie", "initramfs-tools", "busybox", "cryptsetup-initramfs")
     initramfs = tmp_path / "initramfs"
-    initramfs.write_bytes(tools.in_root(
-        root, kernel.modules, "chmod +x /etc/initramfs-tools/hooks/probe\n" + command,
-        files_for("initramfs-tools-trixie", programs, TABLE) | LUKS_FILES
-        | {f"/boot/config-{kernel.version}": kernel.vmlinuz.parent / "config", "/usr/sbin/probe": programs.probe}))
-    disk = tmp_path / "disk"
+    initramfs.write_bytes(run_tool(
+        root, kernel, "chmod +x /etc/initramfs-tools/hooks/probe\n" + INITRAMFS_TOOLS, [*DRIVERS, "dm_crypt"],
+        files_for("initramfs-tools-trixie", programs, TABLE) | LUKS_FILES | {"/usr/sbin/probe": programs.probe}))
     with open(disk, "wb") as file:
         file.truncate(64 << 20)
     with boot(kernel, initramfs, "rdinit=/probe", [Disk(disk, readonly=False), disks[0]]) as guest:
@@ -215,10 +215,7 @@ FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 def test_uki(right, kernels, disks, initramfs, image, run_folder, ran):
     """Kernel, initramfs and command line in one file, which a firmware starts. What the table is stands in it."""
     kernel = kernels("6.12")
-    try:
-        root = tools.unpacked("--root", "trixie", "systemd-ukify", "systemd-boot-efi", "python3", "python3-pefile")
-    except host.PeerMissing as missing:
-        pytest.skip(f"no ukify: {missing}")
+    root = root_with("trixie", "systemd-ukify", "systemd-boot-efi", "python3", "python3-pefile")
     extents = "100000:0:65536" if right else "100000:0"
     uki = tools.in_root(root, kernel.modules, UKI, {
         "/boot/vmlinuz": kernel.vmlinuz, "/boot/initramfs": initramfs(kernel),
@@ -247,20 +244,16 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 @pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
 def test_mkosi(kernels, programs, image, run_folder, tmp_path, ran):
     """examples/mkosi: its image, booted by its UKI under a firmware."""
-    if os.getuid():
-        pytest.skip("only root can lay our files over the root that a tool runs in")
-    try:
-        root = tools.unpacked("--root", "trixie", *MKOSI_PACKAGES)
-    except host.PeerMissing as missing:
-        pytest.skip(f"no mkosi: {missing}")
-    files = {"/work": host.REPOSITORY / "examples/mkosi", "/usr/sbin/idmap": programs.folder / "idmap",
+    only_root()
+    root = root_with("trixie", *MKOSI_PACKAGES)
+    files = {"/mkosi": host.REPOSITORY / "examples/mkosi", "/usr/sbin/idmap": programs.folder / "idmap",
              "/usr/sbin/idmap-init": programs.init, "/usr/sbin/idmap-mkinitramfs": host.REPOSITORY / "init/mkinitramfs",
              "/usr/local/sbin/probe": programs.probe, "/etc/resolv.conf": Path("/etc/resolv.conf"),
-             "/work/mkosi.extra/usr/local/sbin/probe": programs.probe,
-             "/work/mkosi.extra/etc/systemd/system/probe.service": debian.SERVICE,
-             "/work/mkosi.extra/etc/systemd/system-preset/00-probe.preset": "enable probe.service\n",
-             "/work/mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources": SOURCES.format(tools.mirror())}
-    archive = tools.in_root(root, kernels("6.12").modules, "cd /work && mkdir -p out && mkosi build >&2 &&"
+             "/mkosi/mkosi.extra/usr/local/sbin/probe": programs.probe,
+             "/mkosi/mkosi.extra/etc/systemd/system/probe.service": debian.SERVICE,
+             "/mkosi/mkosi.extra/etc/systemd/system-preset/00-probe.preset": "enable probe.service\n",
+             "/mkosi/mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources": SOURCES.format(tools.mirror())}
+    archive = tools.in_root(root, kernels("6.12").modules, "cd /mkosi && mkdir -p out && mkosi build >&2 &&"
                             " tar -C out -c root.erofs root.efi", files)
     subprocess.run(["tar", "-C", tmp_path, "-x"], input=archive, check=True)
     esp = image({"/": Dir(), "/EFI/BOOT/BOOTX64.EFI": File(tmp_path / "root.efi")}, "vfat")
