@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
-#include <sys/mount.h>
 
 #include "command.h"
 
@@ -160,12 +159,9 @@ int put_back_folder(const char *folder, struct idmap_error *ret_error)
 	idmap_closed int back_fd = old_fd < 0 ? old_fd : idmap_clone(old_fd, true);
 	int result = back_fd < 0 ? back_fd : 0, times;
 
-	/* It may have peers elsewhere, which are to stay. */
-	for (times = 0; !result && times < 2; times++) {
-		result = or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
-		if (!result)
-			result = or_errno(umount2(folder, MNT_DETACH));
-	}
+	/* The old one, and the new one beneath it. */
+	for (times = 0; !result && times < 2; times++)
+		result = idmap_take_down(folder, true);
 	if (!result)
 		result = or_errno(
 			sys_move_mount(back_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));

@@ -245,8 +245,7 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	struct stat st;
 	uint32_t i;
 
-	if (idmap_is_served(row->type) || idmap_type_has("tmpfs:ramfs", row->type) ||
-	    fstat(tree_fd, &st))
+	if (idmap_has_no_device(row->type) || fstat(tree_fd, &st))
 		return 0;
 	row->device_number = st.st_dev;
 	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {

@@ -83,8 +83,7 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	int fd, result;
 
 	/* A tag, and the word that a filesystem in memory has, may begin like a path. */
-	if ((*source != '/' && !row->inside) || idmap_is_served(row->type) ||
-	    idmap_type_has("tmpfs:ramfs", row->type))
+	if ((*source != '/' && !row->inside) || idmap_has_no_device(row->type))
 		return idmap_filesystem_mount(stage, row, attr, ret_error);
 	file_fd = row->inside ? idmap_open_source(stage, row, false, &folder)
 			      : idmap_open(source, O_PATH);

@@ -150,6 +150,14 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *ro
 
 /* A clone without the map that it has, which open_tree_attr(2) alone takes off, from 6.15 on. */
 int idmap_clone_unmapped(int dir_fd);
+
+/* --- replace.c: a mount gives its place to its clone ------------------------------------------ */
+
+/*
+ * Unmounts what stands on the folder, with all below it. Where that is shared its peers elsewhere,
+ * such as /dev of the machine, stay. -errno of mount(2) and umount2(2).
+ */
+int idmap_take_down(const char *folder, bool shared);
 /* A clone of the root that we are in, or work on. */
 int idmap_clone_own_root(const struct idmap_plan *plan, const struct idmap_row *row,
 			 struct idmap_error *ret_error);

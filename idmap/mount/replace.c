@@ -28,12 +28,9 @@ static int carry_rest(struct idmap_stage *stage, struct idmap_error *ret_error)
 	return 0;
 }
 
-/* What is mounted in it may have peers elsewhere, such as /dev of the machine, that are to stay. */
-static int take_down(const struct idmap_plan *plan, const char *folder)
+int idmap_take_down(const char *folder, bool shared)
 {
-	int result = plan->root->shared
-			     ? or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL))
-			     : 0;
+	int result = shared ? or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL)) : 0;
 
 	return result ? result : or_errno(umount2(folder, MNT_DETACH));
 }
@@ -52,13 +49,13 @@ static int replace(const struct idmap_plan *plan, int new_fd)
 		return old_fd;
 	if (!sys_move_mount(new_fd, "", old_fd, "",
 			    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH))
-		return take_down(plan, folder);
+		return idmap_take_down(folder, plan->root->shared);
 	back_fd = idmap_clone(old_fd, true);
 	if (back_fd < 0)
 		return back_fd;
 	result = idmap_leave_peers(plan, back_fd);
 	if (!result)
-		result = take_down(plan, folder);
+		result = idmap_take_down(folder, plan->root->shared);
 	if (result)
 		return result;
 	result = or_errno(sys_move_mount(new_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));

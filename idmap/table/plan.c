@@ -268,7 +268,7 @@ static void find_image(struct idmap_table *table, struct idmap_row *row)
 
 	if (*row->source != '/' || !strncmp(row->source, "/dev/", 5) ||
 	    row->flags & (IDMAP_CLONE | IDMAP_OVERLAY | IDMAP_IMAGE) ||
-	    idmap_is_served(row->type) || idmap_type_has("tmpfs:ramfs", row->type))
+	    idmap_has_no_device(row->type))
 		return;
 	path = idmap_alloc(table->arena, length + 1);
 	if (!path) {

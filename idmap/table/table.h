@@ -51,6 +51,8 @@ bool idmap_type_has(const char *type, const char *name);
 bool idmap_type_fits(const char *superblock, const char *type);
 /* Whether it is a filesystem that a server on the host gives: virtiofs, 9p. */
 bool idmap_is_served(const char *type);
+/* Whether SOURCE is a tag of a server's, or any word: what is in memory has none. */
+bool idmap_has_no_device(const char *type);
 /* Whether `part` stands anywhere in the text. strstr() is 1.3 KB of code. */
 bool idmap_contains(const char *text, const char *part);
 /* Whether the text is the word but for one letter that is other, missing, too many or swapped. */

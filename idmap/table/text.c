@@ -361,3 +361,8 @@ bool idmap_is_served(const char *type)
 {
 	return idmap_type_has(type, "virtiofs") || idmap_type_has(type, "9p");
 }
+
+bool idmap_has_no_device(const char *type)
+{
+	return idmap_is_served(type) || idmap_type_has("tmpfs:ramfs", type);
+}
