@@ -195,12 +195,12 @@ def short(found: dict[str, Any]) -> Shown:
     """What a newcomer wants to see."""
     if not {"stage1", "wall", "chown"} <= found.keys():
         return
-    yield head("one root", "stage 1, instructions", "QEMU's start to the real init", "initramfs, gzip -9",
-               "peak memory of PID 1", "maps"), None
+    yield head("one root", "stage 1, instructions", "the kernel's first instruction to the real init's",
+               "initramfs, gzip -9", "peak memory of PID 1", "maps"), None
     for name, figures in found["wall"].items():
         stage = found["stage1"].get(f"root/{name}")
-        yield row(name, f"{stage['instructions'] / 1e6:.2f} million" if stage else "", f"{figures['times']:.2f} x",
-                  f"{figures['bytes'] / 1024:,.0f} KiB", f"{figures['kib']:,} KiB",
+        yield row(name, f"{stage['instructions'] / 1e6:.2f} million" if stage else "",
+                  f"{figures['instructions'] / 1e6:,.0f} million", f"{figures['bytes'] / 1024:,.0f} KiB", f"{figures['kib']:,} KiB",
                   "yes" if figures["maps"] else "no"), None
     yield head("one tree for another owner", "seconds, idmapped mount",
                *(f"seconds, {what}" for what in chown.NAMES.values())), None

@@ -150,6 +150,14 @@ class Bench:
                         *WARNINGS, *args, "-o", output, source], check=True)
         return output
 
+    def entry(self) -> Path:
+        """What stands for a kernel, see entry.S."""
+        output = self.folder / "entry"
+        subprocess.run(["gcc", "-m16", "-c", "-o", f"{output}.o", HERE / "entry.S"], check=True)
+        subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0", "--oformat", "binary", "-o", output, f"{output}.o"],
+                       check=True)
+        return output
+
     def floor(self, case: Case, tells: bool = False) -> images.Tree:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             (Path(folder) / "case.h").write_text(case.header())
