@@ -105,6 +105,7 @@ override LDFLAGS := $(ldflags) $(LDFLAGS)
 # In this order no file needs one that stands after it, which `make check` sees to.
 table-y := text error scan map extents
 table-$(CONFIG_NAMES) += source
+table-$(CONFIG_VERITY) += verity
 table-y += options table
 table-$(CONFIG_TABLE_FILE) += conf
 table-y += cmdline
@@ -112,8 +113,13 @@ table-$(CONFIG_ROWS) += order
 table-y += plan
 device-y := file proc klog
 device-$(CONFIG_NAMES) += names disks
+device-$(CONFIG_VERITY) += hashtree
+device-$(CONFIG_IMAGES) += loop
+device-$(CONFIG_VERITY) += mapper
 device-y += wait
-mount-y := userns idmapped view owners area refusal written filesystem clone
+mount-y := userns idmapped view owners area refusal written filesystem
+mount-$(CONFIG_VERITY) += verified
+mount-y += clone
 mount-$(CONFIG_ROWS) += inside bind
 mount-$(CONFIG_IMAGES) += image
 mount-$(CONFIG_LAYERS) += top layers
@@ -137,7 +143,7 @@ command-objects := $(command-y:%=$(O)/obj/idmap/command/%.o)
 objects := $(lib-objects) $(command-objects) $(init-objects)
 # These see memory and nothing else.
 pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf cmdline \
-	source order plan) device/names device/proc mount/format)
+	source verity order plan) device/names device/hashtree device/proc mount/format)
 
 all: $(O)/idmap-init $(O)/libidmap.a $(if $(CONFIG_COMMAND),$(O)/idmap)
 

@@ -195,6 +195,7 @@ enum idmap_row_flag {
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 
 struct idmap_found;
+struct idmap_verity;
 
 struct idmap_row {
 	struct idmap_place place;
@@ -212,12 +213,13 @@ struct idmap_row {
 	uint32_t wait_s;
 	struct idmap_map *map;
 	/* For the filesystem: strings one after the other, an empty one last. */
-	const char *root_data;	   /* those of rootflags=, or none */
-	const char *data;	   /* those of the row, which come after them and win */
-	struct idmap_found *found; /* devices that were found for names in them */
-	const char *subdir;	   /* NULL or X-mount.subdir= */
-	struct idmap_row *below;   /* of a layer the next one down, of an overlay its highest */
-	struct idmap_row *upper;   /* of an overlay the row that takes what is written, or NULL */
+	const char *root_data;	     /* those of rootflags=, or none */
+	const char *data;	     /* those of the row, which come after them and win */
+	struct idmap_found *found;   /* devices that were found for names in them */
+	const char *subdir;	     /* NULL or X-mount.subdir= */
+	struct idmap_verity *verity; /* NULL, or what it is verified by */
+	struct idmap_row *below;     /* of a layer the next one down, of an overlay its highest */
+	struct idmap_row *upper;     /* of an overlay the row that takes what is written, or NULL */
 	uint32_t mkdir_mode;
 	uint32_t took_us;		 /* to look for, build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */
@@ -260,11 +262,12 @@ void idmap_row_text(const struct idmap_row *row, struct idmap_text *text);
 
 /* What the kernel's own parameters say of the root (kernel-parameters.txt); NULL: not there. */
 struct idmap_root {
-	const char *source; /* root= */
-	const char *type;   /* rootfstype=, a comma list */
-	const char *flags;  /* rootflags= */
-	bool writable;	    /* rw came after ro */
-	bool booted;	    /* it stands already, we are in it and not in an initramfs */
+	const char *source;	     /* root= */
+	const char *type;	     /* rootfstype=, a comma list */
+	const char *flags;	     /* rootflags= */
+	struct idmap_verity *verity; /* roothash= and its kin, or NULL */
+	bool writable;		     /* rw came after ro */
+	bool booted;		     /* it stands already, we are in it and not in an initramfs */
 	const char *folder; /* the caller's: where it stands, absolute and real; NULL: it is / */
 	const char *keeps;  /* the same: a path that no row may cover; or NULL */
 	bool unmaps;	    /* the same: the map that it has is taken off (6.15) */

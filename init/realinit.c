@@ -11,7 +11,7 @@
 
 #include "init.h"
 #include "device/device.h"
-#include "mount/mount.h"
+#include "mount/program.h"
 
 #define NOBODY 65534 /* what an id is seen as that the map leaves out */
 

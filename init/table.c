@@ -61,6 +61,17 @@ static int read_cmdline(struct boot *boot, struct idmap_error *ret_error)
 	return 0;
 }
 
+/* Of a root that stands already nobody can say any more what was read of it. */
+static void refuse_late_hash(struct boot *boot)
+{
+	const struct idmap_place place = {.name = "roothash=", .parameter = true};
+
+	if (boot->cmdline.root.booted && boot->cmdline.root.verity)
+		idmap_table_error(&boot->table, &place, 0,
+				  "the kernel has mounted the root, and nothing has verified it;"
+				  " boot with an initramfs, or take it out");
+}
+
 int table_read(struct boot *boot, struct idmap_error *ret_error)
 {
 	static struct idmap_arena arena; /* the file's size is known, and any */
@@ -70,6 +81,7 @@ int table_read(struct boot *boot, struct idmap_error *ret_error)
 		result = conf_read(&boot->cmdline, &boot->table, &arena, ret_error);
 	if (result)
 		return result;
+	refuse_late_hash(boot);
 	idmap_plan_make(&boot->table, &boot->cmdline.root, &boot->build.plan);
 	return table_errors(&boot->table, ret_error);
 }

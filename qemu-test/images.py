@@ -310,6 +310,28 @@ def make_image(tree: Tree, kind: str, path: Path, *, size_mib: int | None = None
     return path
 
 
+def partitions(path: Path, script: Sequence[str], parts: Sequence[tuple[Path | None, str]]) -> Path:
+    """A disk image with sfdisk's table: parts are (image or None, the line's further fields), each
+    at the next whole MiB; an extended partition is (None, "type=5"), what follows it is inside."""
+    lines, at = list(script), MIB
+    places = []
+    for image, fields in parts:
+        size = (image.stat().st_size + MIB - 1) // MIB * MIB if image else 0
+        if image:
+            places.append((at, image))
+        lines.append(f"{fields}, start={at // 512}" + (f", size={size // 512}" if size else ""))
+        at += size + MIB
+    with open(path, "wb") as disk:
+        disk.truncate(at + MIB)
+    subprocess.run(["/sbin/sfdisk", "--quiet", path],
+                   input="\n".join(lines) + "\n", text=True, check=True)
+    with open(path, "r+b") as disk:
+        for start, image in places:
+            disk.seek(start)
+            disk.write(image.read_bytes())
+    return path
+
+
 def unpack(tree: Tree, folder: Path) -> Path:
     """Makes the tree (less its xattrs) in a new folder of this machine, with its owners: as root."""
     folder.mkdir(mode=0o755)

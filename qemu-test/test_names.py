@@ -21,7 +21,7 @@ from common import (
     FOUND_MOST_US, OWNERS, PRE, SLOT, last_words, log_lines, owners, plug, time_of, us,
     wait_for_line)
 from guest import Disk
-from images import Dir, File, MIB
+from images import Dir, File, MIB, partitions
 
 MAP = "100000:0:65536"
 MODULES = "virtio_pci,virtio_blk,erofs,ext4,xfs,btrfs"
@@ -30,28 +30,6 @@ EXT4, ROOT, XFS, BTRFS, EROFS, FIVE, LOGICAL, SECTORS = (
     f"1d3a9abc-00ef-4000-8000-00000000010{i}" for i in range(8))
 TYPES = {"in gpt": "ext4", "in mbr": "ext4", "sectors": "ext4", "xfs": "xfs", "btrfs": "btrfs"}
 PARTS = [f"5E1EC7ED-0102-4304-A506-0708090A0B0{i}" for i in range(6)]
-
-
-def partitions(path, script, parts):
-    """A disk image with sfdisk's table: parts are (image or None, the line's further fields), each
-    at the next whole MiB; an extended partition is (None, "type=5"), what follows it is inside."""
-    lines, at = list(script), MIB
-    places = []
-    for image, fields in parts:
-        size = (image.stat().st_size + MIB - 1) // MIB * MIB if image else 0
-        if image:
-            places.append((at, image))
-        lines.append(f"{fields}, start={at // 512}" + (f", size={size // 512}" if size else ""))
-        at += size + MIB
-    with open(path, "wb") as disk:
-        disk.truncate(at + MIB)
-    subprocess.run(["/sbin/sfdisk", "--quiet", path],
-                   input="\n".join(lines) + "\n", text=True, check=True)
-    with open(path, "r+b") as disk:
-        for start, image in places:
-            disk.seek(start)
-            disk.write(image.read_bytes())
-    return path
 
 
 def gpt_of_4096(path, image, name):

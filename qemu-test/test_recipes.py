@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -80,3 +81,22 @@ def test_image(kind, made, kernels, initramfs, programs, boot):
         assert shown == {"opt": 0, "bin": 1}
         readers = {uid: guest.ask("run", uid, uid, "/bin/cat", "/srv/acl")["exit"] for uid in ("1000", "1001")}
         assert readers == {"1000": 0, "1001": 1}
+
+
+@pytest.mark.parametrize("where", ["row", "parameters"])
+def test_sealed_image(where, kernel, root_tree, image, initramfs, boot, tmp_path):
+    (tmp_path / "root.erofs").write_bytes(image(root_tree(), "erofs").read_bytes())
+    size = (tmp_path / "root.erofs").stat().st_size
+    told = subprocess.run(["sh", "-ec", recipe("size=")], cwd=tmp_path, check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
+    root_hash = re.search(r"^Root hash:\s+(\S+)$", told, re.M)[1]
+    options = "verity.roothash=HASH,verity.hashoffset=SIZE"
+    assert options in MANUAL and "-m dm_verity" in MANUAL
+    append = f"idmap=/dev/vda,/,erofs,100000:0:65536,{options}" if where == "row" else (
+        "idmap=100000:0:65536 roothash=HASH systemd.verity_root_data=/dev/vda"
+        " systemd.verity_root_options=hash-offset=SIZE")
+    with boot(kernel, initramfs(kernel, modules="virtio_pci,virtio_blk,erofs,dm_verity"),
+              append.replace("HASH", root_hash).replace("SIZE", str(size)),
+              [Disk(tmp_path / "root.erofs")]) as guest:
+        assert seen(guest, "/home/user") == (1000, 1000)
+        assert guest.ask("ls /dev/mapper")["entries"]["root"]["link"] == "../dm-0"

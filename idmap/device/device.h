@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of device/, which find the device that a SOURCE means: file, proc, klog, names,
- * disks, wait, each in need of those before it. Of the rest of the library they know table/.
+ * disks, hashtree, loop, mapper, wait, each in need of those before it. Of the rest of the library
+ * they know table/.
  */
 #ifndef DEVICE_H
 #define DEVICE_H
@@ -154,6 +155,76 @@ static inline uint32_t idmap_disks_look(const struct idmap_arena *arena,
 {
 	idmap_text_add(ret_list, "not looked at");
 	return (void)arena, (void)source, (void)ret_paths, 0;
+}
+#endif
+
+/* --- hashtree.c: pure ------------------------------------------------------------------------ */
+
+#define HASHTREE_SIZE 512 /* of the superblock */
+
+/* What the superblock says; strings and bytes are in the block that was read. */
+struct idmap_hashtree {
+	uint32_t type, data_block, hash_block, salt_size;
+	uint64_t size;	/* bytes of the data */
+	uint64_t start; /* in blocks of the tree */
+	const char *algorithm, *salt, *uuid;
+};
+
+/* Reads a superblock that lies at `offset`. NULL, or what is wrong with it. */
+const char *idmap_hashtree_read(const char *block, uint64_t offset, struct idmap_hashtree *ret);
+void idmap_hashtree_hex(struct idmap_text *text, const char *bytes, size_t size);
+/* What the kernel's dm-verity is asked for by, its devices by their numbers. */
+#define HASHTREE_LINE_SIZE 1024
+void idmap_hashtree_line(const struct idmap_hashtree *tree, const struct idmap_verity *verity,
+			 const char *data, const char *hash, struct idmap_text *text);
+
+/* --- loop.c: a file becomes a block device ---------------------------------------------------- */
+
+#define IDMAP_LOOP_SIZE 24
+#ifdef CONFIG_IMAGES
+/*
+ * A free loop device that shows the file, read-only, and is gone with its last user: a descriptor
+ * of it, and its path; -errno. `name` is what it is shown as.
+ */
+int idmap_loop(const char *file, const char *name, char ret_path[IDMAP_LOOP_SIZE]);
+int idmap_loop_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
+#else
+static inline int idmap_loop(const char *file, const char *name, char ret_path[IDMAP_LOOP_SIZE])
+{
+	return (void)file, (void)name, (void)ret_path, -ENOTBLK;
+}
+static inline int idmap_loop_failed(const struct idmap_row *row, int error,
+				    struct idmap_error *ret_error)
+{
+	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, -error,
+			  "image files are not built into this idmap-init; write a device");
+}
+#endif
+
+/* --- mapper.c -------------------------------------------------------------------------------- */
+
+#ifdef CONFIG_VERITY
+#define IDMAP_MAPPED_SIZE 24
+/* A device of the mapper's, which goes with its last user. */
+struct idmap_mapped {
+	int fd, control_fd; /* or -1 */
+	char path[IDMAP_MAPPED_SIZE];
+};
+
+/*
+ * Makes a device that verifies the row's by the hash tree on another one, or takes the one that is
+ * there and does the same. The descriptors are the caller's, also on failure.
+ */
+int idmap_mapper_verify(const struct idmap_row *row, const char *hash_path,
+			struct idmap_mapped *ret, struct idmap_error *ret_error);
+/* Whether some block was not what its hash says, since the device was made. */
+bool idmap_mapper_is_corrupted(const struct idmap_mapped *mapped, const struct idmap_row *row);
+/* Links below /dev/mapper to the devices of a plan's rows, where no udev makes them. */
+void idmap_mapper_link(const struct idmap_plan *plan);
+#else
+static inline void idmap_mapper_link(const struct idmap_plan *plan)
+{
+	(void)plan;
 }
 #endif
 

@@ -225,6 +225,19 @@ const char *idmap_device_found(const struct idmap_row *row, const char *name)
 	return name;
 }
 
+/* One that an option names. */
+static int wait_for_option(struct idmap_devices *devices, struct wanted *wanted,
+			   struct idmap_notes *notes, struct idmap_error *ret_error)
+{
+	idmap_source_of(wanted->name, &wanted->source);
+	wanted->device = idmap_device_found(wanted->row, wanted->name);
+	if (wanted->device != wanted->name)
+		wanted->source.kind = IDMAP_SOURCE_DEVICE;
+	if (wanted->source.kind == IDMAP_SOURCE_OTHER)
+		return 0;
+	return wait_for(devices, wanted, notes, ret_error);
+}
+
 /* Those that options name. */
 static int wait_for_options(struct idmap_devices *devices, struct idmap_row *row, const char *item,
 			    struct idmap_notes *notes, struct idmap_error *ret_error)
@@ -237,14 +250,19 @@ static int wait_for_options(struct idmap_devices *devices, struct idmap_row *row
 
 		if (!wanted.name)
 			continue;
-		idmap_source_of(wanted.name, &wanted.source);
-		wanted.device = idmap_device_found(row, wanted.name);
-		if (wanted.device != wanted.name)
-			wanted.source.kind = IDMAP_SOURCE_DEVICE;
-		if (wanted.source.kind != IDMAP_SOURCE_OTHER)
-			result = wait_for(devices, &wanted, notes, ret_error);
+		result = wait_for_option(devices, &wanted, notes, ret_error);
 	}
 	return result;
+}
+
+/* That of its hash tree. */
+static int wait_for_hashes(struct idmap_devices *devices, struct idmap_row *row,
+			   struct idmap_notes *notes, struct idmap_error *ret_error)
+{
+	struct wanted wanted = {.row = row, .option = "the hash tree"};
+
+	wanted.name = row->verity ? row->verity->hash_device : NULL;
+	return wanted.name ? wait_for_option(devices, &wanted, notes, ret_error) : 0;
 }
 
 int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
@@ -261,6 +279,8 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 		result = wait_for_options(devices, row, row->root_data, notes, ret_error);
 	if (!result)
 		result = wait_for_options(devices, row, row->data, notes, ret_error);
+	if (!result)
+		result = wait_for_hashes(devices, row, notes, ret_error);
 	if (!result && wanted.source.kind != IDMAP_SOURCE_OTHER)
 		idmap_trace(notes, "%s is there, for %s", row->device, row->target);
 	return result;

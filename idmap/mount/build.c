@@ -90,6 +90,12 @@ static int build_tree(struct idmap_build *build, struct idmap_row *row,
 	return idmap_stage_add(&build->stage, row, ret_error);
 }
 
+static void turn_read_only(struct idmap_row *row)
+{
+	row->attr |= IDMAP_RDONLY;
+	row->flags |= IDMAP_TURNED_RO;
+}
+
 static int build_row(struct idmap_build *build, struct idmap_row *row,
 		     struct idmap_error *ret_error)
 {
@@ -118,6 +124,8 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	} else {
 		result = wait_for_device(build, row, ret_error);
 	}
+	if (row->verity && !(row->attr & IDMAP_RDONLY))
+		turn_read_only(row);
 	if (!result)
 		result = build_tree(build, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
@@ -125,8 +133,7 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	    !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY)) &&
 	    (result == -EACCES || result == -EROFS ||
 	     (result == -EBUSY && was_turned(build, row)))) {
-		row->attr |= IDMAP_RDONLY;
-		row->flags |= IDMAP_TURNED_RO;
+		turn_read_only(row);
 		result = build_tree(build, row, ret_error);
 	}
 	if (!result && row->flags & IDMAP_TURNED_RO)

@@ -7,60 +7,22 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "mount/mount.h"
 
-#define LOOP_TRIES 16 /* others may take the free device first */
-
-/* A free loop device that shows the file and is gone with its last user; its path to `path`. */
-static int attach_loop(const char *file, const char *name, char path[24])
-{
-	idmap_closed int control_fd = idmap_open("/dev/loop-control", O_RDWR);
-	idmap_closed int file_fd = idmap_open(file, O_RDONLY);
-	struct loop_config config = {
-		.fd = (uint32_t)file_fd,
-		.flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
-	};
-	int number, loop_fd, result = -EBUSY, tries;
-
-	if (control_fd < 0)
-		return control_fd;
-	if (file_fd < 0)
-		return file_fd;
-	idmap_print(config.file_name, sizeof(config.file_name), "%s", name);
-	for (tries = 0; result == -EBUSY && tries < LOOP_TRIES; tries++) {
-		number = or_errno(ioctl(control_fd, LOOP_CTL_GET_FREE));
-		if (number < 0)
-			return number;
-		loop_fd = idmap_open(idmap_print(path, 24, "/dev/loop%u", number), O_RDONLY);
-		if (loop_fd < 0)
-			return loop_fd;
-		result = or_errno(ioctl(loop_fd, LOOP_CONFIGURE, &config));
-		if (!result)
-			return loop_fd;
-		idmap_close(&loop_fd);
-	}
-	return result;
-}
-
 static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 			 struct idmap_error *ret_error)
 {
-	char path[24];
+	char path[IDMAP_LOOP_SIZE];
 	const char *file = row->device;
-	idmap_closed int loop_fd = -1;
+	idmap_closed int loop_fd = idmap_loop(file, row->inside ? row->inside : file, path);
 	int fd;
 
-	loop_fd = attach_loop(file, row->inside ? row->inside : file, path);
 	if (loop_fd < 0)
-		return idmap_fail(
-			ret_error, row, IDMAP_NO_MOUNT, -loop_fd,
-			"the image file gets no loop device (%m); load the module loop (mkinitramfs -m"
-			" loop)");
+		return idmap_loop_failed(row, loop_fd, ret_error);
 	row->device = path;
-	fd = idmap_filesystem_mount(stage, row, attr, ret_error);
+	fd = idmap_verified_mount(stage, row, attr, ret_error);
 	row->device = file;
 	return fd;
 }
@@ -95,7 +57,7 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 				  "it is a device node of the new root, which may be anybody's"
 				  " making; name the device, as in /dev/vda");
 	if (!result && S_ISBLK(st.st_mode))
-		return idmap_filesystem_mount(stage, row, attr, ret_error);
+		return idmap_verified_mount(stage, row, attr, ret_error);
 	if (result) {
 		idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
 			   "the image file cannot be opened (%m); a path is one of the %s",
@@ -114,8 +76,9 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 				  " tmpfs on it");
 	if (row->inside)
 		row->device = idmap_print(path, sizeof(path), "/proc/self/fd/%u", file_fd);
-	fd = idmap_filesystem_mount(stage, row, attr, ret_error);
-	/* erofs from a file takes no device beside it (fs/erofs/super.c). */
+	fd = row->verity ? -ENOTBLK : idmap_filesystem_mount(stage, row, attr, ret_error);
+	/* What verifies stands between block devices. erofs from a file takes no device beside it
+	 * (fs/erofs/super.c). */
 	if (fd == -ENOTBLK ||
 	    (fd == -EINVAL && (names_device(row->data) || names_device(row->root_data))))
 		fd = mount_by_loop(stage, row, attr, ret_error);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
- * refusal, written, filesystem, clone, inside, bind, image, top, layers, tree, rows, links, stage,
- * build, replace, format, program, each in need of those before it. Of the rest of the library they
- * know table/ and device/. What Kconfig takes out leaves an inline stub here.
+ * refusal, written, filesystem, verified, clone, inside, bind, image, top, layers, tree, rows,
+ * links, stage, build, replace, format, program, each in need of those before it. Of the rest of
+ * the library they know table/ and device/. What Kconfig takes out leaves an inline stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
  */
@@ -151,6 +151,23 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *ro
 /* A clone without the map that it has, which open_tree_attr(2) alone takes off, from 6.15 on. */
 int idmap_clone_unmapped(int dir_fd);
 
+/* --- verified.c: one whose blocks are verified ----------------------------------------------- */
+
+#ifdef CONFIG_VERITY
+/*
+ * As idmap_filesystem_mount(), by way of dm-verity where the row asks for it. The device of that is
+ * gone with its last user.
+ */
+int idmap_verified_mount(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
+			 struct idmap_error *ret_error);
+#else
+static inline int idmap_verified_mount(const struct idmap_stage *stage, struct idmap_row *row,
+				       uint32_t attr, struct idmap_error *ret_error)
+{
+	return idmap_filesystem_mount(stage, row, attr, ret_error);
+}
+#endif
+
 /* --- replace.c: a mount gives its place to its clone ------------------------------------------ */
 
 /*
@@ -250,7 +267,7 @@ static inline int idmap_image_mount(struct idmap_stage *stage, struct idmap_row 
 	return row->inside ? idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
 					"image files are not built into this idmap-init; write"
 					" a device, as in /dev/vda")
-			   : idmap_filesystem_mount(stage, row, attr, ret_error);
+			   : idmap_verified_mount(stage, row, attr, ret_error);
 }
 #endif
 
@@ -420,21 +437,5 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row,
  * IDMAP_BY_LINK: it is not, as a link is in the way of its target; begin again.
  */
 int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row);
-
-/* --- program.c: whether a program can be run ------------------------------------------------- */
-
-/* What is wrong with a program, for the line that a person reads. */
-struct idmap_program {
-	uint32_t uid, gid; /* its owner, as seen */
-	bool is_like_us;   /* its file begins with this program's header, as hardly another does */
-	char interpreter[256]; /* whose trouble it is, or "" for the program's own */
-	char fault[200];       /* what is wrong and what to do, where that is known, or "" */
-};
-
-/*
- * Whether the program can be run in that root: its mode, its format, that its interpreter or
- * loader is there and can be run too. 0, or the -errno that execve(2) would give, or a clearer one.
- */
-int idmap_program_check(int root_fd, const char *path, struct idmap_program *ret);
 
 #endif

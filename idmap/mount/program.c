@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 
 #include "mount/format.h"
-#include "mount/mount.h"
+#include "mount/program.h"
 
 /* The front of a program: a #! line, or ELF headers and, as a rule, the loader's name. */
 #define HEAD_SIZE 2048

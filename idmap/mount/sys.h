@@ -77,18 +77,6 @@ struct sys_open_how { /* struct open_how, likewise */
 	uint64_t flags, mode, resolve;
 };
 
-/* loop(4): linux/loop.h, 5.8 */
-#define LOOP_CONFIGURE 0x4c0a
-#define LOOP_CTL_GET_FREE 0x4c82
-enum { LO_FLAGS_READ_ONLY = 1, LO_FLAGS_AUTOCLEAR = 4 };
-struct loop_config {
-	uint32_t fd, block_size;
-	uint64_t device, inode, rdevice, offset, size_limit;
-	uint32_t number, encrypt_type, encrypt_key_size, flags;
-	char file_name[64], crypt_name[64], encrypt_key[32];
-	uint64_t init[2], reserved[8];
-};
-
 static inline int sys_openat2(int fd, const char *path, struct sys_open_how *how)
 {
 	return (int)syscall(SYS_openat2, fd, path, how, sizeof(*how));

@@ -65,17 +65,6 @@ static void IDMAP_PRINTF(2, 3) note(const struct idmap_cmdline *cmdline, const c
 	va_end(list);
 }
 
-/* `-` and `_` are the same to the kernel. */
-static bool same_name(const char *a, const char *b, size_t length)
-{
-	size_t i;
-
-	for (i = 0; i < length; i++)
-		if ((a[i] == '-' ? '_' : a[i]) != (b[i] == '-' ? '_' : b[i]))
-			return false;
-	return true;
-}
-
 /* A number as the kernel writes it: 0x… is hex, 0… is octal. Gives what stands behind it. */
 static const char *read_number(const char *text, uint64_t *ret)
 {
@@ -263,7 +252,7 @@ static void read_debug(struct idmap_cmdline *cmdline, struct idmap_table *table,
 }
 
 static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *table,
-			   const struct idmap_parameter *parameter, const char *value)
+			   const struct idmap_parameter *parameter, char *value)
 {
 	const struct idmap_place place = {.name = "idmap.", .parameter = true};
 	const enum name name = name_of(parameter);
@@ -285,6 +274,7 @@ static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *ta
 		read_onfail(cmdline, table, value);
 		break;
 	case NAMES:
+		idmap_verity_parameter(table, &cmdline->root, parameter, value);
 		if (parameter->name_length > 5 && !memcmp(parameter->name, "idmap.", 6))
 			idmap_table_error(table, &place, 0,
 					  "'%.*s' is no parameter of idmap-init; write idmap=,"
@@ -352,6 +342,7 @@ void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table
 		}
 		read_parameter(cmdline, table, &parameter, value);
 	}
+	idmap_verity_root(table, &cmdline->root);
 	note_behind_dashes(cmdline, text);
 }
 
@@ -365,7 +356,7 @@ void idmap_cmdline_module_options(const char *cmdline, const char *name, size_t 
 		size_t length = parameter.name_length - name_length - 1;
 
 		if (parameter.name_length < name_length + 2 || parameter.name[name_length] != '.' ||
-		    !same_name(parameter.name, name, name_length) ||
+		    !idmap_same_name(parameter.name, name, name_length) ||
 		    memchr(parameter.name, '"', parameter.name_length) ||
 		    (length == 2 && !parameter.value && !memcmp(option, "--", 2)))
 			continue;

@@ -333,7 +333,7 @@ static void read_item(struct reader *r)
 		keep_for_filesystem(r, key_length);
 		return;
 	}
-	if (!equals && read_flag(r, item))
+	if ((!equals && read_flag(r, item)) || idmap_verity_option(&r->item, r->row))
 		return;
 	key = find_key(item, key_length);
 	if (equals && key < COUNT_OF(keys)) {

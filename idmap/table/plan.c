@@ -40,6 +40,8 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	}
 	row->source = root->source;
+	if (!row->verity)
+		row->verity = root->verity;
 	if (!strncmp(row->source, "root:", 5))
 		idmap_table_error(table, &row->place, 0,
 				  "/ cannot be in a file inside itself; name a device");
@@ -145,6 +147,7 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 		refuse_option(table, row);
 	if (row->flags & IDMAP_OVERLAY)
 		check_overlay(table, row);
+	idmap_verity_check(table, row);
 	if (!(row->flags & IDMAP_LAYER))
 		return;
 	if (row->flags & IDMAP_RBIND)
@@ -307,6 +310,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		if (in_place || root->booted)
 			find_image(table, row);
 	}
+	idmap_verity_unused(table, root);
 	if (!table->row_count) {
 		*ret_plan = plan;
 		return table->error_count ? -EINVAL : 0;

@@ -360,6 +360,7 @@ void idmap_row_options_text(const struct idmap_row *row, struct idmap_text *text
 		idmap_text_add(text, ",X-mount.subdir=");
 		idmap_text_field(text, row->subdir, ',');
 	}
+	idmap_verity_text(row->verity, text);
 	add_items(row->root_data, text);
 	add_items(row->data, text);
 	if (row->map) {

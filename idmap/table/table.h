@@ -2,8 +2,8 @@
 /*
  * Between the files of table/, which turn text into a table and a table into a plan. All of them
  * are pure: they see memory and nothing else. In the order in which each needs the ones before it:
- * text, error, scan, map, extents, options, table, conf, cmdline, source, order, plan. What Kconfig
- * takes out leaves an inline stub here.
+ * text, error, scan, map, extents, source, verity, options, table, conf, cmdline, order, plan. What
+ * Kconfig takes out leaves an inline stub here.
  */
 #ifndef TABLE_H
 #define TABLE_H
@@ -53,6 +53,8 @@ bool idmap_type_fits(const char *superblock, const char *type);
 bool idmap_is_served(const char *type);
 /* Whether SOURCE is a tag of a server's, or any word: what is in memory has none. */
 bool idmap_has_no_device(const char *type);
+/* Whether so many bytes are the same to the kernel, to which `-` and `_` are one in a name. */
+bool idmap_same_name(const char *a, const char *b, size_t length);
 /* Whether `part` stands anywhere in the text. strstr() is 1.3 KB of code. */
 bool idmap_contains(const char *text, const char *part);
 /* Whether the text is the word but for one letter that is other, missing, too many or swapped. */
@@ -319,6 +321,82 @@ static inline const char *idmap_source_read(const struct idmap_row *row, struct 
 	if (row->flags & IDMAP_CLONE || idmap_type_has("virtiofs:9p:tmpfs:overlay", row->type))
 		return NULL;
 	return idmap_source_of(row->source, ret);
+}
+#endif
+
+/* --- verity.c -------------------------------------------------------------------------------- */
+
+#define IDMAP_VERITY "verity."
+
+/* What a row is verified by, as it was asked for. */
+struct idmap_verity {
+	const char *root_hash;	 /* hex digits in lower case */
+	const char *data_device; /* systemd.verity_root_data=, or NULL */
+	const char *hash_device; /* where the hash tree is; NULL: on the same device or file */
+	uint64_t hash_offset;	 /* so many bytes before it */
+	bool has_offset, wrong;	 /* the latter: some of it was, and was told */
+	const char *corruption;	 /* what follows a wrong block, in dm-verity's word; NULL: EIO */
+	/* the mapper's own */
+	char name[76]; /* below /dev/mapper; "": there is none yet */
+	uint32_t minor;
+};
+
+#ifdef CONFIG_VERITY
+/* Reads an option of a row that begins with IDMAP_VERITY; false: it is another one. */
+bool idmap_verity_option(const struct idmap_item *item, struct idmap_row *row);
+/* Errors of what a row says of it as a whole. */
+void idmap_verity_check(struct idmap_table *table, const struct idmap_row *row);
+/* As options of a table, each with a comma in front. */
+void idmap_verity_text(const struct idmap_verity *verity, struct idmap_text *text);
+/* Reads a parameter of systemd's, unless it is another one; `value` is cut into pieces. */
+void idmap_verity_parameter(struct idmap_table *table, struct idmap_root *root,
+			    const struct idmap_parameter *parameter, char *value);
+/* All of them are read: names the root's devices. */
+void idmap_verity_root(struct idmap_table *table, struct idmap_root *root);
+/* An error where no row is verified by them. */
+void idmap_verity_unused(struct idmap_table *table, const struct idmap_root *root);
+#else
+#define IDMAP_NO_VERITY                                                                    \
+	"dm-verity is not built into this idmap-init, and nothing would be verified; take" \
+	" it out"
+
+static inline bool idmap_verity_option(const struct idmap_item *item, struct idmap_row *row)
+{
+	(void)row;
+	if (strncmp(item->text, IDMAP_VERITY, sizeof(IDMAP_VERITY) - 1))
+		return false;
+	idmap_item_error(item, item->text, IDMAP_NO_VERITY);
+	return true;
+}
+
+static inline void idmap_verity_check(struct idmap_table *table, const struct idmap_row *row)
+{
+	(void)table, (void)row;
+}
+
+static inline void idmap_verity_text(const struct idmap_verity *verity, struct idmap_text *text)
+{
+	(void)verity, (void)text;
+}
+
+static inline void idmap_verity_parameter(struct idmap_table *table, struct idmap_root *root,
+					  const struct idmap_parameter *parameter, char *value)
+{
+	const struct idmap_place place = {.name = "roothash=", .parameter = true};
+
+	(void)root, (void)value;
+	if (idmap_same("roothash", parameter->name, parameter->name_length))
+		idmap_table_error(table, &place, 0, IDMAP_NO_VERITY);
+}
+
+static inline void idmap_verity_root(struct idmap_table *table, struct idmap_root *root)
+{
+	(void)table, (void)root;
+}
+
+static inline void idmap_verity_unused(struct idmap_table *table, const struct idmap_root *root)
+{
+	(void)table, (void)root;
 }
 #endif
 

@@ -161,6 +161,16 @@ bool idmap_same(const char *word, const char *text, size_t length)
 
 /* --- words ----------------------------------------------------------------------------------- */
 
+bool idmap_same_name(const char *a, const char *b, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++)
+		if ((a[i] == '-' ? '_' : a[i]) != (b[i] == '-' ? '_' : b[i]))
+			return false;
+	return true;
+}
+
 const char *idmap_words_for(const struct idmap_words *words, uint32_t number)
 {
 	while (words->number && words->number != number)

@@ -52,6 +52,24 @@ static void check_disk(const uint8_t *data, size_t size)
 	free(name);
 }
 
+/* A line of words, whatever the superblock says. */
+static void check_hashtree(const uint8_t *data, size_t size)
+{
+	const struct idmap_verity verity = {.root_hash = "00ff"};
+	char *block = blocks_of(data, size, HASHTREE_SIZE), *line = malloc(HASHTREE_LINE_SIZE);
+	struct idmap_hashtree tree;
+	struct idmap_text text;
+
+	if (!idmap_hashtree_read(block, size, &tree)) {
+		idmap_text_init(&text, line, HASHTREE_LINE_SIZE);
+		idmap_hashtree_line(&tree, &verity, "1:2", "3:4", &text);
+		CHECK(!text.cut && !strchr(line, '\n'), "line <%s>", line);
+		CHECK(tree.size && tree.size <= INT64_MAX, "size %lu", (unsigned long)tree.size);
+	}
+	free(block);
+	free(line);
+}
+
 static void check_partitions(const uint8_t *data, size_t size)
 {
 	char *text = blocks_of(data, size, size + 1);
@@ -90,6 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	check_disk(data, size);
 	check_partitions(data, size);
+	check_hashtree(data, size);
 	check_source(data, size);
 	return 0;
 }

@@ -379,6 +379,81 @@ static void test_read(void **state)
 	}
 }
 
+#define HASH "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef"
+
+/* roothash= and its kin: where the root is, and what it is verified by, as a row's options. */
+static void test_verity(void **state)
+{
+	static const struct {
+		const char *line, *root, *options, *error;
+	} cases[] = {
+		{"roothash=" HASH, "PARTUUID=00112233-4455-6677-8899-aabbccddeeff",
+		 "verity.roothash=" HASH
+		 ",verity.hashdevice=PARTUUID=01234567-89ab-cdef-0123-456789abcdef",
+		 NULL},
+		{"roothash=" HASH " root=/dev/mapper/root systemd.verity_root_hash=/dev/vdb"
+		 " systemd.verity-root_data=/dev/vda",
+		 "/dev/vda", "verity.roothash=" HASH ",verity.hashdevice=/dev/vdb", NULL},
+		{"systemd.verity_root_options=hash-offset=1024,,panic-on-corruption"
+		 " systemd.verity_root_data=LABEL=x roothash=" HASH,
+		 "LABEL=x",
+		 "verity.roothash=" HASH ",verity.hashoffset=1024,verity.oncorruption=panic", NULL},
+		{"systemd.verity_root_options=ignore-corruption roothash=" HASH " root=gpt-auto",
+		 "PARTUUID=00112233-4455-6677-8899-aabbccddeeff",
+		 "verity.roothash=" HASH
+		 ",verity.hashdevice=PARTUUID=01234567-89ab-cdef-0123-456789abcdef"
+		 ",verity.oncorruption=ignore",
+		 NULL},
+		{"root=/dev/vda roothash=" HASH, NULL, NULL,
+		 "cmdline: roothash=: root=/dev/vda names a root that would not be verified; write"
+		 " systemd.verity_root_data=/dev/vda in its place"},
+		{"root=/dev/vda roothash=abc", NULL, NULL,
+		 "cmdline: roothash=: 'abc' is no root hash; write the hex digits that"
+		 " veritysetup(8) prints"},
+		{"root=/dev/vda systemd.verity_root_data=/dev/vda", NULL, NULL,
+		 "cmdline: roothash=: it is missing, and systemd.verity_root_... verifies nothing"
+		 " without it; add it, or take them out"},
+		{"roothash=" HASH " systemd.verity_root_hash=vdb", NULL, NULL,
+		 "cmdline: systemd.verity_root_hash=: 'vdb' is no device; write a path or a name,"
+		 " as in /dev/vdb or PARTUUID=..."},
+		{"roothash=" HASH " systemd.verity_root_options=hash-offset=0,superblock=0,x", NULL,
+		 NULL,
+		 "cmdline: systemd.verity_root_options=: 'superblock=0' has an option that is not"
+		 " taken; write hash-offset=BYTES, ignore-corruption, restart-on-corruption or"
+		 " panic-on-corruption"},
+		{"roothash=" HASH " idmap=/dev/vda,/,erofs,0:0:1", NULL, NULL,
+		 "cmdline: roothash=: no row is for the root that it verifies; write /dev/root as"
+		 " the SOURCE of one, or verity.roothash= in its row instead"},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		static char memory[65536];
+		struct idmap_arena arena = {memory, memory + sizeof(memory)};
+		struct idmap_cmdline cmdline = {.text = cases[i].line};
+		struct idmap_table table;
+		struct idmap_plan plan;
+		struct idmap_text text;
+		char options[1000];
+
+		idmap_table_init(&table, &arena);
+		idmap_cmdline_read(&cmdline, &table);
+		idmap_plan_make(&table, &cmdline.root, &plan);
+		if (cases[i].error) {
+			assert_int_equal(table.error_count, 1);
+			assert_string_equal(table.errors->text, cases[i].error);
+			continue;
+		}
+		assert_int_equal(table.error_count, 0);
+		assert_int_equal(plan.rows, 1);
+		assert_string_equal(plan.row[0]->source, cases[i].root);
+		idmap_text_init(&text, options, sizeof(options));
+		idmap_verity_text(plan.row[0]->verity, &text);
+		assert_string_equal(options + 1, cases[i].options);
+	}
+}
+
 /* What is odd and no error. */
 static void test_notes(void **state)
 {
@@ -501,9 +576,13 @@ static void test_module_options(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),	       cmocka_unit_test(test_random_lines),
-		cmocka_unit_test(test_names),	       cmocka_unit_test(test_read),
-		cmocka_unit_test(test_notes),	       cmocka_unit_test(test_read_without_memory),
+		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_random_lines),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_read),
+		cmocka_unit_test(test_verity),
+		cmocka_unit_test(test_notes),
+		cmocka_unit_test(test_read_without_memory),
 		cmocka_unit_test(test_module_options),
 	};
 

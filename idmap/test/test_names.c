@@ -353,6 +353,75 @@ static void test_equal(void **state)
 	assert_false(idmap_names_equal(IDMAP_SOURCE_LABEL, "x", ""));
 }
 
+/* --- hash trees ------------------------------------------------------------------------------ */
+
+/* As lib/verity/verity.c of cryptsetup writes it. */
+static void make_hashtree(char block[HASHTREE_SIZE])
+{
+	memset(block, 0, HASHTREE_SIZE);
+	memcpy(block, "verity", 6);
+	block[8] = 1;  /* version */
+	block[12] = 1; /* type */
+	memset(block + 16, 0xab, 16);
+	strcpy(block + 32, "sha256");
+	block[65] = 0x10; /* blocks of 4,096 bytes of data */
+	block[69] = 0x04; /* and 1,024 of hashes */
+	block[72] = 7;
+	block[80] = 2;
+	memcpy(block + 88, "\x0f\xf0", 2);
+}
+
+static void test_hashtree(void **state)
+{
+	static const struct {
+		int at; /* the byte that is wrong */
+		char value;
+		const char *wrong;
+	} cases[] = {
+		{0, 'V', "no superblock"},  {7, 1, "no superblock"},  {8, 2, "of a version"},
+		{12, 2, "of a version"},    {32, 0, "is damaged"},    {33, ' ', "is damaged"},
+		{34, '\xff', "is damaged"}, {65, 0x11, "is damaged"}, {65, 0, "is damaged"},
+		{70, 0x10, "is damaged"},   {72, 0, "is damaged"},    {79, 0x7f, "is damaged"},
+		{81, 2, "is damaged"},
+	};
+	const struct idmap_verity plain = {.root_hash = "00ff"};
+	const struct idmap_verity stops = {.root_hash = "00ff",
+					   .corruption = "panic_on_corruption"};
+	char block[HASHTREE_SIZE], line[HASHTREE_LINE_SIZE];
+	struct idmap_hashtree tree;
+	struct idmap_text text;
+	size_t i;
+
+	(void)state;
+	make_hashtree(block);
+	assert_null(idmap_hashtree_read(block, 0, &tree));
+	assert_int_equal(tree.size, 7 * 4096);
+	idmap_text_init(&text, line, sizeof(line));
+	idmap_hashtree_line(&tree, &plain, "254:0", "254:16", &text);
+	assert_string_equal(line, "1 254:0 254:16 4096 1024 7 1 sha256 00ff 0ff0");
+	/* The tree begins with the next of its blocks that is whole. */
+	block[80] = 0;
+	assert_null(idmap_hashtree_read(block, 7 * 4096 + 512, &tree));
+	idmap_text_init(&text, line, sizeof(line));
+	idmap_hashtree_line(&tree, &stops, "7:0", "7:0", &text);
+	assert_string_equal(line, "1 7:0 7:0 4096 1024 7 29 sha256 00ff - 1 panic_on_corruption");
+	idmap_text_init(&text, line, sizeof(line));
+	idmap_hashtree_hex(&text, tree.uuid, 3);
+	assert_string_equal(line, "ababab");
+	for (i = 0; i < COUNT_OF(cases); i++) {
+		const char *wrong;
+
+		make_hashtree(block);
+		block[cases[i].at] = cases[i].value;
+		wrong = idmap_hashtree_read(block, 0, &tree);
+		assert_non_null(wrong);
+		assert_non_null(strstr(wrong, cases[i].wrong));
+	}
+	make_hashtree(block);
+	memset(block + 32, 'a', 32); /* no end */
+	assert_non_null(idmap_hashtree_read(block, 0, &tree));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -360,6 +429,7 @@ int main(void)
 		cmocka_unit_test(test_disks),	   cmocka_unit_test(test_filesystems),
 		cmocka_unit_test(test_gpt_offset), cmocka_unit_test(test_gpt_names),
 		cmocka_unit_test(test_mbr),	   cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_hashtree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

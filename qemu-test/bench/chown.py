@@ -110,7 +110,8 @@ def steps(bench: Bench, programs: host.Programs, image: Path, runs: int) -> tupl
     tree["/steps"] = images.File(SCRIPT % runs, **own, mode=0o755)
     root = images.make_image(tree, "erofs", bench.folder / "steps.erofs")
     conf, archive = bench.folder / "steps.conf", bench.folder / "steps.cpio"
-    conf.write_text(f"/dev/vda / erofs idmap={stage1.MAP}\n{stage1.DEVICE} /tree erofs\n" + "".join(
+    # wait=: under icount a guest's clock runs ahead of the host's disks.
+    conf.write_text(f"/dev/vda / erofs wait=600,idmap={stage1.MAP}\n{stage1.DEVICE} /tree erofs\n" + "".join(
         f"{stage1.DEVICE} /m/{i} erofs idmap={stage1.BASE}:{i}:65536\n" for i in range(MOUNTS)))
     subprocess.run([host.REPOSITORY / "init" / "mkinitramfs", "-o", archive, "-c", conf, "-i", programs.init,
                     "-k", bench.kernel.modules, "-m", "virtio_pci,virtio_blk,erofs,overlay,nfit,nd_pmem"],

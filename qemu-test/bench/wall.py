@@ -61,7 +61,7 @@ def contestants(bench: Bench, programs: host.Programs) -> list[Contestant]:
 
 def make_contestants(bench: Bench, programs: host.Programs) -> Iterator[Contestant]:
     """Each with its initramfs, made anew."""
-    own = f"idmap={stage1.MAP}"
+    own = f"idmap={stage1.MAP},wait=600"  # under icount a guest's clock runs ahead of the host's disks
     flags = f"rootflags=X-mount.idmap=b:{stage1.MAP}"
     drivers, order = images.kernel_modules(bench.kernel.modules, DRIVERS)
 
