@@ -270,6 +270,7 @@ struct idmap_root {
 	bool booted;		     /* it stands already, we are in it and not in an initramfs */
 	const char *folder; /* the caller's: where it stands, absolute and real; NULL: it is / */
 	const char *keeps;  /* the same: a path that no row may cover; or NULL */
+	bool follows;	    /* the same: links of what is mounted in it count, too */
 	bool unmaps;	    /* the same: the map that it has is taken off (6.15) */
 	bool shared;	    /* some mount here is shared (mount_namespaces(7)) */
 	bool waits;	    /* rootwait was said */

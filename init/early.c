@@ -5,31 +5,60 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "device/device.h"
 #include "init.h"
 
 static const struct early_mount {
-	const char *target, *type, *data;
+	const char *type, *data;
 	unsigned long flags; /* of mount(2) */
 } mounts[EARLY_MOUNTS] = {
-	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID},
-	{"/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"/sys", "sysfs", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
+	{"devtmpfs", "mode=0755", MS_NOSUID},
+	{"proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"sysfs", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
 };
 
 #define PROC 1 /* the one that nothing goes without */
 
-static int mount_early(const struct early_mount *m)
-{
-	int result = or_errno(mount(m->type, m->target, m->type, m->flags, m->data));
+/* Where they are, or in a root that has links there where these lead. */
+static const char *places[EARLY_MOUNTS] = {"/dev", "/proc", "/sys", "/run"};
 
-	if (result == -ENOENT && !mkdir(m->target, 0755))
-		result = or_errno(mount(m->type, m->target, m->type, m->flags, m->data));
+/* By /proc, and only for what is a link, as that takes its time. */
+static void find_places(void)
+{
+	static char real[EARLY_MOUNTS][64];
+	char path[32];
+	size_t i;
+
+	for (i = 0; i < EARLY_MOUNTS; i++) {
+		idmap_closed int fd = -1;
+		long n;
+
+		if (readlink(places[i], path, sizeof(path)) < 0)
+			continue;
+		fd = idmap_open(places[i], O_PATH | O_DIRECTORY);
+		n = readlink(idmap_print(path, sizeof(path), "/proc/self/fd/%u", fd), real[i],
+			     sizeof(real[i]));
+		if (n <= 1 || n == sizeof(real[i])) /* it leads nowhere, or to / */
+			continue;
+		real[i][n] = 0;
+		places[i] = real[i];
+	}
+}
+
+static int mount_early(size_t i)
+{
+	const struct early_mount *m = &mounts[i];
+	int result = or_errno(mount(m->type, places[i], m->type, m->flags, m->data));
+
+	if (result == -ENOENT && !mkdir(places[i], 0755))
+		result = or_errno(mount(m->type, places[i], m->type, m->flags, m->data));
 	return result == -EBUSY ? 0 : result;
 }
 
@@ -37,11 +66,11 @@ static int mount_early(const struct early_mount *m)
 static void leave_out_own(struct idmap_carried **list)
 {
 	while (*list) {
-		const struct early_mount *own = mounts;
+		size_t own = 0;
 
-		while (own < mounts + EARLY_MOUNTS && strcmp((*list)->path, own->target))
+		while (own < EARLY_MOUNTS && strcmp((*list)->path, places[own]))
 			own++;
-		if (own == mounts + EARLY_MOUNTS)
+		if (own == EARLY_MOUNTS)
 			list = &(*list)->next;
 		else
 			*list = (*list)->next;
@@ -69,7 +98,7 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 	boot->cmdline.root.booted = boot->pivots = true;
 	for (; idmap_mountinfo_next(&text, &mount); first = false) {
 		for (i = 0; i < EARLY_MOUNTS; i++)
-			standing[i] |= !strcmp(mount.target, mounts[i].target);
+			standing[i] |= !strcmp(mount.target, places[i]);
 		boot->cmdline.root.shared |= mount.shared;
 		if (first && !strcmp(mount.type, "rootfs")) {
 			boot->cmdline.root.booted = false;
@@ -98,23 +127,23 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 	static struct idmap_carried four[EARLY_MOUNTS];
 	bool standing[EARLY_MOUNTS] = {false};
 	struct idmap_carried *others = NULL, **tail = &boot->build.carry;
-	int proc = read_standing(boot, standing, &others), result;
+	int proc, result;
 	size_t i;
 
-	if (proc)
-		proc = mount_early(&mounts[PROC]);
-	if (!proc && !standing[PROC])
+	proc = access("/proc/self", F_OK) ? mount_early(PROC) : 0;
+	if (!proc) {
+		find_places();
 		proc = read_standing(boot, standing, &others);
+	}
+	boot->run = places[EARLY_MOUNTS - 1];
 	for (i = 0; i < EARLY_MOUNTS; i++) {
-		const struct early_mount *m = &mounts[i];
-
-		result = i == PROC ? proc : standing[i] ? 0 : mount_early(m);
-		four[i].path = m->target;
+		result = i == PROC ? proc : standing[i] ? 0 : mount_early(i);
+		four[i].path = places[i];
 		if (!result) {
 			*tail = &four[i];
 			tail = &four[i].next;
 		} else if (i != PROC) {
-			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", m->target,
+			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", places[i],
 			    idmap_errno_text(-result));
 		}
 	}

@@ -49,8 +49,12 @@ struct boot {
 	int self_fd;		   /* of this program, where a row may cover /proc; or -1 */
 	bool hangs;		   /* something does not answer */
 	bool has_console;	   /* fds 0 to 2 are the console, not /dev/null */
+	const char *run;	   /* where /run is, behind a link of a root that stands */
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
+
+/* Whether a program of that path was started before in this boot, and has started us again. */
+bool tell_was_started(const struct boot *boot, const char *path);
 
 /* --- dev.c ----------------------------------------------------------------------------------- */
 

@@ -36,12 +36,26 @@ static bool is_self(int self_fd, int root_fd, const char *path)
 	return true;
 }
 
+/* Whether what comes along, and is not there yet, will stand there by that path. */
+static bool is_carried(const struct boot *boot, const char *path)
+{
+	const struct idmap_carried *carried = boot->build.stage.carry;
+
+	for (; boot->build.plan.new_root && carried; carried = carried->next)
+		if (!carried->cloned && !strcmp(carried->path, carried->real) &&
+		    idmap_path_inside(path, carried->path))
+			return true;
+	return false;
+}
+
 /* 0, or -errno: it cannot be run. *ret_self: because it is this very program. */
 static int check(const struct boot *boot, const char *path, struct idmap_program *ret,
 		 bool *ret_self)
 {
-	const int root_fd = boot->build.stage.seen_fd;
-	idmap_closed int self_fd = -1;
+	idmap_closed int self_fd = -1, own_fd = -1;
+	const int root_fd = is_carried(boot, path)
+				    ? (own_fd = idmap_open("/", O_PATH | O_DIRECTORY))
+				    : boot->build.stage.seen_fd;
 	int result = idmap_program_check(root_fd, path, ret);
 
 	*ret_self = false;
@@ -130,6 +144,11 @@ int realinit_find(struct boot *boot, struct idmap_error *ret_error)
 	struct idmap_program program;
 	int result = find(boot, &program, ret_error);
 
+	if (!result && tell_was_started(boot, boot->init))
+		return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
+				  "%s was started before, and has started idmap-init again; name"
+				  " the real init with idmap.init=",
+				  boot->init);
 	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
 		idmap_stage_note_program(&boot->build.stage, boot->init);
 	return result;

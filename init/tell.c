@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "version.h"
 
 #define RUN_TABLE "/run/idmap/table"
+#define INIT_LINE "# init=" /* the last of it */
 #define ROW_TEXT_SIZE (4 * IDMAP_MAP_TEXT_SIZE)
 #define TABLE_PIECE 4000 /* written at once, unless a row alone is longer */
 #define LOGGED_MOST 239	 /* bytes of a row */
@@ -45,13 +47,13 @@ static void write_table(int fd, struct idmap_text *text, long *result)
  * /run as the real init will see it: by now a row may have put anything there, so no link is
  * followed and nothing is waited for.
  */
-static int open_table(const struct boot *boot)
+static int open_run(const struct boot *boot)
 {
 	const struct idmap_plan *plan = &boot->build.plan;
-	idmap_closed int old_fd = idmap_open("/", O_PATH | O_DIRECTORY), run_fd = -1;
+	idmap_closed int old_fd = idmap_open("/", O_PATH | O_DIRECTORY);
 	const struct idmap_carried *run = boot->build.carry;
 	bool in_seen = !plan->new_root;
-	const char *path = "/run";
+	const char *path = boot->run;
 	uint32_t i;
 
 	while (run && strcmp(run->path, path))
@@ -64,13 +66,33 @@ static int open_table(const struct boot *boot)
 			  idmap_path_inside(row->target, run->real);
 		path = in_seen ? run->real : path;
 	}
-	run_fd = idmap_open_inside(in_seen ? boot->build.stage.seen_fd : old_fd, path,
-				   O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	return idmap_open_inside(in_seen ? boot->build.stage.seen_fd : old_fd, path,
+				 O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+}
+
+/* Opens the record to be written. */
+static int open_table(const struct boot *boot)
+{
+	idmap_closed int run_fd = open_run(boot);
+
 	if (run_fd < 0)
 		return run_fd;
 	mkdirat(run_fd, "idmap", 0755);
 	return idmap_open_inside(run_fd, "/idmap/table", O_WRONLY | O_CREAT | O_TRUNC,
 				 RESOLVE_NO_SYMLINKS);
+}
+
+bool tell_was_started(const struct boot *boot, const char *path)
+{
+	char end[PATH_MAX + sizeof(INIT_LINE)], table[96], line[sizeof(end)];
+	idmap_closed int fd =
+		idmap_open(idmap_print(table, sizeof(table), "%s/idmap/table", boot->run),
+			   O_RDONLY | O_NOFOLLOW);
+	const size_t length = strlen(idmap_print(line, sizeof(line), "\n" INIT_LINE "%s\n", path));
+	long n =
+		fd < 0 || lseek(fd, -(off_t)length, SEEK_END) < 0 ? -1 : read(fd, end, sizeof(end));
+
+	return n == (long)length && !memcmp(line, end, length);
 }
 
 /*
@@ -115,6 +137,7 @@ void tell_rows(const struct boot *boot)
 			write_table(fd, &text, &result);
 	}
 	lines_end(&lines);
+	idmap_text_add(&text, INIT_LINE "%s\n", boot->init);
 	write_table(fd, &text, &result);
 	if (result < 0)
 		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,

@@ -106,3 +106,22 @@ def test_kernel_without_maps(kernel, guest_with_idmap):
                   " idmap apply -c /run/table")
         assert done[-1] == "rc 5" and "Linux 5.12" in done[0]
         assert guest.mounts() == before
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("theirs", [
+    "umount /srv; mount -t ext4 /dev/vdc /srv",
+    "umount /srv; idmap mount /dev/vdc /srv -t ext4 -o rw,idmap=5000:300:10",
+    "umount /srv; mount -t tmpfs own /srv; touch /srv/precious",
+], ids=["plain", "mapped", "tmpfs"])
+def test_mounts_of_others_by_the_same_number(theirs, kernel, guest_with_idmap):
+    """Before Linux 6.8 the number of a mount is given anew when that is gone."""
+    with guest_with_idmap(kernel) as guest:
+        done = sh(guest, "echo /dev/vdc /srv ext4 rw,idmap=5000:0:10 >/run/table; idmap apply -c /run/table;" + theirs)
+        assert [line for line in done if line.startswith("rc")] in (["rc 0"], ["rc 0"] * 2)
+        theirs = guest.mounts()
+        undone = sh(guest, "cp /run/idmap/apply/- /run/copy; idmap undo")
+        assert undone == ["idmap undo: 1 mounts of it are not there any more", "rc 0"] and guest.mounts() == theirs
+        # Whoever applies it once more gets what the table says.
+        assert sh(guest, "cp /run/copy /run/idmap/apply/-; idmap apply -c /run/table")[-1] == "rc 0"
+        assert seen(guest, "/srv/file") == (7, 7)

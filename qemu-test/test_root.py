@@ -67,7 +67,7 @@ def test_root(kernel, fs, form, root_tree, image, initramfs, boot):
         assert [re.sub(r"\d+ us$", "N us", text) for text in rows] == [
             f"idmap-init: {line} in N us"]
         table = guest.ask("read /run/idmap/table")["content"]
-        assert re.fullmatch(rf"# \d+ us\n{re.escape(line)}\n", table)
+        assert re.fullmatch(rf"# \d+ us\n{re.escape(line)}\n# init=/sbin/init\n", table)
 
 
 # name: (options, {file in /owners: what is seen})
@@ -199,7 +199,7 @@ def test_tiny(kernel, programs, defconfig, root_tree, image, tmp_path, boot):
         assert guest.report()["argv"] == ["/sbin/init", "word"]
         assert owners(guest) == OWNERS
         assert guest.ask("read /run/idmap/table")["content"].endswith(
-            "/dev/vda / erofs ro,idmap=100000:0:65536\n")
+            "/dev/vda / erofs ro,idmap=100000:0:65536\n# init=/sbin/init\n")
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)

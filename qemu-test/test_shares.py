@@ -144,3 +144,26 @@ def test_9p_is_never_mapped(kernel, root_tree, image, initramfs, host_tree, boot
     assert last_words(console) == (
         f"idmap-init: /etc/idmap.conf:2: hostshare on /srv: 9p cannot be idmapped on this kernel"
         f" ({kernel.version}); use virtiofs for a mapped folder of the host", "0x00000500")
+
+
+def test_apply_and_a_server_that_stops(kernels, root_tree, image, programs, initramfs, host_tree, virtiofs, boot):
+    """Nobody can end it, but whoever waits is told for what; and it goes on when the server does."""
+    kernel = kernels("newest")
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    initrd = initramfs(kernel, ROOT, modules=VIRTIOFS)
+    args = virtiofs(host_tree(WORK), "hostshare", "--sandbox=chroot")
+    server, = virtiofs.processes
+    with boot(kernel, initrd, "", [Disk(image(tree, "erofs"))], qemu_args=args) as guest:
+        guest.report()
+        server.send_signal(signal.SIGSTOP)
+        guest.run("/bin/sh", "-c", "echo hostshare /srv virtiofs wait=2,idmap=1000:0:1 >/run/table;"
+                  " (/bin/idmap apply -c /run/table; echo $?) >/run/told 2>&1 &")
+        time.sleep(12)
+        assert guest.ask("read /run/told")["content"] == (
+            "idmap: hostshare on /srv: after 10 s it is not mounted, as its server does not answer; look at it"
+            " on the host\n")
+        server.send_signal(signal.SIGCONT)
+        time.sleep(2)
+        assert guest.ask("read /run/told")["content"].endswith("host\n0\n")
+        assert seen(guest, "/srv/mine") == (0, 0)

@@ -30,6 +30,13 @@ struct apply {
 	bool by_hand;
 };
 
+static void step(struct idmap_build *build, enum idmap_step kind, const struct idmap_row *row,
+		 uint32_t limit_s)
+{
+	(void)build;
+	late_step(kind, row, limit_s);
+}
+
 static void tell(struct idmap_build *build)
 {
 	print_notes(build->notes);
@@ -87,8 +94,7 @@ static int place(struct idmap_build *build, const struct idmap_row *row, int tre
 			result = record_row(&apply->record, row, mount_id_of(tree_fd, ""),
 					    ret_error);
 		else if (next->flags & IDMAP_LAYER)
-			result = record_row(&apply->record, next, (struct mount_id){0, 0},
-					    ret_error);
+			result = record_row(&apply->record, next, (struct mount_id){0}, ret_error);
 	}
 	return result;
 }
@@ -236,12 +242,14 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	struct apply apply = {.build = {.table = &input->table,
 					.plan = input->plan,
 					.notes = &input->notes,
+					.step = step,
 					.place = place,
 					.tell = tell},
 			      .number = number_of(&input->plan),
 			      .by_hand = !record};
 	int result;
 
+	late_begin();
 	apply.build.devices.arena = &input->arena[0];
 	apply.build.devices.stop_fd = hold_signals();
 	idmap_raise_files();
@@ -253,6 +261,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	if (result > 0) {
 		fprintf(stderr, "idmap %s: the rows stand in %s already, nothing is changed\n",
 			command->name, folder);
+		late_end();
 		return 0;
 	}
 	if (!result && apply.build.plan.new_root)
@@ -268,7 +277,10 @@ static int apply_plan(const struct command *command, struct input *input, const 
 					    " write /dev/root as SOURCE",
 					    folder);
 	}
-	return result ? result : carry_out(&apply, folder, ret_error);
+	if (!result)
+		result = carry_out(&apply, folder, ret_error);
+	late_end();
+	return result;
 }
 
 int apply_input(const struct command *command, struct input *input, const char *folder, bool record,
@@ -287,7 +299,8 @@ int apply_input(const struct command *command, struct input *input, const char *
 	else if (idmap_path_inside(RECORDS, folder) && strcmp(RECORDS, folder))
 		input->parameters.root.keeps = &RECORDS[strlen(folder)];
 	input->parameters.root.booted = true;
-	input->parameters.root.shared = true; /* it may be, here or in another namespace */
+	input->parameters.root.follows = !record; /* somebody has typed the path */
+	input->parameters.root.shared = true;	  /* it may be, here or in another namespace */
 	if (read(input, &error))
 		return tell_failed(command, &error);
 	code = tell_input(input);

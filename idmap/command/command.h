@@ -83,10 +83,20 @@ struct mounts {
 	size_t count;
 };
 
-/* The kernel's numbers of a mount: that of mountinfo, and one that is never given again, or 0. */
+/*
+ * The kernel's numbers of a mount: that of mountinfo, and one that is never given again. Before
+ * Linux 6.8, which has none of the latter, a number made of how the root of the mount looks: what
+ * it is, and whose it is seen as.
+ */
 struct mount_id {
 	uint64_t number, unique;
+	bool looks; /* unique is that */
 };
+
+static inline bool mount_same(struct mount_id a, struct mount_id b)
+{
+	return a.number == b.number && a.unique == b.unique;
+}
 
 /* Reads anew what is mounted. */
 int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
@@ -101,6 +111,14 @@ bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mo
 		   uint64_t number);
 /* Whether it is still there, wherever; where numbers are given anew, at that path. */
 bool mounts_have(const struct mounts *mounts, struct mount_id id, const char *path);
+
+/* --- late.c: what does not answer is told ------------------------------------------------------
+ */
+
+void late_begin(void);
+/* A step of idmap_build(), which is told of once it takes longer than that. */
+void late_step(enum idmap_step step, const struct idmap_row *row, uint32_t limit_s);
+void late_end(void);
 
 /* --- record.c: what was put in place ---------------------------------------------------------- */
 

@@ -64,7 +64,20 @@ static uint64_t ask_id(int dir_fd, const char *path, unsigned int mask)
 
 struct mount_id mount_id_of(int dir_fd, const char *path)
 {
-	return (struct mount_id){ask_id(dir_fd, path, MNT_ID), ask_id(dir_fd, path, MNT_ID_UNIQUE)};
+	struct mount_id id = {ask_id(dir_fd, path, MNT_ID), ask_id(dir_fd, path, MNT_ID_UNIQUE), 0};
+	struct stat st;
+
+	id.looks = id.number && !id.unique &&
+		   !fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH);
+	if (id.looks) {
+		const uint64_t looks[] = {st.st_dev, st.st_ino, st.st_uid, st.st_gid,
+					  st.st_mode & S_IFMT};
+		size_t i;
+
+		for (i = 0; i < COUNT_OF(looks); i++) /* FNV-1a, by words */
+			id.unique = (id.unique ^ looks[i]) * UINT64_C(0x100000001b3) + 1;
+	}
+	return id;
 }
 
 static const struct idmap_mountinfo *by_number(const struct mounts *mounts, uint64_t number)
@@ -86,7 +99,7 @@ const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char 
 
 struct mount_id mounts_id(const struct mounts *mounts, const char *path)
 {
-	return mounts_at(mounts, path) ? mount_id_of(AT_FDCWD, path) : (struct mount_id){0, 0};
+	return mounts_at(mounts, path) ? mount_id_of(AT_FDCWD, path) : (struct mount_id){0};
 }
 
 bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mount,
@@ -117,12 +130,17 @@ static bool exists(uint64_t unique)
 bool mounts_have(const struct mounts *mounts, struct mount_id id, const char *path)
 {
 	const struct idmap_mountinfo *mount;
+	struct mount_id top;
 
 	if (!id.number)
 		return false;
-	/* A number is given anew when its mount is gone, a unique one (6.8) is not. */
-	if (id.unique)
+	/* A number is given anew when its mount is gone, a unique one is not. */
+	top = mount_id_of(AT_FDCWD, path);
+	if (id.unique && !top.looks)
 		return exists(id.unique);
 	mount = by_number(mounts, id.number);
-	return mount && !strcmp(mount->target, path);
+	if (!mount || strcmp(mount->target, path))
+		return false;
+	/* One that is covered cannot be looked at. */
+	return top.number != id.number || mount_same(top, id);
 }

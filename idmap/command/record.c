@@ -185,7 +185,7 @@ static const char *behind(const char *line, const char *name)
 
 static struct mount_id read_id(const char *numbers)
 {
-	struct mount_id id = {0, 0};
+	struct mount_id id = {0};
 
 	sscanf(numbers, "%" SCNu64 " %" SCNu64, &id.number, &id.unique);
 	return id;
@@ -210,7 +210,7 @@ static void add_inside(struct record *record, struct mount_id id)
 static void read_comments(struct record *record, const char *text)
 {
 	const struct idmap_row *row = record->table.first;
-	struct mount_id id = {0, 0};
+	struct mount_id id = {0};
 	uint32_t line;
 
 	for (line = 1; *text; line++, text = strchrnul(text, '\n'), text += *text == '\n') {
@@ -219,7 +219,7 @@ static void read_comments(struct record *record, const char *text)
 		if (row && row->place.line == line) {
 			record->row[record->count++] = (struct recorded){row, id};
 			row = row->next;
-			id = (struct mount_id){0, 0};
+			id = (struct mount_id){0};
 		} else if ((value = behind(text, FIRST_LINE))) {
 			record->folder = copy_line(value);
 		} else if ((value = behind(text, PLAN_LINE))) {
@@ -322,11 +322,11 @@ const struct idmap_map *records_map(const struct idmap_mountinfo *mount)
 	size_t i;
 
 	if (id.number != number) /* it is covered */
-		id = (struct mount_id){number, 0};
+		id = (struct mount_id){.number = number};
 	while (!map && record_next(folder, &record))
 		for (i = 0; i < record.count; i++)
 			if (record.row[i].id.number == id.number &&
-			    (!id.unique || record.row[i].id.unique == id.unique) &&
+			    (!id.unique || mount_same(record.row[i].id, id)) &&
 			    ends_in(mount->target, record.row[i].row->target))
 				map = record.row[i].row->map;
 	if (folder)

@@ -38,7 +38,7 @@ static bool came_along(const struct record *record, const struct idmap_mountinfo
 	if (!record->done)
 		return true;
 	for (i = 0; i < record->inside_count; i++)
-		if (record->inside[i].number == id.number && record->inside[i].unique == id.unique)
+		if (mount_same(record->inside[i], id))
 			return true;
 	return false;
 }
@@ -78,7 +78,7 @@ static int undo_row(const struct record *record, const struct recorded *recorded
 	struct mount_id top = mounts_id(mounts, record_target(record, recorded->row, path));
 	int result = 0;
 
-	if (top.number != recorded->id.number || top.unique != recorded->id.unique)
+	if (!mount_same(top, recorded->id))
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
 				  "what was put on %s is covered by another mount by now, or was"
 				  " moved; unmount that first",
@@ -149,8 +149,7 @@ static bool is_beneath(const struct record *record, const struct mounts *mounts)
 {
 	const struct mount_id top = mounts_id(mounts, record->folder);
 
-	return !record->done && record->replaces.number && top.number == record->replaces.number &&
-	       top.unique == record->replaces.unique;
+	return !record->done && record->replaces.number && mount_same(top, record->replaces);
 }
 
 int take_back(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)

@@ -198,6 +198,8 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 	}
 	if (result == IDMAP_BY_LINK)
 		result = idmap_link_failed(&build->plan, row, ret_error);
+	if (!result && build->plan.new_root && build->plan.root->booted)
+		result = idmap_stage_look(&build->stage, ret_error);
 	if (result)
 		idmap_stage_drop(&build->stage);
 	else

@@ -222,7 +222,8 @@ static void unmake(int root_fd, struct idmap_row *row)
 		idmap_closed int parent_fd = -1;
 
 		*slash = 0;
-		parent_fd = idmap_open_inside(root_fd, *path ? path : "/", O_PATH | O_DIRECTORY, 0);
+		parent_fd = idmap_open_inside(root_fd, *path ? path : "/", O_PATH | O_DIRECTORY,
+					      RESOLVE_NO_SYMLINKS);
 		unlinkat(parent_fd, slash + 1, AT_REMOVEDIR);
 		if (slash + 1 == path + row->made)
 			row->made = 0;

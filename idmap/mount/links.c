@@ -3,7 +3,8 @@
  * Real paths. A TARGET, or the SOURCE of a bind, may lead through links of the tree that stands at
  * /. Which row stands on which is decided on the paths that they lead to, so those are read off
  * before anything is built on them. Only that one tree is asked: where a path enters another row's
- * target the rest is taken as it is written, since a link in a stranger's tree decides nothing.
+ * target, or another mount, the rest is taken as it is written: a link in a stranger's tree decides
+ * nothing.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,14 +23,23 @@ struct walk {
 	size_t base; /* links and .. do not lead above so many bytes of `done` */
 };
 
-/* Whether a row other than `row` has its target at `path`. */
-static bool is_target(const struct idmap_plan *plan, const struct idmap_row *row, const char *path)
+/*
+ * Whether another tree stands at `path`: that of a row other than `row`, or what comes along. NULL:
+ * it is looked where that comes to stand itself.
+ */
+static bool is_target(const struct idmap_stage *stage, const struct idmap_row *row,
+		      const char *path)
 {
+	const struct idmap_plan *plan = stage->plan;
+	const struct idmap_carried *carried;
 	uint32_t i;
 
+	for (carried = stage->carry; plan->new_root && row && carried; carried = carried->next)
+		if (!strcmp(carried->real, path))
+			return true;
 	for (i = 0; i < plan->rows; i++)
 		if (plan->row[i] != row && !idmap_row_is_root(plan->row[i]) &&
-		    strcmp(plan->row[i]->target, row->target) &&
+		    (!row || strcmp(plan->row[i]->target, row->target)) &&
 		    !strcmp(plan->row[i]->target, path))
 			return true;
 	return false;
@@ -51,15 +61,19 @@ static int follow(struct walk *walk, const char *link)
 	return 0;
 }
 
-/* The link that the path done so far is, in `buffer`; 0: it is none, or nothing is there. */
-static long read_link(int root_fd, const char *path, char *buffer, size_t size)
+/*
+ * The link that the path done so far is, in `buffer`; 0: it is none, or nothing is there. -EXDEV:
+ * it lies in what is mounted in the root that we are in.
+ */
+static long read_link(const struct idmap_stage *stage, const char *path, char *buffer, size_t size)
 {
-	idmap_closed int fd =
-		idmap_open_inside(root_fd, path, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+	const uint64_t inside = stage->plan->root->follows ? 0 : RESOLVE_NO_XDEV;
+	idmap_closed int fd = idmap_open_inside(stage->seen_fd, path, O_PATH | O_NOFOLLOW,
+						RESOLVE_NO_SYMLINKS | inside);
 	long n = fd < 0 ? 0 : readlinkat(fd, "", buffer, size - 1);
 
 	buffer[n > 0 ? n : 0] = 0;
-	return n > 0 ? n : 0;
+	return fd == -EXDEV ? fd : n > 0 ? n : 0;
 }
 
 /* Takes the next name off what is still to be resolved. -ENAMETOOLONG: it does not fit. */
@@ -88,23 +102,25 @@ static int take_name(struct walk *walk)
 }
 
 /* Resolves what is left of the path, as far as no other row's tree is entered. */
-static int resolve_rest(int root_fd, const struct idmap_plan *plan, const struct idmap_row *row,
+static int resolve_rest(const struct idmap_stage *stage, const struct idmap_row *row,
 			struct walk *walk)
 {
 	char link[PATH_MAX], before[PATH_MAX];
 	int links = 0, result = 0;
+	long length;
 
 	while (!result && walk->rest[strspn(walk->rest, "/")]) {
 		memcpy(before, walk->done, sizeof(before));
 		result = take_name(walk);
 		if (result || !strcmp(before, walk->done))
 			continue;
-		if (is_target(plan, row, walk->done)) {
+		length = read_link(stage, walk->done, link, sizeof(link));
+		if (length == -EXDEV || is_target(stage, row, walk->done)) {
 			while (!result && *walk->rest) /* another tree stands here */
 				result = take_name(walk);
 			break;
 		}
-		if (!read_link(root_fd, walk->done, link, sizeof(link)))
+		if (!length)
 			continue;
 		if (++links > LINKS_MOST)
 			return -ELOOP;
@@ -118,20 +134,20 @@ static int resolve_rest(int root_fd, const struct idmap_plan *plan, const struct
  * Where `path` leads in the root, in walk->done. The first `base` bytes of it are a folder whose
  * inner links do not lead out of it.
  */
-static int resolve(int root_fd, const struct idmap_plan *plan, const struct idmap_row *row,
-		   const char *path, size_t base, struct walk *walk)
+static int resolve(const struct idmap_stage *stage, const struct idmap_row *row, const char *path,
+		   size_t base, struct walk *walk)
 {
 	int result;
 
 	*walk->done = 0;
 	walk->base = 0;
 	idmap_print(walk->rest, sizeof(walk->rest), "%.*s", (int)base, path);
-	result = resolve_rest(root_fd, plan, row, walk);
+	result = resolve_rest(stage, row, walk);
 	if (result)
 		return result;
 	walk->base = strlen(walk->done);
 	idmap_print(walk->rest, sizeof(walk->rest), "%s", path + base);
-	result = resolve_rest(root_fd, plan, row, walk);
+	result = resolve_rest(stage, row, walk);
 	if (!*walk->done)
 		memcpy(walk->done, "/", 2);
 	return result;
@@ -155,9 +171,10 @@ static int take_path(struct idmap_arena *arena, const struct walk *walk, const c
 }
 
 /* One round: 1 if any path has changed. */
-static int resolve_rows(int root_fd, const struct idmap_plan *plan, struct idmap_arena *arena,
+static int resolve_rows(const struct idmap_stage *stage, struct idmap_arena *arena,
 			struct idmap_error *ret_error)
 {
+	const struct idmap_plan *plan = stage->plan;
 	struct walk walk;
 	bool changed = false;
 	uint32_t i;
@@ -172,7 +189,7 @@ static int resolve_rows(int root_fd, const struct idmap_plan *plan, struct idmap
 			row->said_inside = row->inside;
 		}
 		if (!idmap_row_is_root(row)) {
-			result = resolve(root_fd, plan, row, row->said_target, 0, &walk);
+			result = resolve(stage, row, row->said_target, 0, &walk);
 			if (!result)
 				result = take_path(arena, &walk, &row->target);
 		}
@@ -181,7 +198,7 @@ static int resolve_rows(int root_fd, const struct idmap_plan *plan, struct idmap
 		changed |= result;
 		if (!row->inside)
 			continue;
-		result = resolve(root_fd, plan, row, row->said_inside, row->base, &walk);
+		result = resolve(stage, row, row->said_inside, row->base, &walk);
 		if (!result)
 			result = take_path(arena, &walk, &row->inside);
 		if (result < 0)
@@ -200,7 +217,7 @@ int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *are
 	int rounds, result = 1;
 
 	for (rounds = 0; result > 0 && rounds < ROUNDS_MOST; rounds++)
-		result = resolve_rows(stage->seen_fd, stage->plan, arena, ret_error);
+		result = resolve_rows(stage, arena, ret_error);
 	return result > 0
 		       ? idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, ELOOP,
 				    "links of the root lead the rows in a circle; write the paths"
@@ -225,8 +242,8 @@ int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row
 	if (around == row)
 		return idmap_fail(
 			ret_error, row, IDMAP_BAD_TABLE, ELOOP,
-			"there is a link in its way, in what comes along such as /proc, where"
-			" links decide nothing; write the path that is meant");
+			"there is a link in its way, in another mount such as /proc, where links"
+			" decide nothing; write the path that is meant");
 	return idmap_fail(
 		ret_error, row, IDMAP_BAD_TABLE, ELOOP,
 		"there is a link in its way, in the tree of the row for %s, where links decide"
@@ -236,14 +253,13 @@ int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row
 
 void idmap_carry_resolve(struct idmap_stage *stage)
 {
-	static const struct idmap_row none = {.target = ""};
 	struct idmap_carried *carried;
 	struct walk walk;
 
 	/* As a TARGET is: the root's own links count, and where another row stands no other does.
 	 */
 	for (carried = stage->carry; carried; carried = carried->next) {
-		if (resolve(stage->seen_fd, stage->plan, &none, carried->path, 0, &walk) ||
+		if (resolve(stage, NULL, carried->path, 0, &walk) ||
 		    !strcmp(walk.done, carried->path) ||
 		    strlen(walk.done) >= sizeof(carried->behind_link))
 			continue;

@@ -202,15 +202,60 @@ static void read_kernels(struct idmap_cmdline *cmdline, enum name name, const ch
 	}
 }
 
-/* One letter off, and the kernel hands it to the real init without a word. */
-static void note_near_miss(struct idmap_cmdline *cmdline, const struct idmap_parameter *parameter)
+/* Whether that many bytes are an extent, or begin a list of some. */
+static bool is_extent(const char *text, size_t length)
 {
+	size_t at = 0, number;
+
+	for (number = 0; number < 3; number++) {
+		const size_t start = at;
+
+		while (at < length && idmap_is_digit(text[at]))
+			at++;
+		if (at == start || (number < 2 && (at == length || text[at++] != ':')))
+			return false;
+	}
+	return at == length || text[at] == ',';
+}
+
+/* `idmap` in capitals, or with a colon where the = should be. */
+static bool is_idmap_but(const char *name, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < 5; i++)
+		if (i >= length || (name[i] | ' ') != "idmap"[i])
+			return false;
+	return length == 5 || name[5] == ':';
+}
+
+/* A map that is none, since it stands where nobody looks for one. */
+static void note_stray_map(struct idmap_cmdline *cmdline, const struct idmap_parameter *parameter)
+{
+	const struct idmap_parameter *p = parameter;
+
+	if (is_extent(p->name, p->name_length) || is_idmap_but(p->name, p->name_length) ||
+	    (p->value && is_extent(p->value, p->value_length)))
+		note(cmdline,
+		     "cmdline: '%.*s' means nothing here; did you mean idmap=, or a comma in place"
+		     " of a blank?",
+		     (int)p->name_length, p->name);
+}
+
+/* One letter off, and the kernel hands it to the real init without a word. */
+static bool note_near_miss(struct idmap_cmdline *cmdline, const struct idmap_parameter *parameter)
+{
+	bool near = false;
 	uint32_t i;
 
-	for (i = OWN; i < NAMES; i++)
-		if (idmap_is_near(names[i], parameter->name, parameter->name_length))
-			note(cmdline, "cmdline: '%.*s' means nothing here; did you mean %s?",
-			     (int)parameter->name_length, parameter->name, names[i]);
+	for (i = OWN; i < NAMES; i++) {
+		if (!idmap_is_near(names[i], parameter->name, parameter->name_length))
+			continue;
+		near = true;
+		note(cmdline, "cmdline: '%.*s' means nothing here; did you mean %s?",
+		     (int)parameter->name_length, parameter->name, names[i]);
+	}
+	return near;
 }
 
 /* What stands behind a bare -- is for the real init, and was hardly meant to be. */
@@ -280,8 +325,8 @@ static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *ta
 					  "'%.*s' is no parameter of idmap-init; write idmap=,"
 					  " idmap.conf=, idmap.debug, idmap.init= or idmap.onfail=",
 					  (int)parameter->name_length, parameter->name);
-		else
-			note_near_miss(cmdline, parameter);
+		else if (!note_near_miss(cmdline, parameter))
+			note_stray_map(cmdline, parameter);
 		break;
 	default:
 		read_kernels(cmdline, name, value);

@@ -190,6 +190,8 @@ static const struct {
 	{"lowerdir", refuse_layers, 0},
 	{"upperdir", refuse_layers, 0},
 	{"workdir", refuse_layers, 0},
+	{"lowerdir+", refuse_layers, 0},
+	{"datadir+", refuse_layers, 0},
 };
 
 /* The index in keys[], or COUNT_OF(keys). */
@@ -235,12 +237,20 @@ const char *idmap_device_option(const char *item)
 	return NULL;
 }
 
+/* Three, as two may be ports. */
+static bool has_three_numbers(const char *value)
+{
+	return idmap_looks_like_extent(value) && strchr(strchr(value, ':') + 1, ':');
+}
+
 static void check_device(struct reader *r)
 {
 	const char *device = idmap_device_option(r->item.text), *wrong;
 	struct idmap_source source;
 
 	wrong = device ? idmap_source_of(device, &source) : NULL;
+	if (device && !wrong && source.kind == IDMAP_SOURCE_OTHER)
+		wrong = "names no device; write /dev/..., or a name such as PARTUUID=...";
 	if (wrong)
 		idmap_item_error(&r->item, r->item.text, "%s %s", r->item.text, wrong);
 }
@@ -260,6 +270,13 @@ static void keep_for_filesystem(struct reader *r, size_t key_length)
 			&r->item, item,
 			"'%s' is too long for a filesystem's option; the kernel takes 255 bytes",
 			item);
+		return;
+	}
+	if (has_three_numbers(item + length - value)) {
+		idmap_item_error(&r->item, item,
+				 "'%s' has an extent and is no option of ours; did you mean"
+				 " idmap=?",
+				 item);
 		return;
 	}
 	check_device(r);
@@ -312,9 +329,8 @@ static void refuse_disguised(struct reader *r, size_t key_length)
 				 item, word);
 		return;
 	}
-	/* Three numbers, as two may be ports. */
 	value = item[key_length] ? item + key_length + 1 : "";
-	if (idmap_looks_like_extent(value) && strchr(strchr(value, ':') + 1, ':'))
+	if (has_three_numbers(value))
 		idmap_item_error(
 			&r->item, item,
 			"'%s' is a comment, as all of x- and X- but X-mount. is, and has an"

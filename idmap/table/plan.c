@@ -143,6 +143,14 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	wrong = idmap_source_read(row, &source);
 	if (wrong)
 		idmap_table_error(table, place, row->source_column, "%s %s", row->source, wrong);
+	else if (source.kind == IDMAP_SOURCE_OTHER && *row->source && *row->source != '/' &&
+		 strncmp(row->source, "root:", 5) && /* told already where that is wrong */
+		 !(row->flags & (IDMAP_CLONE | IDMAP_OVERLAY | IDMAP_OWN_ROOT)) &&
+		 idmap_needs_device(row->type))
+		idmap_table_error(table, place, row->source_column,
+				  "%s is neither a device nor an absolute path; write /dev/..., a"
+				  " name such as PARTUUID=..., or the path of an image file",
+				  row->source);
 	if (*row->data && row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT))
 		refuse_option(table, row);
 	if (row->flags & IDMAP_OVERLAY)

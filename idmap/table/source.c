@@ -198,7 +198,7 @@ const char *idmap_source_read(const struct idmap_row *row, struct idmap_source *
 	if (row->flags & IDMAP_CLONE || idmap_type_has("tmpfs:overlay", row->type))
 		return NULL;
 	wrong = is_others(row->source);
-	return wrong			    ? wrong
-	       : idmap_is_served(row->type) ? NULL
-					    : idmap_source_of(row->source, ret);
+	return wrong				? wrong
+	       : idmap_has_no_device(row->type) ? NULL
+						: idmap_source_of(row->source, ret);
 }

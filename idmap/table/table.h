@@ -55,6 +55,8 @@ bool idmap_is_served(const char *type);
 bool idmap_has_no_device(const char *type);
 /* Whether so many bytes are the same to the kernel, to which `-` and `_` are one in a name. */
 bool idmap_same_name(const char *a, const char *b, size_t length);
+/* Whether it is a filesystem, or are all some, that surely lies on a block device or in a file. */
+bool idmap_needs_device(const char *type);
 /* Whether `part` stands anywhere in the text. strstr() is 1.3 KB of code. */
 bool idmap_contains(const char *text, const char *part);
 /* Whether the text is the word but for one letter that is other, missing, too many or swapped. */

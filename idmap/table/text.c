@@ -372,6 +372,23 @@ bool idmap_is_served(const char *type)
 	return idmap_type_has(type, "virtiofs") || idmap_type_has(type, "9p");
 }
 
+bool idmap_needs_device(const char *type)
+{
+	static const char drivers[] =
+		"auto:erofs:squashfs:ext4:ext3:ext2:xfs:btrfs:f2fs:vfat:msdos:"
+		"exfat:ntfs3:ntfs:iso9660:udf:cramfs:romfs:minix";
+	char name[16];
+	size_t length;
+
+	for (; *type; type += length + (type[length] == ':')) {
+		length = strcspn(type, ":");
+		idmap_print(name, sizeof(name), "%.*s", (int)length, type);
+		if (!idmap_type_has(drivers, name))
+			return false;
+	}
+	return true;
+}
+
 bool idmap_has_no_device(const char *type)
 {
 	return idmap_is_served(type) || idmap_type_has("tmpfs:ramfs", type);

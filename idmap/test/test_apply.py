@@ -308,11 +308,11 @@ def test_skipped_rows_are_no_rows_that_stand(script):
 def test_where_it_is_recorded(script):
     done = script(f"""
         table 't /run tmpfs\\n'; idmap apply -c /run/table
-        ln -s /run/idmap /run/r/link; table 't /run/r/link tmpfs\\n'; idmap apply -c /run/table
+        ln -s /idmap /run/link; table 't /link tmpfs\\n'; idmap apply -c /run/table --root /run
         table '/dev/root / auto {MAP}\\n'; idmap apply -c /run/table --root /run; mounts""")
     assert done.out == ["rc 2", "rc 2", "rc 6", "/run/r / rw,relatime tmpfs"]
     assert "that would cover /run/idmap/apply, where it is recorded" in done.err[0]
-    assert done.err[1].startswith("/run/table:1:3: that would cover /run/idmap/apply, where it is recorded")
+    assert done.err[1].startswith("/run/table:1:3: that would cover /idmap/apply, where it is recorded")
     assert "/run holds /run, where the work is done" in done.err[2]
 
 

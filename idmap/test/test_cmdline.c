@@ -464,7 +464,21 @@ static void test_notes(void **state)
 		{"idmpa=0:0:1", "cmdline: 'idmpa' means nothing here; did you mean idmap?"},
 		{"imap=0:0:1", "cmdline: 'imap' means nothing here; did you mean idmap?"},
 		{"idmaps", "cmdline: 'idmaps' means nothing here; did you mean idmap?"},
-		{"idmapx.a=1 map=1 idap2=1 ip=1", NULL},
+		{"idmapx.a=1 map=1 idap2=1 ip=10.0.0.2::10.0.0.1:255.255.255.0::eth0:off"
+		 " usbcore.quirks=0781:5580:bk crashkernel=1:2 idmap_x=1:2",
+		 NULL},
+		{"IDMAP=0:100000:65536",
+		 "cmdline: 'IDMAP' means nothing here; did you mean idmap=, or a comma in place of"
+		 " a blank?"},
+		{"idmap:0:100000:65536",
+		 "cmdline: 'idmap:0:100000:65536' means nothing here; did you mean idmap=, or a"
+		 " comma in place of a blank?"},
+		{"X-mount.idmap=0:1:1,1:0:1",
+		 "cmdline: 'X-mount.idmap' means nothing here; did you mean idmap=, or a comma in"
+		 " place of a blank?"},
+		{"idmap=/dev/vdb,/srv,erofs,5000:0:1 5007:7:1",
+		 "cmdline: '5007:7:1' means nothing here; did you mean idmap=, or a comma in place"
+		 " of a blank?"},
 		{"idmap_conf=/x",
 		 "cmdline: 'idmap_conf' means nothing here; did you mean idmap.conf?"},
 		{"rootwait=5s",

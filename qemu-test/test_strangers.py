@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""What stands there already, and is nobody's row: mounts that come along, links in them and beneath
+them, a root whose /run or /dev is a link, and a real init that starts us again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from common import INIT, ROOT, last_words, log_lines
+from guest import Disk
+from images import Dir, File, Link
+
+BOTH = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+OWN = (100000, 100000)
+MAP = "/dev/root / auto idmap=100000:0:65536\n"
+IN_PLACE = f"root=/dev/vda init={INIT}"
+
+
+def standing(guest) -> dict[str, str]:
+    return {mount.target: mount.type for mount in guest.mounts()}
+
+
+@pytest.fixture
+def stranger(image):
+    """A disk with links that lead out of it, and folders."""
+    return image({"/": Dir(5000, 5000), "/to-etc": Link("/etc", 5000, 5000), "/to-root": Link("/root", 5000, 5000),
+                  "/folder": Dir(5000, 5000), "/folder/file": File("of the stranger\n", 5000, 5000)}, "erofs")
+
+
+@BOTH
+def test_links_beneath_what_comes_along(kernel, root_tree, image, initramfs, boot):
+    """One row has the root's links followed; those beneath /dev and /run decide nothing then, either."""
+    tree = root_tree()
+    tree["/var/run"] = Link("/run", *OWN)
+    tree["/dev/shm"], tree["/run/foo"] = Link("/run/shm", *OWN), Link("/etc", *OWN)
+    conf = (ROOT + "t /dev/shm tmpfs size=1m,mode=0700,X-mount.mkdir\nt /run/foo tmpfs size=1m,mode=0711,X-mount.mkdir\n"
+            "t /var/run/x tmpfs X-mount.mkdir\n")
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+        mounts = standing(guest)
+        assert [mounts[target] for target in ("/dev/shm", "/run/foo", "/run/x")] == ["tmpfs"] * 3
+        assert "/etc" not in mounts and "/run/shm" not in mounts
+
+
+@BOTH
+def test_links_beneath_mounts_of_a_booted_root(kernel, plain_tree, image, stage0, stranger, boot):
+    tree = plain_tree(MAP + "t /srv/folder tmpfs\nt /var/run/z tmpfs X-mount.mkdir\n")
+    tree["/var/run"], tree["/srv/folder"] = Link("/run", *OWN), Link("/etc", *OWN)
+    initrd = stage0(kernel, then="mount -t erofs -o ro /root/dev/vdb /root/srv")
+    with boot(kernel, initrd, IN_PLACE, [Disk(image(tree, "erofs")), Disk(stranger)]) as guest:
+        assert standing(guest)["/srv/folder"] == "tmpfs" and "/etc" not in standing(guest)
+
+
+@BOTH
+@pytest.mark.parametrize("row", ["t /srv/to-etc tmpfs", "/srv/to-root /mnt bind rw"], ids=["target", "source"])
+def test_links_in_a_mount_that_stands(row, kernel, plain_tree, image, stage0, stranger, boot_fails):
+    initrd = stage0(kernel, then="mount -t erofs -o ro /root/dev/vdb /root/srv")
+    console = boot_fails(kernel, initrd, IN_PLACE, [Disk(image(plain_tree(row + "\n"), "erofs")), Disk(stranger)])
+    assert "there is a link in its way, in another mount such as /proc" in last_words(console)[0]
+
+
+def test_links_and_apply(kernels, root_tree, image, programs, stranger, initramfs, boot):
+    """The same two, by idmap apply: below a folder, and on the system that runs."""
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    other = root_tree()
+    other["/var/run"], other["/srv/folder"] = Link("/run", *OWN), Link("/root", *OWN)
+    kernel = kernels("newest")
+    disks = [Disk(image(tree, "erofs")), Disk(stranger), Disk(image(other, "erofs"))]
+    with boot(kernel, initramfs(kernel, ROOT), "", disks) as guest:
+        def apply(table: str, *words: str) -> tuple[int, str]:
+            guest.ask("write", "/run/table", table)
+            answer = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/table", *words)
+            return answer["exit"], answer["stderr"]
+
+        guest.run("/bin/sh", "-c", "mount -t erofs -o ro /dev/vdb /srv; mount -t erofs -o ro /dev/vdc /mnt;"
+                  " mount -t erofs -o ro /dev/vdb /mnt/srv")
+        before = guest.mounts()
+        for row in ("t /srv/to-etc tmpfs\n", "/srv/to-root /home bind\n"):
+            code, line = apply(row)
+            assert code == 2 and "there is a link in its way, in another mount" in line, line
+        assert guest.mounts() == before
+        assert apply(MAP + "/srv/folder /opt bind\nt /var/run tmpfs\n", "--root", "/mnt") == (0, "")
+        assert list(guest.ask("ls /mnt/opt")["entries"]) == ["file"] and standing(guest)["/mnt/run"] == "tmpfs"
+
+
+@BOTH
+@pytest.mark.parametrize("conf,name", [
+    ("", "run"), (MAP, "run"), (MAP + "t /srv tmpfs\n", "run"), (MAP + "t /run/x tmpfs X-mount.mkdir\n", "run"), (MAP, "dev"),
+], ids=["nothing", "map", "row", "inside", "dev"])
+def test_roots_with_links_for_what_comes_along(conf, name, kernel, plain_tree, image, stage0, boot):
+    """What a script had mounted behind the link is what the real init finds there."""
+    tree = plain_tree(conf)
+    tree[f"/var/{name}"] = tree.pop(f"/{name}")
+    tree[f"/{name}"] = Link(f"var/{name}", *OWN)
+    then = "mount -t tmpfs script /root/var/run; echo x >/root/var/run/of-script" if name == "run" else ":"
+    with boot(kernel, stage0(kernel, then=then), IN_PLACE, [Disk(image(tree, "erofs"))]) as guest:
+        assert "console" in guest.ask("ls /dev/")["entries"] and len(guest.ask("ls /dev/")["entries"]) > 20
+        if name == "run":
+            assert "of-script" in guest.ask("ls /run/")["entries"]
+            assert "cannot be written" not in "".join(log_lines(guest))
+            assert guest.ask("read /run/idmap/table")["content"].count("\n") == 2 * conf.count("\n") + 1
+        assert ("idmapped" in [m for m in guest.mounts() if m.target == "/"][0].options) == bool(conf)
+
+
+@pytest.mark.parametrize("first", ["init=", "/sbin/init"])
+def test_scripts_that_start_us_again(first, kernels, root_tree, plain_tree, image, initramfs, stage0, boot_fails):
+    """For ever, once."""
+    kernel = kernels("newest")
+    script = File("#!/bin/sh\nexec /sbin/idmap-init\n", *OWN, mode=0o755)
+    tree = plain_tree("t /srv tmpfs\n")
+    if first == "init=":
+        tree["/sbin/start"] = script
+        console = boot_fails(kernel, stage0(kernel, init="/sbin/start"), "root=/dev/vda init=/sbin/start",
+                             [Disk(image(tree, "erofs"))])
+    else:
+        tree["/sbin/init"] = script
+        console = boot_fails(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))])
+    line, code = last_words(console)
+    assert code.startswith("0x00000700") and "was started before, and has started idmap-init again" in line
+    assert len(re.findall("idmap-init: version", console)) <= 2
+
+
+def test_init_beneath_what_comes_along(kernel, root_tree, image, initramfs, boot, boot_fails):
+    """It is told while there is a way back; and one that comes along itself is started."""
+    tree = root_tree()
+    tree["/run/init"] = tree["/sbin/init"]
+    disks = [Disk(image(tree, "erofs"))]
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, ROOT), "init=/run/init", disks))
+    assert "cmdline: init=/run/init: it cannot be run in the new root" in line
+
+
+@BOTH
+def test_ways_that_are_closed(kernel, plain_tree, image, stage0, boot_fails):
+    """A mount below a folder of 0700 whose owner the map leaves out: told before there is no way back."""
+    tree = plain_tree(MAP)
+    tree["/keep"], tree["/keep/x"] = Dir(7, 7, 0o700), Dir(7, 7)
+    console = boot_fails(kernel, stage0(kernel, then="mount -t tmpfs t /root/keep/x"), IN_PLACE,
+                         [Disk(image(tree, "erofs"))])
+    assert "/keep/x cannot come along into the new root (permission denied)" in last_words(console)[0]
+    assert "idmap-init: version" not in console  # the rows are told when nothing more can fail
