@@ -108,7 +108,7 @@ table-$(CONFIG_NAMES) += source
 table-$(CONFIG_VERITY) += verity
 table-y += options table
 table-$(CONFIG_TABLE_FILE) += conf
-table-y += cmdline
+table-y += seal cmdline
 table-$(CONFIG_ROWS) += order
 table-y += plan
 device-y := file proc klog
@@ -142,7 +142,7 @@ init-objects := $(init-y:%=$(O)/obj/init/%.o)
 command-objects := $(command-y:%=$(O)/obj/idmap/command/%.o)
 objects := $(lib-objects) $(command-objects) $(init-objects)
 # These see memory and nothing else.
-pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf cmdline \
+pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf seal cmdline \
 	source verity order plan) device/names device/hashtree device/proc mount/format)
 
 all: $(O)/idmap-init $(O)/libidmap.a $(if $(CONFIG_COMMAND),$(O)/idmap)

@@ -250,13 +250,12 @@ void idmap_table_init(struct idmap_table *table, struct idmap_arena *arena);
 void idmap_table_file(struct idmap_table *table, const char *name, const char *text, size_t size);
 /* Adds what the `number`th idmap= of the command line says; NULL: it has no value. */
 void idmap_table_word(struct idmap_table *table, const char *value, uint32_t number);
-/* Puts an error on the list; the first IDMAP_ERRORS_MAX are kept, all are counted. */
+#define IDMAP_ERRORS_MAX 32
+/* Puts an error on the list; so many are kept, all are counted. */
 void idmap_table_error(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 		       const char *format, ...) IDMAP_PRINTF(4, 5);
 /* A row as a line of a table that says the same (no newline). */
 void idmap_row_text(const struct idmap_row *row, struct idmap_text *text);
-
-#define IDMAP_ERRORS_MAX 32
 
 /* --- the kernel command line and the plan ---------------------------------------------------- */
 
@@ -288,8 +287,9 @@ enum idmap_onfail {
 
 /* What a kernel command line says, but for its rows. Strings live as long as the table. */
 struct idmap_cmdline {
-	const char *text; /* as the kernel shows it, NUL-terminated; the caller's */
-	size_t cut;	  /* the caller's, too: a longer line is cut to so many bytes; or 0 */
+	const char *text;   /* as the kernel shows it, NUL-terminated; the caller's */
+	const char *sealed; /* the same: what a sealed initramfs lets it say; NULL: it is none */
+	size_t cut;	    /* the same: a longer line is cut to so many bytes; or 0 */
 	struct idmap_notes *notes; /* the same: what is odd and no error; or NULL */
 	struct idmap_root root;	   /* root= and its kin */
 	const char *init;	   /* init=, or NULL */

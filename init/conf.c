@@ -4,6 +4,7 @@
  * started in, never from one that is being mounted.
  */
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "device/device.h"
 #include "init.h"
@@ -12,12 +13,18 @@ int conf_read(const struct idmap_cmdline *cmdline, struct idmap_table *table,
 	      struct idmap_arena *arena, struct idmap_error *ret_error)
 {
 	const char *path = cmdline->conf ? cmdline->conf : IDMAP_CONF;
+	struct stat st;
 	size_t size;
 	char *text;
 	int result;
 
 	if (cmdline->words)
 		return 0;
+	if (cmdline->sealed && !stat(path, &st) && (st.st_uid || st.st_mode & 022))
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, EPERM,
+				  "%s can be written by others than root, and the initramfs is"
+				  " sealed; give it to root, with the mode 0644",
+				  path);
 	result = idmap_table_text(
 		path, "put it into the initramfs (mkinitramfs -c) or correct idmap.conf=", arena,
 		&text, &size, ret_error);

@@ -61,6 +61,13 @@ static void load(struct boot *boot, const char *path)
 	if (options) {
 		idmap_text_init(&text, options, size);
 		idmap_cmdline_module_options(boot->cmdline.text, name, length, &text);
+		if (*options && !idmap_seal_allows(&boot->cmdline, "modules", 7)) {
+			msg(MSG_WARNING,
+			    "the initramfs is sealed, and module %s gets no options; write the word"
+			    " modules into " IDMAP_SEALED,
+			    name);
+			*options = 0;
+		}
 	}
 	result = fd < 0 ? fd : !options ? -ENOMEM : try_load(fd, options, &words);
 	if (!result)

@@ -37,6 +37,23 @@ static size_t cmdline_size(void)
 	return !uname(&uts) && !strncmp(uts.machine, "riscv", 5) ? 1024 : 2048;
 }
 
+/* Empty, too, it is a seal. */
+static int read_seal(struct boot *boot, struct idmap_error *ret_error)
+{
+	char *text;
+	size_t size;
+	int result = idmap_file_read(IDMAP_SEALED, boot->arena, &text, &size);
+
+	if (!result)
+		boot->cmdline.sealed = text;
+	else if (CONFIG_ALWAYS_SEALED)
+		boot->cmdline.sealed = "";
+	return !result || result == -ENOENT
+		       ? 0
+		       : idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, -result,
+				    IDMAP_SEALED " cannot be read (%m); make it a file of words");
+}
+
 static int read_cmdline(struct boot *boot, struct idmap_error *ret_error)
 {
 	struct idmap_arena *arena = boot->arena;
@@ -75,13 +92,16 @@ static void refuse_late_hash(struct boot *boot)
 int table_read(struct boot *boot, struct idmap_error *ret_error)
 {
 	static struct idmap_arena arena; /* the file's size is known, and any */
-	int result = read_cmdline(boot, ret_error);
+	int result = read_seal(boot, ret_error);
 
+	if (!result)
+		result = read_cmdline(boot, ret_error);
 	if (!result && !boot->table.off)
 		result = conf_read(&boot->cmdline, &boot->table, &arena, ret_error);
 	if (result)
 		return result;
 	refuse_late_hash(boot);
 	idmap_plan_make(&boot->table, &boot->cmdline.root, &boot->build.plan);
+	idmap_seal_rows(&boot->cmdline, &boot->table);
 	return table_errors(&boot->table, ret_error);
 }

@@ -20,6 +20,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = IDMAP_BAD_SYSTEM, EXIT_BAD_USE = IDMAP_BAD_T
 /* What a table says, and where it says it. */
 struct input {
 	const char *conf, *cmdline; /* -c and -k; NULL: not given */
+	const char *sealed;	    /* --sealed: the words of a seal; NULL: there is none */
 	const char *folder;	    /* --root, below which it is carried out; NULL: by a boot */
 	bool json;
 	struct idmap_arena arena[2], notes_arena;

@@ -74,6 +74,8 @@ bool take_input(struct input *input, int argc, char **argv, int *at)
 		input->conf = argv[++*at];
 	else if (!strcmp(option, "-k") && *at + 1 < argc)
 		input->cmdline = argv[++*at];
+	else if (!strcmp(option, "--sealed") && *at + 1 < argc)
+		input->sealed = argv[++*at];
 	else if (!strcmp(option, "--root") && *at + 1 < argc)
 		input->folder = argv[++*at];
 	else
@@ -153,6 +155,7 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	input->parameters.root.booted = input->folder;
 	input->parameters.text = input->cmdline ? input->cmdline : "";
 	input->parameters.cut = LINE_MOST;
+	input->parameters.sealed = input->sealed;
 	input->parameters.notes = &input->notes;
 	check_line(input);
 	idmap_cmdline_read(&input->parameters, &input->table);
@@ -164,6 +167,8 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 		result = read_conf(input, conf ? conf : IDMAP_CONF, ret_error);
 	if (!result)
 		idmap_plan_make(&input->table, &input->parameters.root, &input->plan);
+	if (!result)
+		idmap_seal_rows(&input->parameters, &input->table);
 	return result;
 }
 

@@ -102,12 +102,13 @@ static int run(int argc, char **argv)
 
 const struct command command_plan = {
 	"plan",
-	"[-c FILE] [-k CMDLINE] [--root DIR] [--json]",
+	"[-c FILE] [-k CMDLINE] [--root DIR] [--sealed WORDS] [--json]",
 	"Prints the rows of a table in the order in which a boot takes them, each with its map and its\n"
 	"defaults spelled out: a table that says the same.\n\n"
 	"  -c FILE     the table's file; default: /etc/idmap.conf\n"
 	"  -k CMDLINE  a kernel command line; rows in it stand in for the file\n"
 	"  --root DIR  as idmap apply would take it\n"
+	"  --sealed WORDS  as in an initramfs whose /etc/idmap.sealed has these words\n"
 	"  --json      a list of objects: place, source, target, type, options, map\n",
 	run,
 };

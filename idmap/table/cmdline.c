@@ -366,10 +366,12 @@ void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table
 	struct idmap_parameter parameter;
 
 	check_length(cmdline, table);
-	table->off = is_off(text);
+	table->off = !cmdline->sealed && is_off(text);
 	while (idmap_cmdline_next(&text, &parameter)) {
 		char *value = NULL;
 
+		if (!idmap_seal_check(cmdline, table, &parameter))
+			continue;
 		if (table->off && name_of(&parameter) == OWN) {
 			cmdline->words++;
 			continue;

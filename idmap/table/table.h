@@ -2,8 +2,8 @@
 /*
  * Between the files of table/, which turn text into a table and a table into a plan. All of them
  * are pure: they see memory and nothing else. In the order in which each needs the ones before it:
- * text, error, scan, map, extents, source, verity, options, table, conf, cmdline, order, plan. What
- * Kconfig takes out leaves an inline stub here.
+ * text, error, scan, map, extents, source, verity, options, table, conf, seal, cmdline, order,
+ * plan. What Kconfig takes out leaves an inline stub here.
  */
 #ifndef TABLE_H
 #define TABLE_H
@@ -358,10 +358,7 @@ void idmap_verity_root(struct idmap_table *table, struct idmap_root *root);
 /* An error where no row is verified by them. */
 void idmap_verity_unused(struct idmap_table *table, const struct idmap_root *root);
 #else
-#define IDMAP_NO_VERITY                                                                    \
-	"dm-verity is not built into this idmap-init, and nothing would be verified; take" \
-	" it out"
-
+#define IDMAP_NO_VERITY "dm-verity, which would verify it, is not built in; take it out"
 static inline bool idmap_verity_option(const struct idmap_item *item, struct idmap_row *row)
 {
 	(void)row;
@@ -401,6 +398,17 @@ static inline void idmap_verity_unused(struct idmap_table *table, const struct i
 	(void)table, (void)root;
 }
 #endif
+
+/* --- seal.c ---------------------------------------------------------------------------------- */
+
+#define IDMAP_SEALED "/etc/idmap.sealed"
+/* Whether there is no seal, or it names the word. */
+bool idmap_seal_allows(const struct idmap_cmdline *cmdline, const char *name, size_t length);
+/* false: the parameter must not be said, and that was told. */
+bool idmap_seal_check(const struct idmap_cmdline *cmdline, struct idmap_table *table,
+		      const struct idmap_parameter *parameter);
+/* Errors of what rows of the command line must not say, once the plan is made. */
+void idmap_seal_rows(const struct idmap_cmdline *cmdline, struct idmap_table *table);
 
 /* --- order.c --------------------------------------------------------------------------------- */
 

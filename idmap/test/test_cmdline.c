@@ -379,6 +379,35 @@ static void test_read(void **state)
 	}
 }
 
+/* The words of a seal; the ways out are tried in qemu-test/test_sealed.py. */
+static void test_seal(void **state)
+{
+	static const struct {
+		const char *seal, *word;
+		bool open;
+	} cases[] = {
+		{NULL, "root", true},
+		{"", "root", false},
+		{"root", "root", true},
+		{"roo\nrootx root_\n", "root", false},
+		{"# root\nidmap # root\n", "root", false},
+		{"# x\nidmap, root", "root", true},
+		{"\troot\n", "root", true},
+		{"systemd.verity_root-data", "systemd.verity-root_data", true},
+		{"root#", "root", true},
+		{"root", "", false},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct idmap_cmdline cmdline = {.sealed = cases[i].seal};
+
+		assert_int_equal(idmap_seal_allows(&cmdline, cases[i].word, strlen(cases[i].word)),
+				 cases[i].open);
+	}
+}
+
 #define HASH "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef"
 
 /* roothash= and its kin: where the root is, and what it is verified by, as a row's options. */
@@ -590,13 +619,10 @@ static void test_module_options(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_random_lines),
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_read),
-		cmocka_unit_test(test_verity),
-		cmocka_unit_test(test_notes),
-		cmocka_unit_test(test_read_without_memory),
+		cmocka_unit_test(test_lines),	       cmocka_unit_test(test_random_lines),
+		cmocka_unit_test(test_names),	       cmocka_unit_test(test_read),
+		cmocka_unit_test(test_seal),	       cmocka_unit_test(test_verity),
+		cmocka_unit_test(test_notes),	       cmocka_unit_test(test_read_without_memory),
 		cmocka_unit_test(test_module_options),
 	};
 

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A sealed initramfs: what the kernel command line may say of the root is what /etc/idmap.sealed
+ * names, and by itself that is nothing. Whoever boots a guest, and may write its command line, then
+ * gets the table that was built in, or no boot. Pure.
+ */
+#include <string.h>
+
+#include "table/table.h"
+
+bool idmap_seal_allows(const struct idmap_cmdline *cmdline, const char *name, size_t length)
+{
+	const char *word = cmdline->sealed;
+
+	if (!word)
+		return true;
+	while (*word) {
+		const size_t word_length = strcspn(word, " \t\n,#");
+
+		if (word_length && word_length == length && idmap_same_name(word, name, length))
+			return true;
+		word += word_length;
+		word += *word == '#' ? strcspn(word, "\n") : *word != 0;
+	}
+	return false;
+}
+
+/* Whether it is the word by which that is allowed. */
+static bool allows(const struct idmap_cmdline *cmdline, const char *word)
+{
+	return idmap_seal_allows(cmdline, word, strlen(word));
+}
+
+/* What decides on which root is shown, to whom, or what runs in it. */
+static bool is_closed(const struct idmap_parameter *parameter)
+{
+	static const char *const names[] = {
+		"root",
+		"rootfstype",
+		"rootflags",
+		"rw",
+		"init",
+		"idmap",
+		"idmap.conf",
+		"idmap.init",
+		"roothash",
+		"systemd.verity_root_data",
+		"systemd.verity_root_hash",
+		"systemd.verity_root_options",
+	};
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(names); i++)
+		if (strlen(names[i]) == parameter->name_length &&
+		    idmap_same_name(names[i], parameter->name, parameter->name_length))
+			return true;
+	return false;
+}
+
+bool idmap_seal_check(const struct idmap_cmdline *cmdline, struct idmap_table *table,
+		      const struct idmap_parameter *parameter)
+{
+	const bool shell = idmap_same("idmap.onfail", parameter->name, parameter->name_length) &&
+			   parameter->value &&
+			   idmap_same("shell", parameter->value, parameter->value_length);
+	struct idmap_place place = {.parameter = true};
+	const char *word;
+	char name[40], equals[48];
+
+	if (!cmdline->sealed || !(shell || is_closed(parameter)))
+		return true;
+	idmap_print(name, sizeof(name), "%.*s", (int)parameter->name_length, parameter->name);
+	word = shell ? "shell" : name;
+	if (allows(cmdline, word))
+		return true;
+	place.name = idmap_print(equals, sizeof(equals), "%s%s", name, parameter->value ? "=" : "");
+	idmap_table_error(table, &place, 0,
+			  "the initramfs is sealed, and the command line may not say that; take it"
+			  " out, write it into the table there, or the word %s into " IDMAP_SEALED,
+			  word);
+	return false;
+}
+
+/* Whether some option leads to a path. */
+static const char *path_in(const char *item)
+{
+	for (; *item; item += strlen(item) + 1) {
+		const char *value = strchr(item, '=');
+
+		if (value && value[1] == '/')
+			return item;
+	}
+	return NULL;
+}
+
+void idmap_seal_rows(const struct idmap_cmdline *cmdline, struct idmap_table *table)
+{
+	const struct idmap_row *row;
+
+	for (row = table->first; row && cmdline->sealed; row = row->next) {
+		const char *path;
+
+		if (!row->place.parameter || !idmap_row_counts(row))
+			continue;
+		if (!strcmp(row->type, "auto") && !allows(cmdline, "auto"))
+			idmap_table_error(table, &row->place, row->type_column,
+					  "the initramfs is sealed, and the command line may not"
+					  " leave the type to whatever is there; name it, or write"
+					  " the word auto into " IDMAP_SEALED);
+		path = row->root_data ? path_in(row->root_data) : NULL;
+		if (!path)
+			path = path_in(row->data);
+		if (!path)
+			path = row->subdir;
+		if (path && !allows(cmdline, "paths"))
+			idmap_table_error(
+				table, &row->place, row->type_column,
+				"the initramfs is sealed, and the command line may not"
+				" name a path in an option (%s); take it out, or write the"
+				" word paths into " IDMAP_SEALED,
+				path);
+	}
+}
