@@ -218,7 +218,7 @@ test-programs: $(O)/probe $(O)/ids
 $(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 -Os -static -s $(warnings) -o $@ $<
+	$(Q)$(CC) -std=gnu11 -Os -static -s $(warnings) $(if $(PROBE_TTY),-DPROBE_TTY='"$(PROBE_TTY)"') -o $@ $<
 
 # The pure part on the host, with its own C library and the sanitizers. It sees the full table.
 hostflags := -std=gnu11 -g -O1 $(warnings) -fsanitize=address,undefined -fno-sanitize-recover=all \

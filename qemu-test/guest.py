@@ -20,6 +20,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -31,8 +32,11 @@ import time
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
+from arch import GUEST
+
 GUESTS_AT_ONCE = 2
 PR_SET_PDEATHSIG = 1
+HEAD = f"console={GUEST.console} panic=-1"  # of every command line
 
 
 class GuestFailed(Exception):
@@ -90,6 +94,8 @@ def _unescape(word: str) -> str:
 
 def have_kvm() -> bool:
     """A /dev/kvm that opens is not enough: nested in some hosts it is a trap without vmx or svm."""
+    if platform.machine() != GUEST.name:
+        return False
     try:
         flags = re.search(r"^flags\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         if not flags or not {"vmx", "svm"} & set(flags[0].split()):
@@ -140,18 +146,17 @@ def die_with_parent() -> None:
 
 
 def qemu_command(kernel: Path | None, initrd: Path | None, append: str, disks: Sequence[Disk] = (), *,
-                 machine: str = "q35", memory: int = 512, smp: int = 1,
+                 machine: str = GUEST.machine, memory: int = 512, smp: int = 1,
                  icount: bool = False) -> list[str]:
     """QEMU with this machine and nothing else: no serial port, no monitor, no display.
 
     On "microvm", which has no PCI, the disks are on virtio-mmio. With icount an instruction of the
     guest takes one nanosecond of its time, wherever it runs, and KVM is not used.
     """
-    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+    command = [GUEST.qemu, "-nodefaults", "-no-user-config", "-display", "none",
                "-no-reboot", "-machine", machine, "-m", str(memory), "-smp", str(smp)]
-    # Without cx16 because QEMU 7.2 under TCG corrupts cmpxchg16b: random oopses in the guest.
     command += (["-accel", "kvm", "-cpu", "host"] if have_kvm() and not icount else
-                ["-accel", "tcg", "-cpu", "max,-cx16"])
+                ["-accel", "tcg", "-cpu", GUEST.cpu])
     command += ["-icount", "shift=0,sleep=off"] if icount else []
     microvm = machine.partition(",")[0] == "microvm"
     if microvm and not have_kvm():
@@ -179,7 +184,7 @@ class Guest:
 
     kernel, initrd   files; initrd may be None for a kernel that boots from its root=, and both for
                      a firmware that finds a kernel itself
-    append           kernel command line, after "console=ttyS0 panic=-1"
+    append           kernel command line, after HEAD
     memory           MiB
     timeout          seconds from the start to the report, or to the exit of a guest that has none
     log_dir          where the logs of a failed guest stay; those of a good one are removed
@@ -190,13 +195,13 @@ class Guest:
     """
 
     def __init__(self, kernel: Path | None, initrd: Path | None, append: str = "",
-                 disks: Sequence[Disk] = (), *, machine: str = "q35", memory: int = 512,
+                 disks: Sequence[Disk] = (), *, machine: str = GUEST.machine, memory: int = 512,
                  smp: int = 1, icount: bool = False, timeout: float = 90,
                  log_dir: Path | None = None,
                  qemu_args: Sequence[str] = (), slot: bool = True, manager: bool = False) -> None:
         self.kernel = kernel
         self.initrd = initrd
-        self.append = append if manager else f"console=ttyS0 panic=-1 {append}".rstrip()
+        self.append = append if manager else f"{HEAD} {append}".rstrip()
         self.manager = manager
         self.disks = disks
         self.machine = machine
@@ -257,7 +262,7 @@ class Guest:
             command += ["-chardev", f"file,id=console,path={self.console_log}", "-device", bus,
                         "-device", "virtconsole,chardev=console", "-device", "virtconsole,chardev=probe"]
         else:
-            command += ["-serial", f"file:{self.console_log}", "-device", "isa-serial,chardev=probe,index=1"]
+            command += ["-serial", f"file:{self.console_log}", "-device", f"{GUEST.probe_device},chardev=probe"]
         command += ["-chardev", f"socket,id=monitor,fd={monitor_fd}",
                     "-mon", "chardev=monitor,mode=control"]
         return command + list(self.qemu_args)

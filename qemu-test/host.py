@@ -9,9 +9,12 @@ import fcntl
 import functools
 import gzip
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Iterator
+
+from arch import GUEST
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
@@ -23,7 +26,7 @@ KERNELS = ["5.10", "6.1", "6.12", "7.x"]
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    name: str  # one of KERNELS, or such a name with -plain
+    name: str  # one of KERNELS, or such a name with a flavour of arch.py's, as -plain
     vmlinuz: Path
     modules: Path  # lib/modules/VERSION
     version: str
@@ -38,13 +41,15 @@ class ServerMissing(Exception):
 
 
 class CompilerMissing(Exception):
-    """The same for a compiler of another architecture."""
+    """The same for a compiler, QEMU, or busybox of another architecture."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    folder: Path  # $O, or build
+    folder: Path  # $O, or build: what runs here
+    guest_folder: Path  # the same for guests, of which are:
     init: Path  # idmap-init
+    command: Path  # idmap(8)
     probe: Path
     ids: Path
 
@@ -67,7 +72,10 @@ def fetch(*command: str) -> Path | str:
 
 
 def find_kernel(name: str) -> Kernel:
-    folder = fetch("kernels", name)
+    flavour = GUEST.flavours.get(name.partition("-")[2])
+    if not flavour or name.partition("-")[0] in GUEST.without:
+        raise KernelMissing(f"Debian has none for {GUEST.name}")
+    folder = fetch("kernels", name, GUEST.debian, flavour)
     if isinstance(folder, str):
         raise KernelMissing(folder)
     modules, = (folder / "lib" / "modules").iterdir()
@@ -102,6 +110,14 @@ def find_cross(name: str) -> Path:
     return compiler
 
 
+def find_busybox() -> Path:
+    """The folder of a static busybox for guests of another architecture than this machine's."""
+    folder = fetch("busybox", GUEST.debian)
+    if isinstance(folder, str):
+        raise CompilerMissing(folder)
+    return folder
+
+
 def make(folder: Path, *goals: str) -> None:
     """make in a build folder; what is up to date costs a tenth of a second."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,11 +128,26 @@ def make(folder: Path, *goals: str) -> None:
                        env={k: v for k, v in os.environ.items() if k not in inherited})
 
 
+def make_for_guest(folder: Path, *goals: str) -> None:
+    """The same by the compiler for the guest's architecture."""
+    if GUEST.is_usual:
+        make(folder, *goals)
+        return
+    if not shutil.which(GUEST.qemu):
+        raise CompilerMissing(f"{GUEST.qemu} is missing: ./install-packages check")
+    make(folder, f"CROSS_COMPILE={GUEST.name}-linux-gnu-", f"CC={find_cross(GUEST.name)}",
+         f"PROBE_TTY={GUEST.probe_tty}", *goals)
+
+
 def build_programs() -> Programs:
-    """The program under test and the guest's own, in $O."""
+    """The program under test and the guest's own, in $O, and in a folder there for another architecture."""
     folder = Path(os.environ.get("O", REPOSITORY / "build")).absolute()
     make(folder, "all", "test-programs")
-    return Programs(folder, folder / "idmap-init", folder / "probe", folder / "ids")
+    guest = folder
+    if not GUEST.is_usual:
+        guest = folder / GUEST.name
+        make_for_guest(guest, "all", "test-programs")
+    return Programs(folder, guest, *(guest / name for name in ("idmap-init", "idmap", "probe", "ids")))
 
 
 def sizes(file: Path) -> tuple[int, int]:

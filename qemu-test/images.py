@@ -28,6 +28,9 @@ import tempfile
 from pathlib import Path
 from typing import Sequence, Union
 
+import host
+from arch import GUEST
+
 UUID = "1d3a9000-0000-4000-8000-000000000001"
 MIB = 1024 * 1024
 
@@ -135,7 +138,8 @@ def busybox_root(probe: Path, ids: Path, base: int = 100000, *, init: Path | Non
 
 def busybox(uid: int = 0, gid: int = 0) -> Tree:
     """/bin/busybox and links for the applets that tests use."""
-    program = shutil.which("busybox", path=_search_path())
+    program = (shutil.which("busybox", path=_search_path()) if GUEST.is_usual else
+               host.find_busybox() / "busybox")
     if not program or b"/ld-linux" in Path(program).read_bytes()[:8192]:
         raise ImageFailed("no static busybox on this machine: install busybox-static")
     tree: Tree = {"/bin/busybox": File(Path(program), uid, gid, 0o755)}

@@ -1043,13 +1043,17 @@ static void answer(int port, char *line)
 	send_line(port, &t);
 }
 
-/* The name below /dev of the port: ttyS1, or what probe.tty= on the kernel command line says. */
+#ifndef PROBE_TTY
+#define PROBE_TTY "ttyS1"
+#endif
+
+/* The name below /dev of the port: PROBE_TTY, or what probe.tty= on the kernel command line says. */
 static void port_name(char *ret_name, size_t size)
 {
 	struct text cmdline = {0};
 	char *word, *save;
 
-	snprintf(ret_name, size, "ttyS1");
+	snprintf(ret_name, size, "%s", PROBE_TTY);
 	read_at(proc_fd, "cmdline", &cmdline, CONTENT_MAX);
 	text_add(&cmdline, "", 1);
 	for (word = strtok_r(cmdline.data, " \n", &save); word;

@@ -25,7 +25,7 @@ IDS = [[100000, 0, 65536]]
 def guest_with_idmap(root_tree, image, second, programs, initramfs, boot):
     def make(kernel, conf=ROOT):
         tree = root_tree()
-        tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+        tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
         disks = [Disk(image(tree, "erofs")), Disk(image(root_tree(), "erofs")),
                  Disk(second("ext4"), readonly=False, snapshot=True)]
         return boot(kernel, initramfs(kernel, conf, modules=MODULES), "", disks)

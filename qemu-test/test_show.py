@@ -15,7 +15,7 @@ from images import Dir, File, Link
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_show(kernel, root_tree, image, initramfs, programs, boot):
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
     conf = ROOT + "/images/app /opt/app bind uidmap=100000:5:10,101000:0:1,gidmap=100000:7:1\nt /srv tmpfs\n"
     with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
         found = json.loads(guest.run("/bin/idmap", "show", "--json"))
@@ -42,7 +42,7 @@ def test_show(kernel, root_tree, image, initramfs, programs, boot):
 def test_other_commands(kernel, root_tree, image, initramfs, programs, boot):
     """They ask nothing of the kernel but files, in a guest as on the machine where an image is made."""
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
     with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
         assert guest.run("/bin/idmap", "suggest", "/home") == "idmap=0:0:65536\n"
         assert guest.run("/bin/idmap", "id", "100000:0:10", "100004").startswith("uid 100004 on disk is seen as 4\n")
@@ -58,7 +58,7 @@ def test_other_commands(kernel, root_tree, image, initramfs, programs, boot):
 def test_show_of_a_path(kernel, root_tree, image, initramfs, programs, boot):
     """Of the mount that holds it alone: not of one around it, not of one below it."""
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
     conf = ROOT + "/dev/vdb /srv erofs\n/images/app /opt/app bind idmap=100000:5:10\n"
     plain = {"/": Dir(), "/file": File("plain\n"), "/app": Link("/opt/app/run")}
     with boot(kernel, initramfs(kernel, conf), "",
