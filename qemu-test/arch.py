@@ -27,6 +27,7 @@ class Architecture:
     # Debian's flavour of a kernel by what follows the version in its name here; "" is the usual one.
     flavours: dict[str, str]
     without: tuple[str, ...] = ()  # the kernels, by their name here, that Debian has not for it
+    hotplug: bool = True  # those kernels see a disk that is plugged into PCI Express later
 
     @property
     def qemu(self) -> str:
@@ -47,7 +48,7 @@ ARCHITECTURES = {architecture.name: architecture for architecture in (
                  2047, {"": "cloud-arm64", "plain": "arm64", "16k": "arm64-16k"}),
     # A port of Debian's since 13.
     Architecture("riscv64", "riscv64", "virt", "rv64", "ttyS0", "ttyS1", "pci-serial", 243, 1023,
-                 {"": "riscv64", "plain": "riscv64"}, without=("5.10", "6.1")),
+                 {"": "riscv64", "plain": "riscv64"}, without=("5.10", "6.1"), hotplug=False),
 )}
 
 

@@ -11,6 +11,9 @@ import re
 import time
 from pathlib import Path
 
+import pytest
+
+from arch import GUEST
 from guest import Guest, GuestFailed
 
 MAPPED = ["6.1", "6.12", "7.x"]  # kernels that idmap erofs and ext4
@@ -32,6 +35,11 @@ SLOT = ["-device", "pcie-root-port,id=hotplug-slot,chassis=1"]
 
 # idmap-init wakes once a second at the least; the disk is plugged so that this comes 0.7 s later.
 FOUND_MOST_US = 400_000
+
+
+def of_x86_64(why: str) -> pytest.MarkDecorator:
+    """For a test, or as the pytestmark of a module, that is not run with a guest of another architecture."""
+    return pytest.mark.skipif(not GUEST.is_usual, reason=f"not with a guest of {GUEST.name}: {why}")
 
 
 def owners(guest: Guest, folder: str = "/owners") -> dict[str, tuple[int, int]]:
@@ -73,6 +81,8 @@ def wait_for_line(guest: Guest, text: str) -> None:
 
 
 def plug(guest: Guest, disk: Path) -> None:
+    if not GUEST.hotplug:
+        pytest.skip(f"Debian's kernels for {GUEST.name} see no disk that comes later (CONFIG_HOTPLUG_PCI_PCIE)")
     guest.qmp("blockdev-add", driver="raw", node_name="late", read_only=True,
               file={"driver": "file", "filename": str(disk)})
     guest.qmp("device_add", driver="virtio-blk-pci", drive="late", bus="hotplug-slot")

@@ -71,6 +71,7 @@ def test_a_root_for_others(shared, kernel, guest_with_idmap):
             assert undone == ["rc 0"] and below(guest) == before and seen(guest, "/mnt") == (100000, 100000)
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_rows_of_a_running_system(kernel, guest_with_idmap):
     with guest_with_idmap(kernel) as guest:

@@ -16,9 +16,12 @@ import sys
 import pytest
 
 import host
+from common import of_x86_64
 
 sys.path.insert(0, str(host.HERE / "bench"))
 import stage1
+
+pytestmark = of_x86_64("the budget is of x86-64's instructions")
 
 BUDGET = json.loads(host.BUDGET.read_text())
 

@@ -128,6 +128,7 @@ def extents_of_size(size):
     return ",".join(line.strip().replace(" ", ":") for line in lines)
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_most_extents(kernel, root_tree, image, initramfs, boot):
     """340 extents of uids, 4,095 bytes of text for gids: both limits of the kernel at once."""

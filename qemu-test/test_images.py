@@ -29,6 +29,7 @@ def loops(guest):
     return found
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("append,file_backed", [
     # With root= the kernel's initramfs is a ramfs, else a tmpfs, on which erofs takes no file.
     ("root=/images/root rootfstype=erofs ro idmap=100000:0:65536", True),

@@ -93,6 +93,7 @@ def assert_no_workshop(guest):
     assert guest.ask("stat /dev/.idmap") == {"error": "ENOENT"}
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_images_of_booted_root(kernel, plain_root, second, boot):
     """No folder of the root that the kernel booted is covered while the new one is put together: an

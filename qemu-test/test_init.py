@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from arch import GUEST
 from common import PRE, last_words, log_lines, options, seen
 from guest import Disk
 from images import Dir, File, Link
@@ -66,7 +67,7 @@ def elf_with_loader(path):
     """A dynamically linked program: 64-bit headers with a PT_INTERP, enough to be looked at."""
     import struct
 
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0x400000, 64, 0, 0, 64, 56,
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, GUEST.elf, 1, 0x400000, 64, 0, 0, 64, 56,
                          1, 0, 0, 0)
     name = path.encode() + b"\0"
     return header + struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, len(name), len(name), 1) + name + \
@@ -175,6 +176,7 @@ def test_rw_falls_back(kernel, root_tree, image, initramfs, boot):
         assert "ro" in mount.options and "ro" in mount.super_options
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("policy,words", [("reboot", "reboot: Restarting system"),
                                           ("poweroff", "reboot: Power down")])
 def test_onfail(policy, words, kernel, initramfs, boot_fails):

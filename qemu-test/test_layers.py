@@ -37,6 +37,7 @@ def overlays(guest):
     return [m for m in guest.mounts() if m.type == "overlay"]
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
 def test_volatile_root_and_others(kernel, root_tree, patch, image, initramfs, boot):
     """Two layers with a map each below a tmpfs at /, others elsewhere, in one guest."""

@@ -17,8 +17,10 @@ import pytest
 
 import guest
 import host
+from common import of_x86_64
 
-pytestmark = pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+pytestmark = [of_x86_64("the example is of an x86-64 machine"),
+              pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")]
 
 # A libvirtd with nothing of this machine's, for as long as its input is open.
 DAEMON = """set -e

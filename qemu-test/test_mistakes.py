@@ -12,10 +12,12 @@ import pytest
 
 import host
 import mistakes
-from common import PRE, last_words
+from common import PRE, last_words, of_x86_64
 from guest import Disk
 from images import Dir, File
 from mistakes import MISTAKES
+
+pytestmark = of_x86_64("the table is of one machine, and so is its mount(8)")
 
 ROW = "/dev/vda / erofs\n"
 

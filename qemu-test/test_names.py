@@ -132,6 +132,7 @@ def number_of(guest, name):
     raise AssertionError(name)
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.x"], indirect=True)
 def test_names(kernel, tmp_path, gpt, mbr, junk, small, initramfs, boot):
     """Every name of every disk, in a boot where junk lies between the disks."""

@@ -13,6 +13,9 @@ import pytest
 
 import host
 import tools
+from common import of_x86_64
+
+pytestmark = of_x86_64("no guest is booted here")
 
 FILES = {
     "idmap-init": {

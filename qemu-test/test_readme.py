@@ -13,6 +13,9 @@ import pytest
 
 import host
 import images
+from common import of_x86_64
+
+pytestmark = of_x86_64("its commands are of x86-64")
 
 README = (host.REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)(?: recipe=(\w+))?\n(.*?)^```$", README, re.M | re.S)

@@ -104,6 +104,7 @@ def test_map(name, kernel, root_tree, image, initramfs, boot):
         assert {file: seen[file] for file in expected} == expected
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.12", "7.x"], indirect=True)
 def test_squashfs(kernel, root_tree, image, initramfs, boot):
     append = "root=/dev/vda rootfstype=squashfs idmap=100000:0:65536"
@@ -121,6 +122,7 @@ def test_squashfs_before_6_2(kernel, root_tree, image, initramfs, boot_fails):
         "0x00000500")
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["5.10"], indirect=True)
 @pytest.mark.parametrize("fs", ["erofs", "ext4"])
 def test_before_5_12(kernel, fs, root_tree, image, initramfs, boot_fails):
@@ -165,6 +167,7 @@ def test_auto(kernel, root_tree, image, initramfs, boot):
         assert owners(guest) == OWNERS
 
 
+@pytest.mark.every_machine
 def test_writable_root(kernel, root_tree, image, initramfs, boot):
     """What root writes through the map belongs, on disk, to the id that root is there."""
     append = "root=/dev/vda rootfstype=ext4 rw idmap=100000:0:65536"
@@ -191,6 +194,7 @@ def stage_0(tmp_path, kernel, programs):
     return out
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_tiny(kernel, programs, defconfig, root_tree, image, tmp_path, boot):
     append = "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536 -- word"
@@ -202,6 +206,7 @@ def test_tiny(kernel, programs, defconfig, root_tree, image, tmp_path, boot):
             "/dev/vda / erofs ro,idmap=100000:0:65536\n# init=/sbin/init\n")
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_full(kernel, defconfig, root_tree, image, initramfs, boot):
     append = "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536"

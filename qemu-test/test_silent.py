@@ -9,8 +9,9 @@ import struct
 
 import pytest
 
+from arch import GUEST
 from common import EVERY, NOBODY, PRE, ROOT, last_words, log_lines, options, owners, seen
-from guest import Disk
+from guest import HEAD, Disk
 from images import Dir, File, Link, debugfs
 
 SHORT = "root=/dev/vda rootfstype=erofs ro"
@@ -21,8 +22,7 @@ SHORT = "root=/dev/vda rootfstype=erofs ro"
 
 def padded(line, length):
     """The line behind so much padding that it has `length` bytes with what the tests put before it."""
-    head = "console=ttyS0 panic=-1 "
-    return "pad=" + "x" * (length - len(head) - len("pad= ") - len(line)) + " " + line
+    return "pad=" + "x" * (length - len(HEAD) - len(" pad= ") - len(line)) + " " + line
 
 
 @pytest.mark.parametrize("cut", ["100000:0:65", "", SHORT + " idmap=100000:0:65536"],
@@ -31,16 +31,17 @@ def test_line_that_was_cut(cut, kernel, root_tree, image, initramfs, boot_fails)
     """The last digits of a map, or a whole row, may be lost where a line ends that is cut; so does
     one of this very length that is whole. (QEMU itself does not start a kernel with a longer one.)"""
     line = f"{SHORT} idmap={cut}" if cut != "" and " " not in cut else cut or SHORT
-    console = boot_fails(kernel, initramfs(kernel), padded(line, 2047),
+    console = boot_fails(kernel, initramfs(kernel), padded(line, GUEST.line),
                          [Disk(image(root_tree(), "erofs"))])
     assert last_words(console) == (
-        PRE + "cmdline: the line: it has 2047 bytes, and a longer one is cut to these without a word;"
+        PRE + f"cmdline: the line: it has {GUEST.line} bytes, and a longer one is cut to these without a word;"
         " write rows and maps into /etc/idmap.conf (mkinitramfs -c)", "0x00000200")
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_line_that_just_fits(kernel, root_tree, image, initramfs, boot):
-    append = padded(f"quiet {SHORT} idmap=100000:0:65536", 2046)
+    append = padded(f"quiet {SHORT} idmap=100000:0:65536", GUEST.line - 1)
     with boot(kernel, initramfs(kernel), append, [Disk(image(root_tree(), "erofs"))]) as guest:
         assert seen(guest, "/owners/user") == (1000, 1000)
 

@@ -17,7 +17,8 @@ import threading
 
 import pytest
 
-from common import EVERY, PRE, ROOT, SLOT, last_words, log_lines, owners, plug, seen, wait_for_line
+from arch import ARCHITECTURES, GUEST
+from common import EVERY, PRE, ROOT, SLOT, last_words, log_lines, of_x86_64, owners, plug, seen, wait_for_line
 from guest import Disk
 from images import Dir, File, Link, Node, make_image, plain_initramfs
 
@@ -147,7 +148,7 @@ def test_death_of_the_helper(programs):
     script = ("mount --make-rprivate / && mount -t tmpfs t /dev && mount -t tmpfs t /run && exec strace -D -f"
               " -qqq -o /run/trace -e trace=uname -e inject=uname:signal=SEGV \"$0\"")
     result = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script,
-                             programs.init], capture_output=True, text=True, timeout=60)
+                             programs.folder / "idmap-init"], capture_output=True, text=True, timeout=60)
     assert result.stderr.splitlines() == [
         PRE + "idmap-init itself has failed while the table starts; report it"]
     assert result.returncode == 1
@@ -165,6 +166,8 @@ def elf(machine, kind=2, wide=True):
     return head + segment + bytes(200)
 
 
+ANOTHER = next(other.elf for other in ARCHITECTURES.values() if other != GUEST)
+
 # content: what is told of it, between "(" and the end.
 PROGRAMS = {
     "carriage return": (
@@ -175,14 +178,14 @@ PROGRAMS = {
         " that the kernel reads; make it shorter"),
     "no interpreter": (
         b"#! \n/bin/sh", "not a format that can be run); its #! line names no interpreter; write one"),
-    "aarch64": (
-        elf(183), "not a format that can be run); it is for another machine (183 in ELF's numbers, and this is 62:"
-        " see readelf -h); name a program for this one"),
-    "arm": (
-        elf(40, wide=False), "not a format that can be run); it is for another machine (40 in ELF's numbers, and"
-        " this is 62: see readelf -h); name a program for this one"),
+    "another machine": (
+        elf(ANOTHER), f"not a format that can be run); it is for another machine ({ANOTHER} in ELF's numbers, and this"
+        f" is {GUEST.elf}: see readelf -h); name a program for this one"),
+    "32 bits": (
+        elf(8, wide=False), "not a format that can be run); it is for another machine (8 in ELF's numbers, and"
+        f" this is {GUEST.elf}: see readelf -h); name a program for this one"),
     "object": (
-        elf(62, kind=1), "not a format that can be run); it is an ELF file but no program, such as an object that"
+        elf(GUEST.elf, kind=1), "not a format that can be run); it is an ELF file but no program, such as an object that"
         " was not linked; name a program"),
     "empty": (b"", "not a format that can be run); it is empty; write the file anew"),
     "text": (b"exit\n", "not a format that can be run); name a program for this machine, or a script that begins"
@@ -199,7 +202,7 @@ def test_program(name, root_tree, image, told):
         f"cmdline: init=/bin/odd: it cannot be run in the new root ({words}", 7)
 
 
-@pytest.mark.parametrize("name", ["carriage return", "long line", "aarch64", "object"])
+@pytest.mark.parametrize("name", ["carriage return", "long line", "another machine", "object"])
 def test_next_of_the_list(name, kernel, root_tree, image, initramfs, boot):
     """As the kernel does, which tries them one after the other."""
     content, words = PROGRAMS[name]
@@ -212,6 +215,7 @@ def test_next_of_the_list(name, kernel, root_tree, image, initramfs, boot):
         assert line == PRE + f"/sbin/init of the new root is passed over ({words.replace('); ', '; ', 1)})".replace("\\015", "\\x5c015")
 
 
+@of_x86_64("the program is i386's")
 def test_32_bit_program(kernel, root_tree, image, initramfs, tmp_path, boot):
     """The kernel alone knows what it runs beside its own; an i386 program is one of that."""
     tree = root_tree()

@@ -13,9 +13,11 @@ import pytest
 import debian
 import host
 import tools
-from common import seen, wait_for_line
+from common import of_x86_64, seen, wait_for_line
 from guest import Disk, Guest
 from images import Dir, File, debugfs
+
+pytestmark = of_x86_64("the tools are unpacked for x86-64")
 
 HOOKS = host.REPOSITORY / "hooks"
 TABLE = "/dev/root / auto idmap=100000:0:65536\n/dev/vdb /srv ext4 idmap=5000:0:10\n"

@@ -17,7 +17,7 @@ import re
 
 import pytest
 
-from common import MAPPED, PRE, log_lines, owners
+from common import MAPPED, PRE, log_lines, of_x86_64, owners
 from guest import Disk, parse_mountinfo
 from images import MIB, busybox
 
@@ -131,7 +131,7 @@ def both_worlds(programs, root_tree, image, initramfs, boot):
 
 
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "7.x"], indirect=True)
-@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("name", [pytest.param("usual", marks=pytest.mark.every_machine), *list(WORDS)[1:]])
 def test_same_world(name, kernel, both_worlds):
     root = ROOT if kernel.name in MAPPED else ROOT_UNMAPPED
     if name == "idmap twice" and kernel.name in MAPPED:
@@ -305,6 +305,7 @@ LINES = {
 }
 
 
+@of_x86_64("the lines are for that")
 @pytest.mark.parametrize("manager", ["firecracker", "firecracker with a console", "cloud-hypervisor"])
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_lines_of_managers(manager, kernel, root_tree, image, initramfs, boot, ran):
@@ -319,6 +320,7 @@ def test_lines_of_managers(manager, kernel, root_tree, image, initramfs, boot, r
     ran("the command lines of Firecracker and Cloud Hypervisor", kernel.name, "on QEMU's microvm")
 
 
+@of_x86_64("QEMU's microvm is one")
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_microvm(kernel, root_tree, image, initramfs, boot):
     """A machine without PCI; the disks are on virtio-mmio, and /dev/vda is still the first."""
