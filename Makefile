@@ -29,7 +29,7 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 # What a fresh machine lacks is installed before anything else looks for it.
 asked-for = $(filter $(1),$(MAKECMDGOALS))
 needed := $(if $(call asked-for,run deb bench support-table mistakes-table check check-%),build) \
-	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot check-tools check-systems),run) \
+	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot check-machines check-tools check-systems),run) \
 	$(if $(call asked-for,support-table mistakes-table check check-%),check) $(call asked-for,bench) \
 	$(if $(call asked-for,deb check check-boot),deb) $(if $(call asked-for,check-tools check-systems),tools)
 ifneq ($(strip $(needed)),)
@@ -211,7 +211,7 @@ size:
 
 ### Tests #######################################################################################
 
-.PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot check-tools check-systems test-programs support-table mistakes-table
+.PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot check-machines check-tools check-systems test-programs support-table mistakes-table
 
 # The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
 test-programs: $(O)/probe $(O)/ids
@@ -281,8 +281,17 @@ check-systems: all test-programs
 	$(with-tools) qemu-test/test_debian.py
 	$(table-of-what-runs)
 
+# GUEST=aarch64, from the command line or the environment, boots guests of that architecture (arch.py).
 check-boot: all test-programs
 	$(Q)$(pytest) -n 2 qemu-test
+
+# The chosen tenth of them for aarch64, and a handful for riscv64. README.md's table of what runs has them.
+machine = $(Q)GUEST=$(1) TOOLS_TABLE=$(abspath $(O))/tools $(pytest) -n 2 -m every_machine
+check-machines: all test-programs
+	$(Q)mkdir -p $(O)/tools
+	$(call machine,aarch64) qemu-test
+	$(call machine,riscv64) $(addprefix qemu-test/test_,kernels.py root.py silent.py world.py)
+	$(table-of-what-runs)
 
 # Boots each filesystem on each kernel and writes README.md's table of them.
 support-table: all test-programs
@@ -310,7 +319,7 @@ bench: all test-programs
 	$(Q)O=$(abspath $(O)) $(if $(FILES),FILES=$(FILES)) $(PYTHON) qemu-test/bench/bench.py $(PARTS) \
 		$(if $(WRITE),--write)
 
-check: check-unit check-fuzz check-build check-boot
+check: check-unit check-fuzz check-build check-boot check-machines
 	@echo "make check: all of it passed"
 
 run: all test-programs
@@ -336,7 +345,8 @@ help:
 	@echo 'Run and test (both install what is missing, as root on Debian):'
 	@echo '  run              boot a guest whose root is mapped, and show it'
 	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60'
-	@echo '  check            every test: check-unit check-fuzz check-build check-boot'
+	@echo '  check            every test: check-unit check-fuzz check-build check-boot check-machines'
+	@echo '                   check-boot GUEST=aarch64 or riscv64: all of it on that architecture'
 	@echo '  check-tools      initramfs tools, mkosi, a UKI, libvirt: what check leaves out (10 minutes)'
 	@echo '  check-systems    whole Debians on mapped roots, with systemd and OpenRC (10 minutes)'
 	@echo '  deb              make the Debian packages, in build/deb'

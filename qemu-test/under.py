@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The table in README.md of what runs under what, from what the tests of `make check-tools` have found: a
-file each, by the fixture `ran`. under.py FOLDER looks whether all of it stands there; --write writes it."""
+"""The table in README.md of what runs under what, from what the tests of these goals have found: a file
+each, by the fixture `ran`. under.py FOLDER looks whether all of it stands there; --write writes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 from host import REPOSITORY
 from made import Made
 
-TABLE = Made(REPOSITORY / "README.md", "<!-- Made by `make check-tools check-systems WRITE=1` from boots. -->\n",
+TABLE = Made(REPOSITORY / "README.md", "<!-- Made by `make check-tools check-systems check-machines WRITE=1` from boots. -->\n",
              "<!-- The end of what runs. -->\n")
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     missing = [entry for entry in found if entry[0] not in rows or entry[1] not in rows[entry[0]][0].split(", ")
                or entry[2] not in rows[entry[0]][1].split(", ")]
     if missing:
-        sys.exit(f"under: README.md's table does not have {missing}; say make check-tools check-systems WRITE=1")
+        sys.exit(f"under: README.md's table does not have {missing}; say make check-tools check-systems check-machines WRITE=1")
 
 
 if __name__ == "__main__":

@@ -227,7 +227,7 @@ def test_format():
 
 def test_shell():
     assert run("shellcheck", "-x", "init/mkinitramfs", "install-packages", "qemu-test/debian.sh",
-               "qemu-test/kernels", "qemu-test/virtiofsd", "qemu-test/cross", "qemu-test/musl-clang",
+               "qemu-test/kernels", "qemu-test/virtiofsd", "qemu-test/cross", "qemu-test/busybox", "qemu-test/musl-clang",
                ".ci/run", check=False) == ""
     # Parts of other tools, whose own files and variables are not here.
     hooks = [path for path in tracked("hooks/**/*") if path.is_file() and path.read_bytes().startswith(b"#!")]
@@ -240,7 +240,7 @@ def test_headers():
     for source in tracked("*/*.[ch]", "*/test/*.[ch]", "*/*.py", "*/test/*.py", "init/mkinitramfs",
                           "qemu-test/bench/*.[ch]", "qemu-test/bench/*.py", "qemu-test/bench/peers",
                           "qemu-test/kernels", "qemu-test/virtiofsd", "qemu-test/debian.sh",
-                          "qemu-test/cross", "qemu-test/musl-clang", "qemu-test/run",
+                          "qemu-test/cross", "qemu-test/busybox", "qemu-test/musl-clang", "qemu-test/run",
                           "install-packages"):
         head = "".join(source.read_text().splitlines(keepends=True)[:3])
         assert "SPDX-License-Identifier: MIT" in head, source
