@@ -165,6 +165,10 @@ def initramfs(run_folder: Path, programs: host.Programs, tmp_path: Path) -> Call
     return make
 
 
+# A soft dependency of filesystems, which is a module of its own in Debian's plain kernels.
+CHECKSUMS = ["crc32c_generic"]
+
+
 @pytest.fixture
 def stage0(tmp_path: Path) -> Callable[..., Path]:
     """stage0(kernel, fs, then=command): an initramfs of somebody else's, which mounts /dev/vda, does
@@ -172,7 +176,7 @@ def stage0(tmp_path: Path) -> Callable[..., Path]:
 
     def make(kernel: host.Kernel, fs: str = "erofs", mount: str = "ro", *, modules: Sequence[str] = (),
              then: str = "", init: str = common.INIT) -> Path:
-        drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", fs, *modules])
+        drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", *CHECKSUMS, fs, *modules])
         tree = {"/": images.Dir(), **images.busybox(), **drivers,
                 **{f"/{name}": images.Dir() for name in ("root", "dev", "proc", "sys")}}
         script = ["#!/bin/sh", "mount -t devtmpfs dev /dev", *[f"/bin/insmod {path}" for path in order],

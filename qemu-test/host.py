@@ -22,11 +22,13 @@ BUDGET = HERE / "budget.json"
 
 # Each can map more filesystems than the one before; 5.10 has no idmapped mounts at all.
 KERNELS = ["5.10", "6.1", "6.12", "7.x"]
+# Those of Debian 13's backports, as long as they lie there: a few tests boot them, too.
+BACKPORTS = ["6.18", "7.2", "7.3"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    name: str  # one of KERNELS, or such a name with a flavour of arch.py's, as -plain
+    name: str  # one of KERNELS or BACKPORTS, "newest", or such a name with a flavour of arch.py's, as -plain
     vmlinuz: Path
     modules: Path  # lib/modules/VERSION
     version: str

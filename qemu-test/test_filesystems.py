@@ -15,43 +15,60 @@ import pytest
 import support
 from common import last_words, log_lines, options, seen
 from guest import Disk, GuestFailed
-from host import KERNELS
+from host import BACKPORTS
 from images import Dir, File
-from support import FILESYSTEMS
+from support import FILESYSTEMS, MAPPED
 
 TREE = {"/": Dir(20000, 20000), "/file": File("data\n", 20007, 20008), "/zero": File("0\n", 0, 0)}
 
 
-def check_mapped(guest, name, filesystem):
+def check_mapped(guest, name, filesystem, device="/dev/vdb", folder="/srv"):
     """Owners, flags and the words of the log and of /run/idmap/table."""
-    type_, flags = options(guest, "/srv")
+    type_, flags = options(guest, folder)
     assert type_ == name
     assert flags >= {"rw" if name == "tmpfs" else "ro", "nosuid", "nodev", filesystem.flag}
     if filesystem.image != "":
-        assert seen(guest, "/srv/file") == (7, 8)
-        assert guest.ask("read /srv/file")["content"] == "data\n"
-        assert guest.ask("open /srv/new wc") == {"error": "EROFS"}
+        assert seen(guest, f"{folder}/file") == (7, 8)
+        assert guest.ask(f"read {folder}/file")["content"] == "data\n"
+        assert guest.ask(f"open {folder}/new wc") == {"error": "EROFS"}
     else:
-        assert seen(guest, "/srv") == (0, 0)
-        assert guest.ask("write /srv/file x") == {"written": 1}
-        assert guest.ask("chown /srv/file 9999 8") == {"ok": True}
-        assert seen(guest, "/srv/file") == (9999, 8)
-        assert guest.ask("chown /srv/file 10000 8") == {"error": "EOVERFLOW"}
+        assert seen(guest, folder) == (0, 0)
+        assert guest.ask(f"write {folder}/file x") == {"written": 1}
+        assert guest.ask(f"chown {folder}/file 9999 8") == {"ok": True}
+        assert seen(guest, f"{folder}/file") == (9999, 8)
+        assert guest.ask(f"chown {folder}/file 10000 8") == {"error": "EOVERFLOW"}
     if filesystem.image != "" and filesystem.outside:
-        assert seen(guest, "/srv/zero") == (65534, 65534)
-    row = " ".join(filesystem.row.replace("TYPE", name).split()[:3])
+        assert seen(guest, f"{folder}/zero") == (65534, 65534)
+    row = " ".join(rows(name, filesystem, device, folder).split()[:3])
     assert f"\n{row} " in guest.ask("read /run/idmap/table")["content"]
     assert [line for line in log_lines(guest) if f": {row} " in line]
 
 
-@pytest.mark.parametrize("version", KERNELS)
+def rows(name, filesystem, device="/dev/vdb", folder="/srv"):
+    text = f"{filesystem.row.replace('TYPE', name)}\n{filesystem.more}"
+    return text.replace("/dev/vdb ", f"{device} ").replace(" /srv ", f" {folder} ")
+
+
+def module(name, filesystem):
+    return name if filesystem.module is None else filesystem.module
+
+
+def note(name, version, found):
+    """It is what the table says, or is kept for a new one."""
+    if "SUPPORT_TABLE" in os.environ:
+        support.save(Path(os.environ["SUPPORT_TABLE"]), name, version, found)
+    else:
+        assert found == support.read_readme()[name, version]
+
+
+@pytest.mark.parametrize("version", support.SINGLY)
 @pytest.mark.parametrize("name", FILESYSTEMS)
 def test_support(name, version, kernels, root_tree, image, initramfs, boot):
     filesystem = FILESYSTEMS[name]
     kernel = kernels(version + ("-plain" if filesystem.plain else ""))
     # The root has no map, so that a refusal is this row's.
-    conf = f"/dev/vda / erofs\n{filesystem.row.replace('TYPE', name)}\n{filesystem.more}"
-    modules = ["virtio_pci,virtio_blk,erofs", name if filesystem.module is None else filesystem.module]
+    conf = f"/dev/vda / erofs\n{rows(name, filesystem)}"
+    modules = ["virtio_pci,virtio_blk,erofs", module(name, filesystem)]
     disks = [Disk(image(root_tree(), "erofs"))]
     if filesystem.image != "":
         disks.append(Disk(image(TREE, filesystem.image or name)))
@@ -69,15 +86,33 @@ def test_support(name, version, kernels, root_tree, image, initramfs, boot):
             found = line[len(place):].replace(kernel.version, version)
         else:
             check_mapped(guest, name, filesystem)
-            found = support.MAPPED
-    if "SUPPORT_TABLE" in os.environ:
-        support.save(Path(os.environ["SUPPORT_TABLE"]), name, version, found)
-    else:
-        assert found == support.read_readme()[name, version]
+            found = MAPPED
+    note(name, version, found)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["cloud", "plain"])
+@pytest.mark.parametrize("version", BACKPORTS)
+def test_support_together(version, plain, kernels, root_tree, image, initramfs, boot):
+    """Where all of them can be mapped they share a boot; the line of a failure names the one that cannot."""
+    kernel = kernels(version + ("-plain" if plain else ""))
+    chosen = {name: filesystem for name, filesystem in FILESYSTEMS.items() if filesystem.plain == plain}
+    tree, disks, places, conf = root_tree(), [], {}, "/dev/vda / erofs\n"
+    for name, filesystem in chosen.items():
+        tree[f"/srv/{name}"] = Dir(100000, 100000)
+        if filesystem.image != "":
+            disks.append(Disk(image(TREE, filesystem.image or name)))
+        places[name] = f"/dev/vd{'abcdefghijk'[len(disks)]}", f"/srv/{name}"
+        conf += rows(name, filesystem, *places[name])
+    modules = ["virtio_pci,virtio_blk,erofs", *(module(*item) for item in chosen.items())]
+    with boot(kernel, initramfs(kernel, conf, modules=",".join(filter(None, modules))), "quiet",
+              [Disk(image(tree, "erofs")), *disks]) as guest:
+        for name, filesystem in chosen.items():
+            check_mapped(guest, name, filesystem, *places[name])
+            note(name, version, MAPPED)
 
 
 def test_the_table_is_whole():
     """Every cell is of a boot above, and the table is as the program that makes it would write it."""
     cells = support.read_readme()
-    assert list(cells) == [(name, version) for name in FILESYSTEMS for version in KERNELS]
+    assert list(cells) == [(name, version) for name in FILESYSTEMS for version in support.VERSIONS]
     assert support.TABLE.read() == support.render(cells)
