@@ -1047,7 +1047,7 @@ static void answer(int port, char *line)
 #define PROBE_TTY "ttyS1"
 #endif
 
-/* The name below /dev of the port: PROBE_TTY, or what probe.tty= on the kernel command line says. */
+/* The name below /dev of the port: PROBE_TTY, or what probe.tty= on the command line says. */
 static void port_name(char *ret_name, size_t size)
 {
 	struct text cmdline = {0};
