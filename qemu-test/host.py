@@ -74,8 +74,11 @@ def fetch(*command: str) -> Path | str:
 
 
 def find_kernel(name: str) -> Kernel:
-    flavour = GUEST.flavours.get(name.partition("-")[2])
-    if not flavour or name.partition("-")[0] in GUEST.without:
+    version, _, kind = name.partition("-")
+    if GUEST.kernels and version not in GUEST.kernels:
+        raise KernelMissing(f"of those for {GUEST.name} {' and '.join(GUEST.kernels)} are booted")
+    flavour = GUEST.flavours.get(kind)
+    if not flavour:
         raise KernelMissing(f"Debian has none for {GUEST.name}")
     folder = fetch("kernels", name, GUEST.debian, flavour)
     if isinstance(folder, str):

@@ -21,7 +21,7 @@ from guest import Disk
 from images import Dir, File
 
 PLAIN = ["6.1-plain", "6.12-plain", "7.x-plain"]
-PAGES_OF_16K = ["6.12-16k", "7.x-16k"]
+PAGES_OF_16K = ["6.12-16k", "7.x-16k"] if "16k" in GUEST.flavours else []
 OF_EVERY_MACHINE = [pytest.param(name, marks=pytest.mark.every_machine)
                     for name in [*([] if GUEST.is_usual else EVERY), *PAGES_OF_16K]]
 OTHERS = [*host.BACKPORTS, *OF_EVERY_MACHINE]
