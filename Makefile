@@ -344,7 +344,7 @@ format:
 help:
 	@echo 'Run and test (both install what is missing, as root on Debian):'
 	@echo '  run              boot a guest whose root is mapped, and show it'
-	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60'
+	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60 GUEST=aarch64'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot check-machines'
 	@echo '                   check-boot GUEST=aarch64 or riscv64: all of it on that architecture'
 	@echo '  check-tools      initramfs tools, mkosi, a UKI, libvirt: what check leaves out (10 minutes)'
