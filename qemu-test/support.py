@@ -23,7 +23,6 @@ TABLE = Made(REPOSITORY / "README.md",
              "<!-- Made by `make support-table` from boots; every `make check` compares. -->\n",
              "<!-- The end of what is made. -->\n")
 MAPPED = "mapped"
-SINGLY = KERNELS  # a boot a cell
 VERSIONS = [*KERNELS[:-1], *BACKPORTS, KERNELS[-1]]  # the columns
 
 # Below 65536, because sload.f2fs (1.15) cuts owners to 16 bits.

@@ -15,7 +15,7 @@ import pytest
 import support
 from common import last_words, log_lines, options, seen
 from guest import Disk, GuestFailed
-from host import BACKPORTS
+from host import BACKPORTS, KERNELS
 from images import Dir, File
 from support import FILESYSTEMS, MAPPED
 
@@ -61,7 +61,7 @@ def note(name, version, found):
         assert found == support.read_readme()[name, version]
 
 
-@pytest.mark.parametrize("version", support.SINGLY)
+@pytest.mark.parametrize("version", KERNELS)
 @pytest.mark.parametrize("name", FILESYSTEMS)
 def test_support(name, version, kernels, root_tree, image, initramfs, boot):
     filesystem = FILESYSTEMS[name]

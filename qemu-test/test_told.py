@@ -185,8 +185,8 @@ PROGRAMS = {
         elf(8, wide=False), "not a format that can be run); it is for another machine (8 in ELF's numbers, and"
         f" this is {GUEST.elf}: see readelf -h); name a program for this one"),
     "object": (
-        elf(GUEST.elf, kind=1), "not a format that can be run); it is an ELF file but no program, such as an object that"
-        " was not linked; name a program"),
+        elf(GUEST.elf, kind=1), "not a format that can be run); it is an ELF file but no program, such as an object"
+        " that was not linked; name a program"),
     "empty": (b"", "not a format that can be run); it is empty; write the file anew"),
     "text": (b"exit\n", "not a format that can be run); name a program for this machine, or a script that begins"
              " with #!"),

@@ -14,7 +14,8 @@ sys.dont_write_bytecode = True
 from host import REPOSITORY
 from made import Made
 
-TABLE = Made(REPOSITORY / "README.md", "<!-- Made by `make check-tools check-systems check-machines WRITE=1` from boots. -->\n",
+GOALS = "make check-tools check-systems check-machines WRITE=1"
+TABLE = Made(REPOSITORY / "README.md", f"<!-- Made by `{GOALS}` from boots. -->\n",
              "<!-- The end of what runs. -->\n")
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     missing = [entry for entry in found if entry[0] not in rows or entry[1] not in rows[entry[0]][0].split(", ")
                or entry[2] not in rows[entry[0]][1].split(", ")]
     if missing:
-        sys.exit(f"under: README.md's table does not have {missing}; say make check-tools check-systems check-machines WRITE=1")
+        sys.exit(f"under: README.md's table does not have {missing}; say {GOALS}")
 
 
 if __name__ == "__main__":
