@@ -286,9 +286,10 @@ def ran() -> Callable[[str, str, str], None]:
     return note
 
 
-# What only the root itself and its disks tell.
+# What only the root itself and its disks tell, or a machine whose lines are shorter than most.
 BY_BOOT = re.compile("there is a link in its way|links of the root lead|is a link to /|is there without a row"
-                     "|has a row already|what comes along|cannot be read|it is mounted once only")
+                     "|has a row already|what comes along|cannot be read|it is mounted once only"
+                     "|it has 1023 bytes")
 
 
 def check_as_command(programs: host.Programs, initrd: Path | None, append: str, console: str) -> None:

@@ -25,6 +25,8 @@ def padded(line, length):
     return "pad=" + "x" * (length - len(HEAD) - len(" pad= ") - len(line)) + " " + line
 
 
+@pytest.mark.every_machine
+@pytest.mark.parametrize("kernel", ["6.12"], indirect=True)
 @pytest.mark.parametrize("cut", ["100000:0:65", "", SHORT + " idmap=100000:0:65536"],
                          ids=["in a map", "before it", "nothing"])
 def test_line_that_was_cut(cut, kernel, root_tree, image, initramfs, boot_fails):
