@@ -101,6 +101,7 @@ def test_without_a_map(kernels, root_tree, image, seal, initramfs, boot):
         assert owners(guest)["root"] == (0, 0) and by_mapper(guest, 1) == {"root": "dm-0"}
 
 
+@pytest.mark.every_machine
 @pytest.mark.parametrize("how", ["named", "offset", "found"])
 def test_roots_of_systemds_parameters(how, kernel, root_tree, image, seal, initramfs, boot, tmp_path):
     """By its parameters, or as mkosi makes them: two partitions, whose UUIDs are the ends of the hash."""
@@ -231,7 +232,7 @@ def test_nothing_is_left(kernels, root_tree, image, seal, programs, initramfs, b
     """A row that fails after one that is verified, one that is taken back, one that others have by then."""
     kernel = kernels("6.12")
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
     data = seal(image({"/": Dir(5000, 5000), "/file": File("data\n", 5007, 5007)}, "erofs"))
     good = f"/dev/vdb /srv erofs idmap=5000:0:10,verity.roothash={data.root_hash},verity.hashdevice=/dev/vdc\n"
     bad = f"/dev/vdb /mnt erofs verity.roothash={OTHER},verity.hashdevice=/dev/vdc\n"
