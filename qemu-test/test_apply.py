@@ -109,13 +109,13 @@ def test_kernel_without_maps(kernel, guest_with_idmap):
         assert guest.mounts() == before
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-@pytest.mark.parametrize("theirs", [
-    "umount /srv; mount -t ext4 /dev/vdc /srv",
-    "umount /srv; idmap mount /dev/vdc /srv -t ext4 -o rw,idmap=5000:300:10",
-    "umount /srv; mount -t tmpfs own /srv; touch /srv/precious",
-], ids=["plain", "mapped", "tmpfs"])
-def test_mounts_of_others_by_the_same_number(theirs, kernel, guest_with_idmap):
+@pytest.mark.parametrize("kernel,theirs", [
+    ("6.1", "umount /srv; mount -t ext4 /dev/vdc /srv"),
+    ("6.1", "umount /srv; idmap mount /dev/vdc /srv -t ext4 -o rw,idmap=5000:300:10"),
+    ("6.1", "umount /srv; mount -t tmpfs own /srv; touch /srv/precious"),
+    ("newest", "umount /srv; mount -t tmpfs own /srv; touch /srv/precious"),
+], indirect=["kernel"], ids=["plain", "mapped", "tmpfs", "tmpfs-newest"])
+def test_mounts_of_others_by_the_same_number(kernel, theirs, guest_with_idmap):
     """Before Linux 6.8 the number of a mount is given anew when that is gone."""
     with guest_with_idmap(kernel) as guest:
         done = sh(guest, "echo /dev/vdc /srv ext4 rw,idmap=5000:0:10 >/run/table; idmap apply -c /run/table;" + theirs)
