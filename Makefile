@@ -275,7 +275,7 @@ check-build: all test-programs
 table-of-what-runs = $(Q)$(PYTHON) qemu-test/under.py $(O)/tools $(if $(WRITE),--write)
 with-tools = $(Q)mkdir -p $(O)/tools && TOOLS=all TOOLS_TABLE=$(abspath $(O))/tools $(pytest) -n 2
 check-tools: all test-programs
-	$(with-tools) qemu-test/test_tools.py qemu-test/test_libvirt.py qemu-test/test_world.py -k 'not world or managers'
+	$(with-tools) qemu-test/test_tools.py qemu-test/test_libvirt.py qemu-test/test_oci.py qemu-test/test_world.py -k 'not world or managers'
 	$(table-of-what-runs)
 check-systems: all test-programs
 	$(with-tools) qemu-test/test_debian.py

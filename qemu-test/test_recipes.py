@@ -9,27 +9,10 @@ import subprocess
 
 import pytest
 
-import host
 from common import seen
 from guest import Disk
-from images import File, Tree, unpack
-
-MANUAL = (host.REPOSITORY / "man" / "idmap-init.8").read_text()
-
-# In an /etc of its own, as the recipe gives ids to root.
-IN_FOLDER = """set -e
-cd "$1"
-mkdir etc
-mount -t tmpfs tmpfs etc
-mkdir etc/upper etc/work
-mount -t overlay -o lowerdir=/etc,upperdir="$1/etc/upper",workdir="$1/etc/work" overlay /etc
-eval "$2"
-"""
-
-
-def recipe(word: str) -> str:
-    block, = (block for block in MANUAL.split(".Bd -literal -offset indent\n") if block.startswith(word))
-    return block.partition("\n.Ed")[0].replace("\\e", "\\")
+from images import Dir, File, Tree, unpack
+from recipes import MANUAL, TABLES, follow, recipe
 
 
 def set_capability(path):
@@ -59,8 +42,7 @@ def made(request, root_tree, tmp_path):
     subprocess.run(["tar", "-C", plain, "-cpf", tmp_path / "root.tar", "--xattrs", "--xattrs-include=*", "--acls",
                     "--exclude=./owners/outside*", "--exclude=./bin/suid-outside", "."], check=True)
     text = recipe("usermod").replace("100000", str(base)).replace("165535", str(base + 65535))
-    subprocess.run(["unshare", "--mount", "sh", "-c", IN_FOLDER, "sh", tmp_path, text], check=True,
-                   stdout=subprocess.PIPE)
+    follow(text, tmp_path)
     return tmp_path, base
 
 
@@ -83,13 +65,19 @@ def test_image(kind, made, kernels, initramfs, programs, boot):
         assert readers == {"1000": 0, "1001": 1}
 
 
+def seal(image, folder):
+    """The recipe: the image with its tree behind it, the hash, and where the tree begins."""
+    sealed = folder / "root.erofs"
+    sealed.write_bytes(image.read_bytes())
+    size = sealed.stat().st_size
+    told = subprocess.run(["sh", "-ec", recipe("size=")], cwd=folder, check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
+    return sealed, re.search(r"^Root hash:\s+(\S+)$", told, re.M)[1], size
+
+
 @pytest.mark.parametrize("where", ["row", "parameters"])
 def test_sealed_image(where, kernel, root_tree, image, initramfs, boot, tmp_path):
-    (tmp_path / "root.erofs").write_bytes(image(root_tree(), "erofs").read_bytes())
-    size = (tmp_path / "root.erofs").stat().st_size
-    told = subprocess.run(["sh", "-ec", recipe("size=")], cwd=tmp_path, check=True, text=True,
-                          stdout=subprocess.PIPE).stdout
-    root_hash = re.search(r"^Root hash:\s+(\S+)$", told, re.M)[1]
+    sealed, root_hash, size = seal(image(root_tree(), "erofs"), tmp_path)
     options = "verity.roothash=HASH,verity.hashoffset=SIZE"
     assert options in MANUAL and "-m dm_verity" in MANUAL
     append = f"idmap=/dev/vda,/,erofs,100000:0:65536,{options}" if where == "row" else (
@@ -97,6 +85,36 @@ def test_sealed_image(where, kernel, root_tree, image, initramfs, boot, tmp_path
         " systemd.verity_root_options=hash-offset=SIZE")
     with boot(kernel, initramfs(kernel, modules="virtio_pci,virtio_blk,erofs,dm_verity"),
               append.replace("HASH", root_hash).replace("SIZE", str(size)),
-              [Disk(tmp_path / "root.erofs")]) as guest:
+              [Disk(sealed)]) as guest:
         assert seen(guest, "/home/user") == (1000, 1000)
         assert guest.ask("ls /dev/mapper")["entries"]["root"]["link"] == "../dm-0"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_state_disk(kernel, root_tree, image, initramfs, boot, tmp_path):
+    """Two boots: what is written to /etc and /var is on the state disk, and the root is as it was."""
+    if os.getuid():
+        pytest.skip("the recipe is root's")
+    tree = root_tree()
+    tree["/etc/own"], tree["/state"] = File("of the image\n", 100000, 100000), Dir(100000, 100000)
+    sealed, root_hash, size = seal(image(tree, "erofs"), tmp_path)
+    for folder in ("etc", "var"):
+        (tmp_path / "state" / folder).mkdir(parents=True)
+    command, = re.findall(r"Ql (mkfs.ext4 -d state .*) :", TABLES)
+    subprocess.run(command.split(), cwd=tmp_path, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    conf, = (block for block in TABLES.split(".Bd -literal\n") if block.startswith("# a sealed root"))
+    conf = conf.partition(".Ed")[0].replace("1048576", str(size)).replace("0123456789abcdef" * 4, root_hash)
+    before = sealed.read_bytes()
+    initrd = initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,ext4,overlay,dm_verity")
+    for first in (True, False):
+        with boot(kernel, initrd, "", [Disk(sealed), Disk(tmp_path / "state.ext4", readonly=False)]) as guest:
+            assert guest.ask("read /etc/own")["content"] == ("of the image\n" if first else "mine\n")
+            assert ("error" in guest.ask("read /var/log")) == first
+            assert guest.ask("open /new wc") == {"error": "EROFS"}
+            if first:
+                guest.run("/bin/sh", "-c", "echo mine >/etc/own; echo log >/var/log; rm /etc/group; chown 7 /etc/own")
+                assert seen(guest, "/etc/passwd") == (0, 0)
+            assert "error" in guest.ask("stat /etc/group") and seen(guest, "/etc/own") == (7, 0)
+            guest.run("/bin/sync")
+            guest.poweroff()
+    assert sealed.read_bytes() == before
