@@ -186,6 +186,7 @@ enum idmap_row_flag {
 	IDMAP_TURNED_RO = 1 << 14, /* its device cannot be written, so it is ro though it says rw */
 	IDMAP_MADE_UPPER = 1 << 15, /* the stage's own: its folder upper is new */
 	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
+	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -193,7 +194,6 @@ enum idmap_row_flag {
 
 #define IDMAP_WAIT_S 10
 #define IDMAP_WAIT_FOREVER UINT32_MAX
-
 struct idmap_found;
 struct idmap_verity;
 

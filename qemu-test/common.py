@@ -7,6 +7,7 @@ Here and not in one of the test modules, so that each of these stands alone: non
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from arch import GUEST
-from guest import Guest, GuestFailed
+from guest import Disk, Guest, GuestFailed
 
 MAPPED = ["6.1", "6.12", "7.x"]  # kernels that idmap erofs and ext4
 EVERY = [*MAPPED, "newest"]  # and the newest that Debian has, backports included
@@ -40,6 +41,20 @@ FOUND_MOST_US = 400_000
 def of_x86_64(why: str) -> pytest.MarkDecorator:
     """For a test, or as the pytestmark of a module, that is not run with a guest of another architecture."""
     return pytest.mark.skipif(not GUEST.is_usual, reason=f"not with a guest of {GUEST.name}: {why}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sealed:
+    """An image with the hash tree that veritysetup(8) has made of it."""
+
+    data: Path
+    hashes: Path  # the same, where the tree stands behind the data
+    root_hash: str
+    offset: int  # of the tree
+
+    @property
+    def disks(self) -> list[Disk]:
+        return [Disk(self.data)] + [Disk(self.hashes)] * (self.hashes != self.data)
 
 
 def owners(guest: Guest, folder: str = "/owners") -> dict[str, tuple[int, int]]:

@@ -127,6 +127,24 @@ def dirty(image: Callable[..., Path], tmp_path: Path) -> Callable[[images.Tree],
 
 
 @pytest.fixture
+def seal(tmp_path: Path) -> Callable[..., common.Sealed]:
+    """seal(image, behind=False): veritysetup(8) makes the tree, on a device of its own or behind it."""
+
+    def make(image: Path, behind: bool = False, *more: str) -> common.Sealed:
+        data = tmp_path / f"data-{len(list(tmp_path.iterdir()))}"
+        content = image.read_bytes()
+        data.write_bytes(content + bytes(-len(content) % 4096))
+        size = data.stat().st_size
+        hashes = data if behind else data.with_suffix(".hashes")
+        place = [f"--hash-offset={size}", f"--data-blocks={size // 4096}"] if behind else []
+        out = subprocess.run(["veritysetup", "format", *place, *more, data, hashes], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+        return common.Sealed(data, hashes, re.search(r"^Root hash:\s+([0-9a-f]+)$", out, re.M)[1], size * behind)
+
+    return make
+
+
+@pytest.fixture
 def second(image: Callable[..., Path]) -> Callable[..., Path]:
     """second(fs="erofs"): a data disk, owned by ids that the root's map does not know."""
     tree = {

@@ -4,51 +4,19 @@ anything that is not what its hash says."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from common import OWNERS, ROOT, last_words, log_lines, owners, seen
+from common import OWNERS, ROOT, Sealed, last_words, log_lines, owners, seen
 from guest import Disk
 from images import Dir, File, partitions
 
 MODULES = "virtio_pci,virtio_blk,erofs,squashfs,ext4,loop,overlay,dm_verity"
 BLOCK = 4096
 MIB = 1024 * 1024
-
-
-@dataclasses.dataclass(frozen=True)
-class Sealed:
-    data: Path
-    hashes: Path  # the same, where the tree stands behind the data
-    root_hash: str
-    offset: int  # of the tree
-
-    @property
-    def disks(self) -> list[Disk]:
-        return [Disk(self.data)] + [Disk(self.hashes)] * (self.hashes != self.data)
-
-
-@pytest.fixture
-def seal(tmp_path):
-    """seal(image, behind=False): veritysetup(8) makes the tree, on a device of its own or behind it."""
-
-    def make(image: Path, behind: bool = False, *more: str) -> Sealed:
-        data = tmp_path / f"data-{len(list(tmp_path.iterdir()))}"
-        content = image.read_bytes()
-        data.write_bytes(content + bytes(-len(content) % BLOCK))
-        size = data.stat().st_size
-        hashes = data if behind else data.with_suffix(".hashes")
-        place = [f"--hash-offset={size}", f"--data-blocks={size // BLOCK}"] if behind else []
-        out = subprocess.run(["veritysetup", "format", *place, *more, data, hashes], check=True, text=True,
-                             stdout=subprocess.PIPE).stdout
-        return Sealed(data, hashes, re.search(r"^Root hash:\s+([0-9a-f]+)$", out, re.M)[1], size * behind)
-
-    return make
 
 
 def by_mapper(guest, least: int = 0) -> dict[str, str]:

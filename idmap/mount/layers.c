@@ -43,6 +43,16 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 
 /* --- the overlay ----------------------------------------------------------------------------- */
 
+/* Whether a layer leads to others, which show nothing by themselves. */
+static bool leads(const struct idmap_row *row)
+{
+	const struct idmap_row *layer = row->below;
+
+	while (layer && !(layer->flags & IDMAP_DATA_ONLY))
+		layer = layer->below;
+	return layer;
+}
+
 /* `words`: the kernel's, or "". */
 static int merge_failed(const struct idmap_stage *stage, const struct idmap_row *row, int error,
 			const char *words, struct idmap_error *ret_error)
@@ -64,6 +74,9 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 
 	if (idmap_contains(words, "stacking depth"))
 		remedy = "an overlay goes on an overlay once; write their layers in one";
+	if (error == EINVAL && leads(row))
+		remedy = "correct the overlay's options, or boot a newer kernel: data-only layers"
+			 " need Linux 6.5";
 	if (error == ENODEV)
 		remedy = stage->modules_cause ? stage->modules_cause
 					      : "load the module overlay (mkinitramfs -m overlay)";
@@ -211,7 +224,10 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 	}
 	idmap_text_init(&options, buffer, sizeof(buffer));
 	for (layer = row->below; layer; layer = layer->below)
-		idmap_text_add(&options, "%s%u", layer == row->below ? "lowerdir=" : ":",
+		idmap_text_add(&options, "%s%u",
+			       layer == row->below		? "lowerdir="
+			       : layer->flags & IDMAP_DATA_ONLY ? "::"
+								: ":",
 			       layer->slot);
 	/* Without a top the kernel wants two layers. */
 	if (none && !row->below->below) {
@@ -224,9 +240,11 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 			       idmap_slot_name(slot, "work").text);
 	/*
 	 * What one layer may say of another stays what every overlayfs can read; and a layer of
-	 * somebody's making says nothing of others (redirect_dir=off would follow it).
+	 * somebody's making says nothing of others (redirect_dir=off would follow it), unless there
+	 * is one that shows nothing by itself.
 	 */
-	idmap_text_add(&options, ",redirect_dir=nofollow,metacopy=off,index=off");
+	idmap_text_add(&options, leads(row) ? ",redirect_dir=follow,metacopy=on,index=off"
+					    : ",redirect_dir=nofollow,metacopy=off,index=off");
 	for (item = row->data; *item; item += strlen(item) + 1)
 		if (none || upper || !is_tmpfs_option(item))
 			idmap_text_add(&options, ",%s", item);

@@ -51,6 +51,7 @@ static const struct {
 	{"nofail", IDMAP_NOFAIL},
 	{"noauto", IDMAP_NOAUTO},
 	{"lower", IDMAP_LOWER},
+	{"data-only", IDMAP_DATA_ONLY},
 	{"upper", IDMAP_UPPER},
 	{"X-mount.mkdir", IDMAP_MKDIR},
 	{"bind", IDMAP_BIND},

@@ -140,12 +140,20 @@ static void same_target(struct idmap_table *table, const struct idmap_row *first
 static void check_overlay(struct idmap_table *table, const struct idmap_row *row, uint32_t count)
 {
 	const bool upper = !strcmp(row->source, "upper");
+	const struct idmap_row *layer = row->below;
 
 	if (!count)
 		idmap_table_error(
 			table, &row->place, row->target_column,
 			"%s has no layer to merge; give rows on this target the option lower",
 			row->target);
+	while (layer && layer->flags & IDMAP_DATA_ONLY)
+		layer = layer->below;
+	if (count && !layer)
+		idmap_table_error(table, &row->place, row->target_column,
+				  "all layers of %s are data-only, and show nothing by themselves;"
+				  " add the one that leads to them",
+				  row->target);
 	if (count > IDMAP_LAYERS_MAX)
 		idmap_table_error(table, &row->place, row->target_column,
 				  "%s has %u layers, and the kernel merges 500; make %u fewer",
@@ -179,6 +187,12 @@ static void check_target(struct order *order, uint32_t from, uint32_t to)
 		struct idmap_row **one = row->flags & IDMAP_UPPER ? &upper : &whole;
 
 		if (row->flags & IDMAP_LOWER) {
+			/* Whose names are not shown is beneath all whose are. */
+			if (row->flags & IDMAP_DATA_ONLY && top && !(top->flags & IDMAP_DATA_ONLY))
+				idmap_table_error(order->table, &row->place, row->type_column,
+						  "a data-only layer is below all others of %s;"
+						  " write it before them",
+						  row->target);
 			row->below = top;
 			top = row;
 			count++;

@@ -156,6 +156,9 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 	if (row->flags & IDMAP_OVERLAY)
 		check_overlay(table, row);
 	idmap_verity_check(table, row);
+	if (row->flags & IDMAP_DATA_ONLY && !(row->flags & IDMAP_LOWER))
+		idmap_table_error(table, place, row->type_column,
+				  "data-only is for a lower layer; add lower, or take it out");
 	if (!(row->flags & IDMAP_LAYER))
 		return;
 	if (row->flags & IDMAP_RBIND)

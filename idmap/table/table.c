@@ -351,7 +351,7 @@ void idmap_row_options_text(const struct idmap_row *row, struct idmap_text *text
 		idmap_text_add(text, ",wait=%u",
 			       row->wait_s < IDMAP_WAIT_MOST_S ? row->wait_s : IDMAP_WAIT_MOST_S);
 	if (row->flags & IDMAP_LOWER)
-		idmap_text_add(text, ",lower");
+		idmap_text_add(text, row->flags & IDMAP_DATA_ONLY ? ",lower,data-only" : ",lower");
 	if (row->flags & IDMAP_UPPER)
 		idmap_text_add(text, ",upper");
 	if (row->flags & IDMAP_MKDIR)
