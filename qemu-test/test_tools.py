@@ -15,7 +15,7 @@ import host
 import tools
 from common import of_x86_64, seen, wait_for_line
 from guest import Disk, Guest
-from images import Dir, File, debugfs
+from images import Dir, File, debugfs, make_image
 
 pytestmark = of_x86_64("the tools are unpacked for x86-64")
 
@@ -265,6 +265,18 @@ def test_mkosi(kernels, programs, image, run_folder, tmp_path, ran):
         running = guest.ask("run", "0", "0", "/bin/systemctl", "is-system-running", "--wait", timeout=300)
         assert running["stdout"] == "running\n"
     ran("mkosi of trixie", "6.12", "examples/mkosi")
+    # Another table behind its initramfs, which mkosi itself would not have let pass.
+    for section in ("linux", "initrd"):
+        subprocess.run(["objcopy", "-O", "binary", f"--only-section=.{section}", tmp_path / "root.efi",
+                        tmp_path / section], check=True)
+    wrong = make_image({"/": Dir(), "/etc": Dir(), "/etc/idmap.conf": File("/dev/root / auto idmap=100000:0\n")},
+                              "cpio", tmp_path / "wrong")
+    initramfs = tmp_path / "both"
+    content = (tmp_path / "initrd").read_bytes()
+    initramfs.write_bytes(content + bytes(-len(content) % 4) + wrong.read_bytes())
+    with Guest(tmp_path / "linux", initramfs, "root=/dev/vda rootfstype=erofs ro", [Disk(tmp_path / "root.erofs")],
+               memory=1024, timeout=180, log_dir=run_folder / "guests") as guest:
+        assert "/etc/idmap.conf:1:24: '100000:0' is no extent of three numbers" in guest.wait_no_init()
 
 
 def test_table_that_is_wrong_when_it_is_made(kernels, made):

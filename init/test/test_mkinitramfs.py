@@ -314,6 +314,7 @@ def test_default_init(bench):
 
 # Name: what it calls, and its .modinfo.
 MODULES = {
+    "dm-verity": ("", "license=GPL"),
     "base": ("", ""), "mid-dle": ("base", ""), "top": ("mid-dle", "alias=fs-top"),
     "packed_zst": ("", ""), "packed_gz": ("packed_zst", ""), "packed-xz": ("packed_gz base", ""),
     "sum-fast": ("", "alias=sum"), "other": ("base", ""),
@@ -546,6 +547,11 @@ def test_driver_that_the_table_needs(bench, kernel):
     assert (result.stderr.decode(), result.returncode) == (
         "mkinitramfs: table: it has the type fat, and no driver for it goes in; add -m fat\n", 0)
     bench.build("-c", "table", "-k", kernel, "-m", "top,fat", env=BUILT)
+    (bench.path / "table").write_text(f"/dev/vda / base verity.roothash={'0' * 64},verity.hashoffset=512\n")
+    result = bench.run("-c", "table", "-k", kernel, "-m", "top", env=BUILT)
+    assert result.stderr.decode() == (
+        "mkinitramfs: table: it has verity.roothash=, and no driver for it goes in; add -m dm_verity\n")
+    bench.build("-c", "table", "-k", kernel, "-m", "top,dm_verity", env=BUILT)
 
 
 def test_table_alone(bench):
