@@ -282,11 +282,12 @@ check-systems: all test-programs
 	$(table-of-what-runs)
 
 # GUEST=aarch64, from the command line or the environment, boots guests of that architecture (arch.py).
+# Of three workers two have a guest at most (qemu-test/guest.py), and one makes images meanwhile.
 check-boot: all test-programs
-	$(Q)$(pytest) -n 2 qemu-test
+	$(Q)$(pytest) -n 3 qemu-test
 
 # The chosen tenth of them for aarch64, and a handful for riscv64. README.md's table of what runs has them.
-machine = $(Q)GUEST=$(1) TOOLS_TABLE=$(abspath $(O))/tools $(pytest) -n 2 -m every_machine
+machine = $(Q)GUEST=$(1) TOOLS_TABLE=$(abspath $(O))/tools $(pytest) -n 3 -m every_machine
 check-machines: all test-programs
 	$(Q)mkdir -p $(O)/tools
 	$(call machine,aarch64) qemu-test

@@ -35,7 +35,7 @@ def test_late_disk_is_found_at_once(kernel, root_tree, image, initramfs, boot):
         assert 0 < time_of(guest, ROW_BUILT) - time_of(guest, DISK_READY) < FOUND_MOST_US
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+@pytest.mark.parametrize("kernel", ["7.x"], indirect=True)
 def test_rootwait_waits_for_ever(kernel, root_tree, image, initramfs, boot):
     """Longer than the 10 seconds that a row waits by itself."""
     disk = image(root_tree(), "erofs")
@@ -63,7 +63,7 @@ def test_gives_up_after_one_second(append, place, kernel, root_tree, image, init
     assert 1_000_000 <= waited < 2_000_000
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+@pytest.mark.parametrize("kernel", ["7.x"], indirect=True)
 def test_rootdelay(kernel, root_tree, image, initramfs, boot):
     """Sleeps first, although the disk is there, and no longer than that."""
     times = {}

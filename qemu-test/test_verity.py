@@ -183,7 +183,7 @@ def test_devices_that_do_not_fit(kernel, root_tree, image, seal, initramfs, boot
         assert (found, text in line) == (code, True), line
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("kernel", ["newest"], indirect=True)
 def test_kernels_that_cannot(kernel, root_tree, image, seal, initramfs, boot_fails):
     """Without the device mapper; with it and without its dm-verity; and with a hash that is no module here."""
     sealed = seal(image(root_tree(), "erofs"))
