@@ -10,7 +10,7 @@ import pytest
 
 import host
 import tools
-from common import OWNERS, last_words, owners, seen
+from common import OWNERS, ROOT, last_words, owners, seen
 from guest import Disk
 from images import File, unpack
 
@@ -21,44 +21,87 @@ TABLE = """none      /  overlay
 """
 
 
+LARGE = bytes(range(256)) * 64
+
+
 @pytest.fixture
-def composed(root_tree, image, tmp_path):
-    """The image of names, and one of objects; what is small is in the first."""
+def composed(root_tree, tmp_path):
+    """The image of names, and the folder of objects; what is small is in the first."""
     tree = root_tree()
-    tree["/etc/large"] = File(bytes(range(256)) * 64, 100000, 100000)
+    tree["/etc/large"] = File(LARGE, 100000, 100000)
     files = unpack(tree, tmp_path / "tree")
     try:
         root = tools.unpacked("--root", "forky", "composefs")
     except host.PeerMissing as missing:
         pytest.skip(f"no composefs: {missing}")
     libraries = root / "usr/lib/x86_64-linux-gnu"
+    objects = tmp_path / "of" / "objects"
+    objects.parent.mkdir()
     subprocess.run([libraries / "ld-linux-x86-64.so.2", "--library-path", libraries, root / "usr/bin/mkcomposefs",
-                    f"--digest-store={tmp_path / 'objects'}", files, tmp_path / "meta"], check=True)
-    objects = tmp_path / "objects.erofs"
-    subprocess.run(["mkfs.erofs", "--quiet", "-T0", objects, tmp_path / "objects"], check=True)
+                    f"--digest-store={objects}", files, tmp_path / "meta"], check=True)
     return tmp_path / "meta", objects
+
+
+@pytest.fixture
+def disk(composed, tmp_path):
+    """The objects as an erofs."""
+    subprocess.run(["mkfs.erofs", "--quiet", "-T0", tmp_path / "objects.erofs", composed[1]], check=True)
+    return tmp_path / "objects.erofs"
 
 
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
 @pytest.mark.parametrize("sealed", [False, True])
-def test_root(sealed, kernel, composed, seal, initramfs, boot):
+def test_root(sealed, kernel, composed, disk, seal, initramfs, boot):
     """The names in the initramfs, the objects on a disk; and both on disks with a hash."""
-    meta, objects = composed
-    conf, disks, add = TABLE.format(meta="/meta"), [Disk(objects)], [(meta, "/meta")]
+    meta = composed[0]
+    conf, disks, add = TABLE.format(meta="/meta"), [Disk(disk)], [(meta, "/meta")]
     if sealed:
-        names, data = seal(meta), seal(objects)
+        names, data = seal(meta), seal(disk)
         conf = (TABLE.format(meta="/dev/vdc").replace("data-only", "data-only,verity.hashdevice=/dev/vdb,verity.roothash="
                                                        + data.root_hash)
                 .replace("lower,idmap", f"lower,verity.hashdevice=/dev/vdd,verity.roothash={names.root_hash},idmap"))
         disks, add = [*data.disks, *names.disks], []
     with boot(kernel, initramfs(kernel, conf, modules=MODULES, add=add), "", disks) as guest:
         assert owners(guest) == OWNERS and seen(guest, "/etc/large") == (0, 0)
-        assert guest.ask("read /etc/large")["content"].encode("latin-1") == bytes(range(256)) * 64
+        assert guest.ask("read /etc/large")["content"].encode("latin-1") == LARGE
         assert guest.run("/bin/suid", uid=1000, gid=1000) == "1000 0 1000 0\n"
 
 
-def test_kernels_that_cannot(kernel, composed, initramfs, boot_fails):
-    meta, objects = composed
+def test_kernels_that_cannot(kernel, composed, disk, initramfs, boot_fails):
+    meta = composed[0]
     line, code = last_words(boot_fails(kernel, initramfs(kernel, TABLE.format(meta="/meta"), modules=MODULES,
-                                                         add=[(meta, "/meta")]), "", [Disk(objects)]))
+                                                         add=[(meta, "/meta")]), "", [Disk(disk)]))
     assert line.endswith("or boot a newer kernel: data-only layers need Linux 6.5") and code.startswith("0x00000400")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_digests(swapped, kernels, composed, root_tree, image, initramfs, boot, tmp_path):
+    """fs-verity on each object, which a first guest puts there; the image has their digests, and the kernel
+    asks for them. An object of another content and a bit that was flipped are errors for whoever reads them."""
+    kernel = kernels("newest")
+    meta, objects = composed
+    large, = (path for path in objects.glob("*/*") if path.read_bytes() == LARGE)
+    if swapped:
+        large.chmod(0o644)
+        large.write_bytes(LARGE[::-1])
+    ext4 = tmp_path / "objects.ext4"
+    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", "-O", "verity", "-d", objects.parent, ext4, "64M"], check=True)
+    conf = ROOT + "/dev/vdb /srv ext4 rw\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(ext4, readonly=False)]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        for path in objects.glob("*/*"):
+            assert guest.ask("verity", f"/srv/objects/{path.relative_to(objects)}") == {"ok": True}
+        guest.run("/bin/umount", "/srv")
+        guest.poweroff()
+    conf = ("none / overlay verity=require\n/dev/vda / ext4 lower,data-only,X-mount.subdir=objects\n"
+            "/meta / erofs lower,idmap=100000:0:65536\n")
+    initrd = initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,ext4,overlay,loop", add=[(meta, "/meta")])
+    for flipped in (False, True) if not swapped else (False,):
+        if flipped:
+            content = ext4.read_bytes()
+            at = content.index(LARGE) + 5000
+            ext4.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1:])
+        with boot(kernel, initrd, "", [Disk(ext4)]) as guest:
+            assert owners(guest) == OWNERS
+            answer = guest.ask("read /etc/large")
+            assert answer == {"error": "EIO"} if swapped or flipped else answer["content"].encode("latin-1") == LARGE
