@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common import OWNERS, ROOT, Sealed, last_words, log_lines, owners, seen
+from common import INIT, OWNERS, ROOT, Sealed, last_words, log_lines, owners, seen
 from guest import Disk
 from images import Dir, File, partitions
 
@@ -220,3 +220,12 @@ def test_nothing_is_left(kernels, root_tree, image, seal, programs, initramfs, b
         assert by_mapper(guest, 1) == {f"{data.root_hash}-verity": "dm-0"}
         assert guest.run("/bin/idmap", "undo") == "" and by_mapper(guest) == {}
         assert guest.mounts() == before
+
+
+def test_roots_that_stand(kernel, plain_tree, image, stage0, boot_fails):
+    """What has been read of them by then nobody knows."""
+    console = boot_fails(kernel, stage0(kernel), f"root=/dev/vda init={INIT} idmap=100000:0:65536 roothash={OTHER}",
+                         [Disk(image(plain_tree(), "erofs"))])
+    line, code = last_words(console)
+    assert line == ("idmap-init: cmdline: roothash=: the kernel has mounted the root, and nothing has verified it; boot"
+                    " with an initramfs, or take it out") and code.startswith("0x00000200")

@@ -262,7 +262,8 @@ void idmap_verity_root(struct idmap_table *table, struct idmap_root *root)
 	struct idmap_verity *verity = root->verity;
 	const char *hash;
 
-	if (!verity || verity->wrong)
+	/* Of a root that stands it is its mounter's business. */
+	if (!verity || verity->wrong || root->booted)
 		return;
 	hash = verity->root_hash;
 	if (!hash) {

@@ -483,6 +483,26 @@ static void test_verity(void **state)
 	}
 }
 
+/* Of a root that stands, which somebody else has mounted, they say nothing. */
+static void test_verity_of_others(void **state)
+{
+	static char memory[65536];
+	struct idmap_arena arena = {memory, memory + sizeof(memory)};
+	struct idmap_cmdline cmdline = {
+		.text = "root=/dev/vda roothash=" HASH " idmap=0:0:1",
+		.root = {.booted = true},
+	};
+	struct idmap_table table;
+	struct idmap_plan plan;
+
+	(void)state;
+	idmap_table_init(&table, &arena);
+	idmap_cmdline_read(&cmdline, &table);
+	idmap_plan_make(&table, &cmdline.root, &plan);
+	assert_int_equal(table.error_count, 0);
+	assert_null(plan.row[0]->verity);
+}
+
 /* What is odd and no error. */
 static void test_notes(void **state)
 {
@@ -619,10 +639,15 @@ static void test_module_options(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),	       cmocka_unit_test(test_random_lines),
-		cmocka_unit_test(test_names),	       cmocka_unit_test(test_read),
-		cmocka_unit_test(test_seal),	       cmocka_unit_test(test_verity),
-		cmocka_unit_test(test_notes),	       cmocka_unit_test(test_read_without_memory),
+		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_random_lines),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_read),
+		cmocka_unit_test(test_seal),
+		cmocka_unit_test(test_verity),
+		cmocka_unit_test(test_verity_of_others),
+		cmocka_unit_test(test_notes),
+		cmocka_unit_test(test_read_without_memory),
 		cmocka_unit_test(test_module_options),
 	};
 
