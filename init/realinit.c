@@ -52,10 +52,10 @@ static bool is_carried(const struct boot *boot, const char *path)
 static int check(const struct boot *boot, const char *path, struct idmap_program *ret,
 		 bool *ret_self)
 {
-	idmap_closed int self_fd = -1, own_fd = -1;
-	const int root_fd = is_carried(boot, path)
-				    ? (own_fd = idmap_open("/", O_PATH | O_DIRECTORY))
-				    : boot->build.stage.seen_fd;
+	idmap_closed int self_fd = -1;
+	idmap_closed int own_fd =
+		is_carried(boot, path) ? idmap_open("/", O_PATH | O_DIRECTORY) : -1;
+	const int root_fd = own_fd < 0 ? boot->build.stage.seen_fd : own_fd;
 	int result = idmap_program_check(root_fd, path, ret);
 
 	*ret_self = false;

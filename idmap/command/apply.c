@@ -249,7 +249,6 @@ static int apply_plan(const struct command *command, struct input *input, const 
 			      .by_hand = !record};
 	int result;
 
-	late_begin();
 	apply.build.devices.arena = &input->arena[0];
 	apply.build.devices.stop_fd = hold_signals();
 	idmap_raise_files();
@@ -261,7 +260,6 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	if (result > 0) {
 		fprintf(stderr, "idmap %s: the rows stand in %s already, nothing is changed\n",
 			command->name, folder);
-		late_end();
 		return 0;
 	}
 	if (!result && apply.build.plan.new_root)
@@ -277,10 +275,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 					    " write /dev/root as SOURCE",
 					    folder);
 	}
-	if (!result)
-		result = carry_out(&apply, folder, ret_error);
-	late_end();
-	return result;
+	return result ? result : carry_out(&apply, folder, ret_error);
 }
 
 int apply_input(const struct command *command, struct input *input, const char *folder, bool record,
@@ -288,7 +283,7 @@ int apply_input(const struct command *command, struct input *input, const char *
 {
 	struct idmap_error error;
 	idmap_closed int lock_fd = record_lock(command, &error);
-	int code;
+	int code, result;
 
 	if (lock_fd < 0)
 		return tell_failed(command, &error);
@@ -306,7 +301,10 @@ int apply_input(const struct command *command, struct input *input, const char *
 	code = tell_input(input);
 	if (code != EXIT_DONE || !input->plan.rows)
 		return code;
-	if (!apply_plan(command, input, folder, record, &error))
+	late_begin();
+	result = apply_plan(command, input, folder, record, &error);
+	late_end();
+	if (!result)
 		return EXIT_DONE;
 	if (input->table.error_count)
 		return tell_input(input);

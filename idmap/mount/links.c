@@ -114,8 +114,10 @@ static int resolve_rest(const struct idmap_stage *stage, const struct idmap_row 
 		result = take_name(walk);
 		if (result || !strcmp(before, walk->done))
 			continue;
-		length = read_link(stage, walk->done, link, sizeof(link));
-		if (length == -EXDEV || is_target(stage, row, walk->done)) {
+		length = is_target(stage, row, walk->done)
+				 ? -EXDEV
+				 : read_link(stage, walk->done, link, sizeof(link));
+		if (length == -EXDEV) {
 			while (!result && *walk->rest) /* another tree stands here */
 				result = take_name(walk);
 			break;

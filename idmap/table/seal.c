@@ -51,8 +51,7 @@ static bool is_closed(const struct idmap_parameter *parameter)
 	size_t i;
 
 	for (i = 0; i < COUNT_OF(names); i++)
-		if (strlen(names[i]) == parameter->name_length &&
-		    idmap_same_name(names[i], parameter->name, parameter->name_length))
+		if (idmap_is_parameter(names[i], parameter->name, parameter->name_length))
 			return true;
 	return false;
 }

@@ -34,10 +34,8 @@ static inline bool idmap_is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-/*
- * Writes a field as the table takes it: blanks, backslashes, quotes and control characters become
- * octal escapes, and so does `more` unless it is 0.
- */
+/* Writes a field as the table takes it: blanks, backslashes, quotes and control characters become
+ * octal escapes, and so does `more` unless it is 0. */
 void idmap_text_field(struct idmap_text *text, const char *field, char more);
 void idmap_text_vadd(struct idmap_text *text, const char *format, va_list list);
 /* Whether the `length` bytes at `text`, which need not end there, are the whole of `word`. */
@@ -55,6 +53,7 @@ bool idmap_is_served(const char *type);
 bool idmap_has_no_device(const char *type);
 /* Whether so many bytes are the same to the kernel, to which `-` and `_` are one in a name. */
 bool idmap_same_name(const char *a, const char *b, size_t length);
+bool idmap_is_parameter(const char *name, const char *text, size_t length); /* all of it */
 /* Whether it is a filesystem, or are all some, that surely lies on a block device or in a file. */
 bool idmap_needs_device(const char *type);
 /* Whether `part` stands anywhere in the text. strstr() is 1.3 KB of code. */
@@ -402,9 +401,9 @@ static inline void idmap_verity_unused(struct idmap_table *table, const struct i
 /* --- seal.c ---------------------------------------------------------------------------------- */
 
 #define IDMAP_SEALED "/etc/idmap.sealed"
-/* Whether there is no seal, or it names the word. */
+/* There is no seal, or it names the word. */
 bool idmap_seal_allows(const struct idmap_cmdline *cmdline, const char *name, size_t length);
-/* false: the parameter must not be said, and that was told. */
+/* false: it must not be said, and that was told. */
 bool idmap_seal_check(const struct idmap_cmdline *cmdline, struct idmap_table *table,
 		      const struct idmap_parameter *parameter);
 /* Errors of what rows of the command line must not say, once the plan is made. */

@@ -171,6 +171,11 @@ bool idmap_same_name(const char *a, const char *b, size_t length)
 	return true;
 }
 
+bool idmap_is_parameter(const char *name, const char *text, size_t length)
+{
+	return strlen(name) == length && idmap_same_name(name, text, length);
+}
+
 const char *idmap_words_for(const struct idmap_words *words, uint32_t number)
 {
 	while (words->number && words->number != number)

@@ -222,8 +222,7 @@ void idmap_verity_parameter(struct idmap_table *table, struct idmap_root *root,
 	size_t i;
 
 	for (i = 0; i < COUNT_OF(names); i++)
-		if (strlen(names[i]) == parameter->name_length &&
-		    idmap_same_name(names[i], parameter->name, parameter->name_length))
+		if (idmap_is_parameter(names[i], parameter->name, parameter->name_length))
 			break;
 	if (i == COUNT_OF(names) || !value)
 		return;
