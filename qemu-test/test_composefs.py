@@ -63,6 +63,7 @@ def test_root(sealed, kernel, composed, disk, seal, initramfs, boot):
         disks, add = [*data.disks, *names.disks], []
     with boot(kernel, initramfs(kernel, conf, modules=MODULES, add=add), "", disks) as guest:
         assert owners(guest) == OWNERS and seen(guest, "/etc/large") == (0, 0)
+        assert not [name for name in guest.ask("ls /")["entries"] if len(name) == 2]  # no object is seen
         assert guest.ask("read /etc/large")["content"].encode("latin-1") == LARGE
         assert guest.run("/bin/suid", uid=1000, gid=1000) == "1000 0 1000 0\n"
 
