@@ -24,7 +24,7 @@ static const struct early_mount {
 	{"tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
 };
 
-#define PROC 1 /* the one that nothing goes without */
+enum { PROC = 1 /* the one that nothing goes without */, RUN = 3 };
 
 /* Where they are, or in a root that has links there where these lead. */
 static const char *places[EARLY_MOUNTS] = {"/dev", "/proc", "/sys", "/run"};
@@ -135,7 +135,7 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 		find_places();
 		proc = read_standing(boot, standing, &others);
 	}
-	boot->run = places[EARLY_MOUNTS - 1];
+	boot->run = places[RUN];
 	for (i = 0; i < EARLY_MOUNTS; i++) {
 		result = i == PROC ? proc : standing[i] ? 0 : mount_early(i);
 		four[i].path = places[i];

@@ -75,9 +75,7 @@ struct show {
 
 static char *copy(struct show *show, const char *string)
 {
-	char *copied = idmap_alloc(&show->arena, strlen(string) + 1);
-
-	return copied ? strcpy(copied, string) : NULL;
+	return idmap_copy(&show->arena, string, strlen(string));
 }
 
 static void add(struct show *show, const char *source, const char *target, const char *type,

@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-#include "table/table.h"
+#include "table/verity.h"
 
 /* --- file.c ---------------------------------------------------------------------------------- */
 

@@ -76,10 +76,10 @@ void idmap_hashtree_hex(struct idmap_text *text, const char *bytes, size_t size)
 	size_t i;
 
 	for (i = 0; i < size; i++) {
-		const unsigned char byte = (unsigned char)bytes[i];
+		char digits[2];
 
-		idmap_text_add(text, "%.*s%.*s", 1, &"0123456789abcdef"[byte >> 4], 1,
-			       &"0123456789abcdef"[byte & 15]);
+		idmap_put_hex(digits, bytes[i]);
+		idmap_text_add(text, "%.*s", (int)sizeof(digits), digits);
 	}
 }
 

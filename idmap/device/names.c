@@ -66,18 +66,11 @@ void idmap_names_disks(char *text, struct idmap_disk *ret_disks)
 /* Hex digits of the bytes that `order` names by letters, from a on; a dash stays a dash. */
 static bool put_hex(char *out, const char *bytes, const char *order)
 {
-	static const char digits[] = "0123456789abcdef";
-
 	for (; *order; order++) {
-		uint32_t byte;
-
-		if (*order == '-') {
+		if (*order == '-')
 			*out++ = '-';
-			continue;
-		}
-		byte = (unsigned char)bytes[*order - 'a'];
-		*out++ = digits[byte >> 4];
-		*out++ = digits[byte & 15];
+		else
+			out = idmap_put_hex(out, bytes[*order - 'a']);
 	}
 	*out = 0;
 	return true;

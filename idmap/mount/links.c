@@ -158,17 +158,13 @@ static int resolve(const struct idmap_stage *stage, const struct idmap_row *row,
 /* Gives the field the path that it leads to. 1: it is another one. */
 static int take_path(struct idmap_arena *arena, const struct walk *walk, const char **path)
 {
-	const size_t size = strlen(walk->done) + 1;
 	struct idmap_error unused;
-	char *copy;
 
 	if (!strcmp(walk->done, *path))
 		return 0;
 	if (idmap_arena_room(arena, 2 * PATH_MAX, &unused))
 		return -ENOMEM;
-	copy = idmap_alloc(arena, size);
-	memcpy(copy, walk->done, size);
-	*path = copy;
+	*path = idmap_copy(arena, walk->done, strlen(walk->done));
 	return 1;
 }
 

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "table/table.h"
+#include "table/verity.h"
 
 /* The kernel's isspace(): ASCII's six, and 0xA0 of Latin-1 (lib/ctype.c). */
 static bool is_space(char c)
@@ -138,6 +138,11 @@ enum name {
 	RO,
 	RW,
 	INIT,
+	/* From here on there are only names that nobody else acts on in our place. */
+	ROOTHASH,
+	VERITY_DATA,
+	VERITY_HASH,
+	VERITY_OPTIONS,
 	OWN,
 	OWN_CONF,
 	OWN_DEBUG,
@@ -146,21 +151,31 @@ enum name {
 	NAMES,
 };
 
-/* None has a `-` or `_`, which are the same to the kernel. */
-static const char *const names[NAMES] = {
-	[ROOT] = "root",
-	[ROOTFSTYPE] = "rootfstype",
-	[ROOTFLAGS] = "rootflags",
-	[ROOTWAIT] = "rootwait",
-	[ROOTDELAY] = "rootdelay",
-	[RO] = "ro",
-	[RW] = "rw",
-	[INIT] = "init",
-	[OWN] = "idmap",
-	[OWN_CONF] = "idmap.conf",
-	[OWN_DEBUG] = "idmap.debug",
-	[OWN_INIT] = "idmap.init",
-	[OWN_ONFAIL] = "idmap.onfail",
+/*
+ * A seal closes what decides on which root is shown, to whom, or what runs in it; idmap.onfail= is
+ * a matter of its value.
+ */
+static const struct {
+	const char *text;
+	bool closed;
+} names[NAMES] = {
+	[ROOT] = {"root", true},
+	[ROOTFSTYPE] = {"rootfstype", true},
+	[ROOTFLAGS] = {"rootflags", true},
+	[ROOTWAIT] = {"rootwait", false},
+	[ROOTDELAY] = {"rootdelay", false},
+	[RO] = {"ro", false},
+	[RW] = {"rw", true},
+	[INIT] = {"init", true},
+	[ROOTHASH] = {"roothash", true},
+	[VERITY_DATA] = {"systemd.verity_root_data", true},
+	[VERITY_HASH] = {"systemd.verity_root_hash", true},
+	[VERITY_OPTIONS] = {"systemd.verity_root_options", true},
+	[OWN] = {"idmap", true},
+	[OWN_CONF] = {"idmap.conf", true},
+	[OWN_DEBUG] = {"idmap.debug", false},
+	[OWN_INIT] = {"idmap.init", true},
+	[OWN_ONFAIL] = {"idmap.onfail", false},
 };
 
 static enum name name_of(const struct idmap_parameter *parameter)
@@ -168,7 +183,7 @@ static enum name name_of(const struct idmap_parameter *parameter)
 	uint32_t i;
 
 	for (i = 0; i < NAMES; i++)
-		if (idmap_same(names[i], parameter->name, parameter->name_length))
+		if (idmap_is_parameter(names[i].text, parameter->name, parameter->name_length))
 			break;
 	return (enum name)i;
 }
@@ -248,12 +263,12 @@ static bool note_near_miss(struct idmap_cmdline *cmdline, const struct idmap_par
 	bool near = false;
 	uint32_t i;
 
-	for (i = OWN; i < NAMES; i++) {
-		if (!idmap_is_near(names[i], parameter->name, parameter->name_length))
+	for (i = ROOTHASH; i < NAMES; i++) {
+		if (!idmap_is_near(names[i].text, parameter->name, parameter->name_length))
 			continue;
 		near = true;
 		note(cmdline, "cmdline: '%.*s' means nothing here; did you mean %s?",
-		     (int)parameter->name_length, parameter->name, names[i]);
+		     (int)parameter->name_length, parameter->name, names[i].text);
 	}
 	return near;
 }
@@ -262,17 +277,18 @@ static bool note_near_miss(struct idmap_cmdline *cmdline, const struct idmap_par
 static void note_behind_dashes(struct idmap_cmdline *cmdline, const char *text)
 {
 	struct idmap_parameter parameter;
+	enum name name;
 
 	while (*text) {
 		/* Another -- is only a word there. */
 		if (!idmap_cmdline_next(&text, &parameter))
 			continue;
-		if (name_of(&parameter) == ROOT || name_of(&parameter) >= OWN)
-			if (name_of(&parameter) != NAMES)
-				note(cmdline,
-				     "cmdline: '%.*s' stands behind a bare --, so it is the real"
-				     " init's and means nothing here; write it before the --",
-				     (int)parameter.name_length, parameter.name);
+		name = name_of(&parameter);
+		if (name == ROOT || (name >= ROOTHASH && name < NAMES))
+			note(cmdline,
+			     "cmdline: '%.*s' stands behind a bare --, so it is the real init's"
+			     " and means nothing here; write it before the --",
+			     (int)parameter.name_length, parameter.name);
 	}
 }
 
@@ -318,8 +334,15 @@ static void read_parameter(struct idmap_cmdline *cmdline, struct idmap_table *ta
 	case OWN_ONFAIL:
 		read_onfail(cmdline, table, value);
 		break;
+	case ROOTHASH:
+	case VERITY_DATA:
+	case VERITY_HASH:
+	case VERITY_OPTIONS:
+		if (value)
+			idmap_verity_parameter(table, &cmdline->root, names[name].text,
+					       (enum idmap_verity_word)(name - ROOTHASH), value);
+		break;
 	case NAMES:
-		idmap_verity_parameter(table, &cmdline->root, parameter, value);
 		if (parameter->name_length > 5 && !memcmp(parameter->name, "idmap.", 6))
 			idmap_table_error(table, &place, 0,
 					  "'%.*s' is no parameter of idmap-init; write idmap=,"
@@ -364,20 +387,23 @@ void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table
 {
 	const char *text = cmdline->text;
 	struct idmap_parameter parameter;
+	enum name name;
 
 	check_length(cmdline, table);
 	table->off = !cmdline->sealed && is_off(text);
 	while (idmap_cmdline_next(&text, &parameter)) {
 		char *value = NULL;
 
-		if (!idmap_seal_check(cmdline, table, &parameter))
+		name = name_of(&parameter);
+		if (!idmap_seal_check(cmdline, table, &parameter,
+				      name < NAMES && names[name].closed))
 			continue;
-		if (table->off && name_of(&parameter) == OWN) {
+		if (table->off && name == OWN) {
 			cmdline->words++;
 			continue;
 		}
 		if (parameter.value) {
-			value = idmap_alloc(table->arena, parameter.value_length + 1);
+			value = idmap_copy(table->arena, parameter.value, parameter.value_length);
 			if (!value) {
 				const struct idmap_place place = {.name = "idmap=",
 								  .parameter = true};
@@ -385,7 +411,6 @@ void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table
 				idmap_table_full(table, &place, 0);
 				return;
 			}
-			memcpy(value, parameter.value, parameter.value_length);
 		}
 		read_parameter(cmdline, table, &parameter, value);
 	}

@@ -49,6 +49,7 @@ void idmap_fail_more(struct idmap_error *error, const char *format, ...)
 	va_list list;
 
 	idmap_text_init(&text, error->text + length, sizeof(error->text) - length);
+	text.most = sizeof(error->text);
 	va_start(list, format);
 	idmap_text_vadd(&text, format, list);
 	va_end(list);
@@ -85,9 +86,9 @@ void idmap_table_verror(struct idmap_table *table, const struct idmap_place *pla
 	*table->errors_tail = error;
 	table->errors_tail = &error->next;
 	begin(&text, error, IDMAP_BAD_TABLE);
+	text.most = STRING_MOST;
 	idmap_place_text(&text, place, column);
 	idmap_text_add(&text, ": ");
-	text.most = STRING_MOST;
 	idmap_text_vadd(&text, format, list);
 }
 

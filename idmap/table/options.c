@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "table/table.h"
+#include "table/verity.h"
 
 /* What one row's options have said so far. */
 struct reader {

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "table/table.h"
+#include "table/verity.h"
 
 /* --- what a row means ------------------------------------------------------------------------ */
 
@@ -284,12 +284,11 @@ static void find_image(struct idmap_table *table, struct idmap_row *row)
 	    row->flags & (IDMAP_CLONE | IDMAP_OVERLAY | IDMAP_IMAGE) ||
 	    idmap_has_no_device(row->type))
 		return;
-	path = idmap_alloc(table->arena, length + 1);
+	path = idmap_copy(table->arena, row->source, length);
 	if (!path) {
 		idmap_table_full(table, &row->place, 0);
 		return;
 	}
-	memcpy(path, row->source, length);
 	row->inside = idmap_normal_path(table, &row->place, &piece, path, "SOURCE");
 	row->flags |= IDMAP_IMAGE;
 }

@@ -31,33 +31,8 @@ static bool allows(const struct idmap_cmdline *cmdline, const char *word)
 	return idmap_seal_allows(cmdline, word, strlen(word));
 }
 
-/* What decides on which root is shown, to whom, or what runs in it. */
-static bool is_closed(const struct idmap_parameter *parameter)
-{
-	static const char *const names[] = {
-		"root",
-		"rootfstype",
-		"rootflags",
-		"rw",
-		"init",
-		"idmap",
-		"idmap.conf",
-		"idmap.init",
-		"roothash",
-		"systemd.verity_root_data",
-		"systemd.verity_root_hash",
-		"systemd.verity_root_options",
-	};
-	size_t i;
-
-	for (i = 0; i < COUNT_OF(names); i++)
-		if (idmap_is_parameter(names[i], parameter->name, parameter->name_length))
-			return true;
-	return false;
-}
-
 bool idmap_seal_check(const struct idmap_cmdline *cmdline, struct idmap_table *table,
-		      const struct idmap_parameter *parameter)
+		      const struct idmap_parameter *parameter, bool closed)
 {
 	const bool shell = idmap_same("idmap.onfail", parameter->name, parameter->name_length) &&
 			   parameter->value &&
@@ -66,7 +41,7 @@ bool idmap_seal_check(const struct idmap_cmdline *cmdline, struct idmap_table *t
 	const char *word;
 	char name[40], equals[48];
 
-	if (!cmdline->sealed || !(shell || is_closed(parameter)))
+	if (!cmdline->sealed || !(shell || closed))
 		return true;
 	idmap_print(name, sizeof(name), "%.*s", (int)parameter->name_length, parameter->name);
 	word = shell ? "shell" : name;

@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "table/table.h"
+#include "table/verity.h"
 
 /* --- sources, targets, types ----------------------------------------------------------------- */
 
@@ -309,13 +309,12 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
 	struct idmap_row said = {.place = {.name = "rootfstype=", .parameter = true}};
 
 	if (!table->rootfstype) {
-		char *copy = idmap_alloc(table->arena, strlen(types) + 1);
+		char *copy = idmap_copy(table->arena, types, strlen(types));
 
 		if (!copy) {
 			idmap_table_full(table, &said.place, 0);
 			return;
 		}
-		memcpy(copy, types, strlen(types));
 		table->rootfstype = read_type(table, &said, 1, copy);
 		if (!table->rootfstype) /* told, and once is enough */
 			table->rootfstype = "";

@@ -76,11 +76,15 @@ enum idmap_number { NUMBER_OK, NUMBER_EMPTY, NUMBER_NOT_DECIMAL, NUMBER_TOO_LARG
 enum idmap_number idmap_read_u32(const char *text, size_t length, uint32_t *ret);
 /* The value of a hex digit, or 16. */
 uint32_t idmap_hex(char c);
+/* Writes the two hex digits of a byte; gives what stands behind them. */
+char *idmap_put_hex(char *out, char byte);
 /* Digits of that base, and what they are worth or more than 32 bits hold; gives their end. */
 const char *idmap_read_digits(const char *text, uint32_t base, uint64_t *ret);
 /* A little-endian number of at most 8 bytes. */
 uint64_t idmap_little(const char *bytes, size_t size);
 
+/* A copy with a NUL behind it, or NULL: no room. */
+char *idmap_copy(struct idmap_arena *arena, const char *text, size_t length);
 /* idmap_alloc() from the far end. The caller saves `end` before and restores it when done. */
 void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
 
@@ -88,7 +92,7 @@ void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size);
 
 void idmap_table_verror(struct idmap_table *table, const struct idmap_place *place, uint32_t column,
 			const char *format, va_list list);
-/* Adds to the line, strings as they are. */
+/* Adds to the line; strings are not shortened. */
 void idmap_fail_more(struct idmap_error *error, const char *format, ...) IDMAP_PRINTF(2, 3);
 /* idmap_note() with a list, and about a row, unless that is NULL. */
 void idmap_vnote(struct idmap_notes *notes, const struct idmap_row *row, const char *format,
@@ -325,87 +329,14 @@ static inline const char *idmap_source_read(const struct idmap_row *row, struct 
 }
 #endif
 
-/* --- verity.c -------------------------------------------------------------------------------- */
-
-#define IDMAP_VERITY "verity."
-
-/* What a row is verified by, as it was asked for. */
-struct idmap_verity {
-	const char *root_hash;	 /* hex digits in lower case */
-	const char *data_device; /* systemd.verity_root_data=, or NULL */
-	const char *hash_device; /* where the hash tree is; NULL: on the same device or file */
-	uint64_t hash_offset;	 /* so many bytes before it */
-	bool has_offset, wrong;	 /* the latter: some of it was, and was told */
-	const char *corruption;	 /* what follows a wrong block, in dm-verity's word; NULL: EIO */
-	/* the mapper's own */
-	char name[76]; /* below /dev/mapper; "": there is none yet */
-	uint32_t minor;
-};
-
-#ifdef CONFIG_VERITY
-/* Reads an option of a row that begins with IDMAP_VERITY; false: it is another one. */
-bool idmap_verity_option(const struct idmap_item *item, struct idmap_row *row);
-/* Errors of what a row says of it as a whole. */
-void idmap_verity_check(struct idmap_table *table, const struct idmap_row *row);
-/* As options of a table, each with a comma in front. */
-void idmap_verity_text(const struct idmap_verity *verity, struct idmap_text *text);
-/* Reads a parameter of systemd's, unless it is another one; `value` is cut into pieces. */
-void idmap_verity_parameter(struct idmap_table *table, struct idmap_root *root,
-			    const struct idmap_parameter *parameter, char *value);
-/* All of them are read: names the root's devices. */
-void idmap_verity_root(struct idmap_table *table, struct idmap_root *root);
-/* An error where no row is verified by them. */
-void idmap_verity_unused(struct idmap_table *table, const struct idmap_root *root);
-#else
-#define IDMAP_NO_VERITY "dm-verity, which would verify it, is not built in; take it out"
-static inline bool idmap_verity_option(const struct idmap_item *item, struct idmap_row *row)
-{
-	(void)row;
-	if (strncmp(item->text, IDMAP_VERITY, sizeof(IDMAP_VERITY) - 1))
-		return false;
-	idmap_item_error(item, item->text, IDMAP_NO_VERITY);
-	return true;
-}
-
-static inline void idmap_verity_check(struct idmap_table *table, const struct idmap_row *row)
-{
-	(void)table, (void)row;
-}
-
-static inline void idmap_verity_text(const struct idmap_verity *verity, struct idmap_text *text)
-{
-	(void)verity, (void)text;
-}
-
-static inline void idmap_verity_parameter(struct idmap_table *table, struct idmap_root *root,
-					  const struct idmap_parameter *parameter, char *value)
-{
-	const struct idmap_place place = {.name = "roothash=", .parameter = true};
-
-	(void)root, (void)value;
-	if (idmap_same("roothash", parameter->name, parameter->name_length))
-		idmap_table_error(table, &place, 0, IDMAP_NO_VERITY);
-}
-
-static inline void idmap_verity_root(struct idmap_table *table, struct idmap_root *root)
-{
-	(void)table, (void)root;
-}
-
-static inline void idmap_verity_unused(struct idmap_table *table, const struct idmap_root *root)
-{
-	(void)table, (void)root;
-}
-#endif
-
 /* --- seal.c ---------------------------------------------------------------------------------- */
 
 #define IDMAP_SEALED "/etc/idmap.sealed"
 /* There is no seal, or it names the word. */
 bool idmap_seal_allows(const struct idmap_cmdline *cmdline, const char *name, size_t length);
-/* false: it must not be said, and that was told. */
+/* false: it must not be said, and that was told. A closed one needs the seal's word. */
 bool idmap_seal_check(const struct idmap_cmdline *cmdline, struct idmap_table *table,
-		      const struct idmap_parameter *parameter);
+		      const struct idmap_parameter *parameter, bool closed);
 /* Errors of what rows of the command line must not say, once the plan is made. */
 void idmap_seal_rows(const struct idmap_cmdline *cmdline, struct idmap_table *table);
 

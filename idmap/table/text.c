@@ -257,6 +257,15 @@ uint32_t idmap_hex(char c)
 	return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
 }
 
+char *idmap_put_hex(char *out, char byte)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	*out++ = digits[(unsigned char)byte >> 4];
+	*out++ = digits[byte & 15];
+	return out;
+}
+
 const char *idmap_read_digits(const char *text, uint32_t base, uint64_t *ret)
 {
 	for (*ret = 0; idmap_hex(*text) < base; text++)
@@ -292,6 +301,13 @@ void *idmap_alloc(struct idmap_arena *arena, size_t size)
 		return NULL;
 	arena->at += size;
 	return memset(p, 0, size);
+}
+
+char *idmap_copy(struct idmap_arena *arena, const char *text, size_t length)
+{
+	char *copy = idmap_alloc(arena, length + 1);
+
+	return copy ? memcpy(copy, text, length) : NULL;
 }
 
 void *idmap_alloc_scratch(struct idmap_arena *arena, size_t size)

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "table/table.h"
+#include "table/verity.h"
 
 #define HASH_LEAST 32 /* hex digits: systemd's, who reads two UUIDs out of them */
 #define HASH_MOST 128
@@ -21,18 +21,11 @@ static const char no_corruption[] =
 	"is none of ignore, restart, panic; write one of them, or take it out";
 static const char no_memory[] = "finds no room in memory; make the table shorter";
 
-static const char *keep(struct idmap_table *table, const char *text)
-{
-	char *copy = idmap_alloc(table->arena, strlen(text) + 1);
-
-	return copy ? memcpy(copy, text, strlen(text)) : NULL;
-}
-
 static const char *read_hash(struct idmap_table *table, struct idmap_verity *verity,
 			     const char *value)
 {
 	const size_t length = strlen(value);
-	char *hash = idmap_alloc(table->arena, length + 1);
+	char *hash = idmap_copy(table->arena, value, length);
 	size_t i;
 
 	if (!hash)
@@ -58,7 +51,7 @@ static const char *read_device(struct idmap_table *table, const char *value, con
 		return wrong;
 	if (source.kind == IDMAP_SOURCE_OTHER && *value != '/')
 		return no_device;
-	*ret = keep(table, value);
+	*ret = idmap_copy(table->arena, value, strlen(value));
 	return *ret ? NULL : no_memory;
 }
 
@@ -205,41 +198,27 @@ static const char *read_veritytab(struct idmap_verity *verity, char **value)
 	return NULL;
 }
 
-void idmap_verity_parameter(struct idmap_table *table, struct idmap_root *root,
-			    const struct idmap_parameter *parameter, char *value)
+void idmap_verity_parameter(struct idmap_table *table, struct idmap_root *root, const char *name,
+			    enum idmap_verity_word word, char *value)
 {
-	enum { HASH, DATA_DEVICE, HASH_DEVICE, OPTIONS };
-	static const char *const names[] = {
-		[HASH] = "roothash",
-		[DATA_DEVICE] = "systemd.verity_root_data",
-		[HASH_DEVICE] = "systemd.verity_root_hash",
-		[OPTIONS] = "systemd.verity_root_options",
-	};
+	struct idmap_verity *verity = verity_of(table, &root->verity);
 	struct idmap_place place = {.parameter = true};
-	struct idmap_verity *verity;
 	const char *wrong = NULL;
-	char name[40];
-	size_t i;
+	char equals[40];
 
-	for (i = 0; i < COUNT_OF(names); i++)
-		if (idmap_is_parameter(names[i], parameter->name, parameter->name_length))
-			break;
-	if (i == COUNT_OF(names) || !value)
-		return;
-	verity = verity_of(table, &root->verity);
 	if (!verity)
 		wrong = no_memory;
-	else if (i == HASH)
+	else if (word == VERITY_ROOT_HASH)
 		wrong = read_hash(table, verity, value);
-	else if (i == DATA_DEVICE)
+	else if (word == VERITY_DATA_DEVICE)
 		wrong = read_device(table, value, &verity->data_device);
-	else if (i == HASH_DEVICE)
+	else if (word == VERITY_HASH_DEVICE)
 		wrong = read_device(table, value, &verity->hash_device);
 	else
 		wrong = read_veritytab(verity, &value);
-	place.name = idmap_print(name, sizeof(name), "%s=", names[i]);
 	if (!wrong)
 		return;
+	place.name = idmap_print(equals, sizeof(equals), "%s=", name);
 	idmap_table_error(table, &place, 0, "'%s' %s", value, wrong);
 	if (verity)
 		verity->wrong = true;
@@ -250,9 +229,9 @@ static const char *partition_of(struct idmap_table *table, const char *digits)
 {
 	char name[48];
 
-	return keep(table,
-		    idmap_print(name, sizeof(name), "PARTUUID=%.*s-%.*s-%.*s-%.*s-%.*s", 8, digits,
-				4, digits + 8, 4, digits + 12, 4, digits + 16, 12, digits + 20));
+	idmap_print(name, sizeof(name), "PARTUUID=%.*s-%.*s-%.*s-%.*s-%.*s", 8, digits, 4,
+		    digits + 8, 4, digits + 12, 4, digits + 16, 12, digits + 20);
+	return idmap_copy(table->arena, name, strlen(name));
 }
 
 void idmap_verity_root(struct idmap_table *table, struct idmap_root *root)

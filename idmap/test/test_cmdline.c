@@ -512,6 +512,11 @@ static void test_notes(void **state)
 		{"idmap=0:0:1 root=/dev/vda rootwait=3 idmap.debug quiet -- single", NULL},
 		{"idmpa=0:0:1", "cmdline: 'idmpa' means nothing here; did you mean idmap?"},
 		{"imap=0:0:1", "cmdline: 'imap' means nothing here; did you mean idmap?"},
+		{"rootahsh=00 root=/dev/vda",
+		 "cmdline: 'rootahsh' means nothing here; did you mean roothash?"},
+		{"-- roothash=00",
+		 "cmdline: 'roothash' stands behind a bare --, so it is the real init's and means"
+		 " nothing here; write it before the --"},
 		{"idmaps", "cmdline: 'idmaps' means nothing here; did you mean idmap?"},
 		{"idmapx.a=1 map=1 idap2=1 ip=10.0.0.2::10.0.0.1:255.255.255.0::eth0:off"
 		 " usbcore.quirks=0781:5580:bk crashkernel=1:2 idmap_x=1:2",

@@ -19,7 +19,7 @@ DEFCONFIGS = ["tiny", "default", "full"]
 PURE_HEADERS = re.compile(
     r".*/(errno|limits|stdarg|stdbool|stddef|stdint|string|strings|features|alltypes|stdc-predef)\.h"
     r"|.*/bits/(errno|alltypes|stdint|limits)\.h"
-    r"|idmap/(idmap|table/table|device/device|mount/format)\.h|.*/generated/autoconf\.h")
+    r"|idmap/(idmap|table/table|table/verity|device/device|mount/format)\.h|.*/generated/autoconf\.h")
 # And what it may call.
 PURE_CALLS = {"memcpy", "memmove", "memset", "memcmp", "memchr", "strlen", "strnlen", "strchr", "strrchr",
               "strcmp", "strncmp", "strspn", "strcspn"}

@@ -49,11 +49,15 @@ def test_every_call_is_found(messages):
 
 def test_every_parameter_is_told():
     page = (ROOT / "man" / "idmap-init.8").read_text()
-    names = re.findall(r'\[OWN\w*\] = "([a-z.]+)"', (ROOT / "idmap/table/cmdline.c").read_text())
-    policies = re.findall(r'\[IDMAP_ONFAIL_\w+\] = "(\w+)"', (ROOT / "idmap/table/cmdline.c").read_text())
-    assert len(names) == 5 and len(policies) == 5
-    for name in names + policies:
-        assert re.search(rf"^\.(It )?Cm {re.escape(name)}=?", page, re.M), name
+    source = (ROOT / "idmap/table/cmdline.c").read_text()
+    names = dict(re.findall(r'\[\w+\] = \{"([a-z._]+)", (true|false)\}', source))
+    policies = re.findall(r'\[IDMAP_ONFAIL_\w+\] = "(\w+)"', source)
+    assert len(names) == 17 and len(policies) == 5
+    for name in [*names, *policies]:
+        assert re.search(rf"^\.(It )?Cm (.* )?{re.escape(name)}(=| |$)", page, re.M), name
+    sealed = page[page.index(".Sh SEALED INITRAMFS"):page.index("\nand its kin, and no\n")]
+    said = re.findall(r"[a-z.]+(?==?(?: ,|$))", re.search(r"none of\n\.Cm (.*)", sealed)[1])
+    assert sorted(said) == sorted(name for name in names if names[name] == "true" and "verity" not in name)
 
 
 def examples(page):
