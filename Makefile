@@ -120,7 +120,7 @@ device-y += wait
 mount-y := userns idmapped view owners area refusal written filesystem
 mount-$(CONFIG_VERITY) += verified
 mount-y += clone
-mount-$(CONFIG_ROWS) += inside bind
+mount-$(CONFIG_ROWS) += behind inside bind
 mount-$(CONFIG_IMAGES) += image
 mount-$(CONFIG_LAYERS) += top layers
 mount-y += tree
@@ -275,10 +275,10 @@ check-build: all test-programs
 table-of-what-runs = $(Q)$(PYTHON) qemu-test/under.py $(O)/tools $(if $(WRITE),--write)
 with-tools = $(Q)mkdir -p $(O)/tools && TOOLS=all TOOLS_TABLE=$(abspath $(O))/tools $(pytest) -n 2
 check-tools: all test-programs
-	$(with-tools) qemu-test/test_tools.py qemu-test/test_libvirt.py qemu-test/test_oci.py qemu-test/test_world.py -k 'not world or managers'
+	$(with-tools) -m tools qemu-test
 	$(table-of-what-runs)
 check-systems: all test-programs
-	$(with-tools) qemu-test/test_debian.py
+	$(with-tools) -m systems qemu-test
 	$(table-of-what-runs)
 
 # GUEST=aarch64, from the command line or the environment, boots guests of that architecture (arch.py).

@@ -316,7 +316,6 @@ struct idmap_plan {
 	const struct idmap_root *root; /* the caller's */
 	bool new_root;		       /* there is a row for / */
 	bool disk_view;		       /* a row clones from another: unmapped trees must be kept */
-	bool overlays;		       /* a row is an overlay */
 };
 
 /*
@@ -419,6 +418,7 @@ struct idmap_build {
 	void (*tell)(struct idmap_build *build);
 	uint64_t row_us; /* when the row at hand was begun, or its device came */
 	bool skips;	 /* a row was skipped, by nofail */
+	bool followed;	 /* its own: all paths are those that links lead to */
 };
 
 /*
@@ -442,9 +442,7 @@ void idmap_stage_close(struct idmap_stage *stage);
 void idmap_stage_drop(struct idmap_stage *stage);
 /* openat2(2) as a process chroot'ed to `root_fd` would, with O_CLOEXEC and more RESOLVE_… flags. */
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
-
-/* --- programs ------------------------------------------------------------------------------- */
-
 /* Notes that the program at `path` of the new root is nobody's, and which map it needs. */
-void idmap_stage_note_program(struct idmap_stage *stage, const char *path);
+void idmap_stage_note_program(struct idmap_stage *stage, const char *path, uint32_t uid,
+			      uint32_t gid);
 #endif

@@ -47,12 +47,15 @@ struct boot {
 	bool pivots;		   /* pivot_root(2) may work from here */
 	bool no_way_back;	   /* for what a failure can do */
 	int self_fd;		   /* of this program, where a row may cover /proc; or -1 */
+	int record_fd;		   /* of an earlier start of us, before a row covers it; or -1 */
 	bool hangs;		   /* something does not answer */
 	bool has_console;	   /* fds 0 to 2 are the console, not /dev/null */
 	const char *run;	   /* where /run is, behind a link of a root that stands */
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 
+/* Opens what an earlier start of us in this boot has told, or -errno: this is the first. */
+int tell_open_record(const struct boot *boot);
 /* Whether a program of that path was started before in this boot, and has started us again. */
 bool tell_was_started(const struct boot *boot, const char *path);
 

@@ -150,6 +150,6 @@ int realinit_find(struct boot *boot, struct idmap_error *ret_error)
 				  " the real init with idmap.init=",
 				  boot->init);
 	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
-		idmap_stage_note_program(&boot->build.stage, boot->init);
+		idmap_stage_note_program(&boot->build.stage, boot->init, program.uid, program.gid);
 	return result;
 }

@@ -82,12 +82,18 @@ static int open_table(const struct boot *boot)
 				 RESOLVE_NO_SYMLINKS);
 }
 
+int tell_open_record(const struct boot *boot)
+{
+	char table[96];
+
+	return idmap_open(idmap_print(table, sizeof(table), "%s/idmap/table", boot->run),
+			  O_RDONLY | O_NOFOLLOW);
+}
+
 bool tell_was_started(const struct boot *boot, const char *path)
 {
-	char end[PATH_MAX + sizeof(INIT_LINE)], table[96], line[sizeof(end)];
-	idmap_closed int fd =
-		idmap_open(idmap_print(table, sizeof(table), "%s/idmap/table", boot->run),
-			   O_RDONLY | O_NOFOLLOW);
+	char end[PATH_MAX + sizeof(INIT_LINE)], line[sizeof(end)];
+	const int fd = boot->record_fd;
 	const size_t length = strlen(idmap_print(line, sizeof(line), "\n" INIT_LINE "%s\n", path));
 	long n =
 		fd < 0 || lseek(fd, -(off_t)length, SEEK_END) < 0 ? -1 : read(fd, end, sizeof(end));

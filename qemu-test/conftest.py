@@ -65,6 +65,15 @@ def defconfig(programs: host.Programs) -> Callable[[str], Path]:
     return build
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes whole roots of Debian's, or a kernel's build, is left to goals of its own."""
+    for item in items:
+        for name in ("tools", "systems"):
+            mark = item.get_closest_marker(name)
+            if mark and os.environ.get("TOOLS") != "all" and not mark.kwargs.get("always"):
+                item.add_marker(pytest.mark.skip(reason=f"make check-{name} does this"))
+
+
 @pytest.fixture(scope="session")
 def kernels() -> Callable[[str], host.Kernel]:
     """kernels("6.12"): fetched if need be; skips the test where it cannot be."""

@@ -28,7 +28,8 @@ BACKPORTS = ["6.18", "7.2", "7.3"]
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    name: str  # one of KERNELS or BACKPORTS, "newest", or such a name with a flavour of arch.py's, as -plain
+    # One of KERNELS or BACKPORTS, "newest", such a name with a flavour of arch.py's, as -plain, or "own".
+    name: str
     vmlinuz: Path
     modules: Path  # lib/modules/VERSION
     version: str
@@ -80,7 +81,9 @@ def find_kernel(name: str) -> Kernel:
     flavour = GUEST.flavours.get(kind)
     if not flavour:
         raise KernelMissing(f"Debian has none for {GUEST.name}")
-    folder = fetch("kernels", name, GUEST.debian, flavour)
+    if version == "own" and not GUEST.is_usual:
+        raise KernelMissing(f"it is built for this machine, not for {GUEST.name}")
+    folder = fetch("own-kernel") if version == "own" else fetch("kernels", name, GUEST.debian, flavour)
     if isinstance(folder, str):
         raise KernelMissing(folder)
     modules, = (folder / "lib" / "modules").iterdir()

@@ -25,6 +25,7 @@ PAGES_OF_16K = ["6.12-16k", "7.x-16k"] if "16k" in GUEST.flavours else []
 OF_EVERY_MACHINE = [pytest.param(name, marks=pytest.mark.every_machine)
                     for name in [*([] if GUEST.is_usual else EVERY), *PAGES_OF_16K]]
 OTHERS = [*host.BACKPORTS, *OF_EVERY_MACHINE]
+OWN = pytest.param("own", marks=pytest.mark.tools)
 
 TABLE = """\
 tmpfs        /         overlay  size=16m
@@ -42,7 +43,7 @@ def page_kb(guest):
     return int(re.search(r"^KernelPageSize: *(\d+) kB$", guest.ask("read /proc/self/smaps")["content"], re.M)[1])
 
 
-@pytest.mark.parametrize("kernel", [*OTHERS, *PLAIN], indirect=True)
+@pytest.mark.parametrize("kernel", [*OTHERS, *PLAIN, OWN], indirect=True)
 def test_every_kind_of_row(kernel, root_tree, programs, image, initramfs, boot, ran):
     maps_tmpfs = kernel.name.partition("-")[0] != "6.1"  # since 6.3
     conf = TABLE.replace("MAP", "idmap=7000:0:1" if maps_tmpfs else "uid=0")
@@ -69,7 +70,7 @@ def test_every_kind_of_row(kernel, root_tree, programs, image, initramfs, boot, 
     ran(f"guests of {GUEST.name}", kernel.name.partition("-")[0], f"pages of {page} KiB")
 
 
-@pytest.mark.parametrize("kernel", OTHERS, indirect=True)
+@pytest.mark.parametrize("kernel", [*OTHERS, OWN], indirect=True)
 def test_in_place(kernel, stage0, plain_tree, image, boot):
     """The root that the kernel booted is cloned, mapped and pivoted to, and a row goes into it."""
     conf = "/dev/root / auto idmap=100000:0:65536\n/dev/vdb /srv ext4 idmap=5000:0:10\n"

@@ -152,6 +152,26 @@ def test_persistent_root(kernel, root_tree, patch, image, initramfs, boot, tmp_p
     assert re.search(r"User: *301000 +Group: *301001", found)
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_volatile_upper(kernel, root_tree, image, initramfs, boot, boot_fails, tmp_path):
+    """The option of overlayfs makes an upper disk that is for one boot; what is advised then helps."""
+    top = shutil.copy(image({"/": Dir()}, "ext4"), tmp_path / "top")
+    conf = "upper / overlay WORD\n" + BASE + "/dev/vdb / ext4 upper\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(top, readonly=False)]
+    initrds = [initramfs(kernel, conf.replace("WORD", word), modules=MODULES) for word in ("volatile", "rw")]
+    with boot(kernel, initrds[0], "", disks) as guest:
+        assert guest.ask("write /etc/new text") == {"written": 4}
+        guest.poweroff()
+    for initrd in initrds:
+        last, code = last_words(boot_fails(kernel, initrd, "", disks))
+        assert last.endswith("; what a volatile overlay wrote may not be whole after its boot; take volatile out, and"
+                             " delete the folder work of the upper disk") and code == "0x00000400"
+    for path in ("/work/work/incompat/volatile", "/work/work/incompat", "/work/work", "/work"):
+        debugfs(top, f"rmdir {path}", write=True)
+    with boot(kernel, initrds[1], "", disks) as guest:
+        assert owners(guest) == OWNERS
+
+
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
 def test_as_many_as_the_kernel_takes(kernel, root_tree, image, initramfs, boot):
     """500 layers of one share, each with a file of its own; the last one declared is on top."""

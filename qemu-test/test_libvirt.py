@@ -20,7 +20,7 @@ import host
 from common import of_x86_64
 
 pytestmark = [of_x86_64("the example is of an x86-64 machine"),
-              pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")]
+              pytest.mark.tools]
 
 # A libvirtd with nothing of this machine's, for as long as its input is open.
 DAEMON = """set -e

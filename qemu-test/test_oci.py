@@ -14,7 +14,7 @@ from guest import Disk
 from images import File, unpack
 from recipes import follow, recipe
 
-pytestmark = pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+pytestmark = pytest.mark.tools
 
 
 @pytest.fixture

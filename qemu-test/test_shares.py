@@ -47,6 +47,18 @@ def test_virtiofs_root(kernel, root_tree, initramfs, host_tree, virtiofs, boot):
         assert re.search(r"^hostroot / virtiofs ro,idmap=100000:0:65536$", table, re.M)
 
 
+@pytest.mark.parametrize("words", [["ro", "rw"], ["rw", "ro"]], ids=["ro first", "rw first"])
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_one_share_in_two_rows(words, kernel, root_tree, image, initramfs, host_tree, virtiofs, boot):
+    """It has one superblock, and whether a row is ro is its own affair."""
+    rows = dict(zip(("/mnt", "/srv"), words))
+    conf = ROOT + "".join(f"hostshare {target} virtiofs {word}\n" for target, word in rows.items())
+    with boot(kernel, initramfs(kernel, conf, modules=VIRTIOFS), "", [Disk(image(root_tree(), "erofs"))],
+              qemu_args=virtiofs(host_tree({"/": Dir()}), "hostshare")) as guest:
+        for target, word in rows.items():
+            assert guest.ask(f"open {target}/new wc") == ({"error": "EROFS"} if word == "ro" else {"ok": True})
+
+
 @pytest.mark.parametrize("kernel,server_options", [
     ("6.12", []), ("6.12", ["--posix-acl"]), ("7.x", ["--posix-acl"])], indirect=["kernel"])
 def test_virtiofs_row(kernel, server_options, root_tree, image, initramfs, host_tree, virtiofs, boot):

@@ -173,6 +173,39 @@ def test_acl_of_a_layer(top, kernel, root_tree, image, initramfs, tmp_path, boot
         assert not [m for m in guest.mounts() if ".idmap" in m.target]
 
 
+# A layer that is a bind has the map of what it lies on.
+BINDS = {
+    "tmpfs": "tmpfs /srv overlay\n/etc /srv bind lower\n",
+    "bind of a bind": "/etc /mnt bind\ntmpfs /srv overlay\n/mnt /srv bind lower\n",
+    "in an rbind": "/dev/vdc /opt/app erofs idmap=200000:0:65536\n/opt /mnt rbind\ntmpfs /srv overlay\n"
+                   "/mnt/app /srv bind lower\n",
+    "upper": "/dev/vdb /mnt ext4 rw\nupper /srv overlay\n/etc /srv bind lower\n/mnt/etc /srv bind rw,upper\n",
+    "mapped upper": "upper /srv overlay\n/etc /srv bind lower\n/dev/vdb /srv ext4 upper,idmap=300000:0:65536\n",
+    "bind of a mapped upper": "/dev/vdb /mnt ext4 rw,idmap=300000:0:65536\nupper /srv overlay\n"
+                              "/dev/vdc /srv erofs lower,idmap=200000:0:65536\n/mnt/etc /srv bind rw,upper\n",
+    "of an overlay": "tmpfs /mnt overlay\n/dev/vdc /mnt erofs lower,idmap=200000:0:65536\n"
+                     "tmpfs /srv overlay\n/mnt /srv bind lower\n",
+}
+
+
+@pytest.mark.parametrize("how", BINDS)
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_acl_of_a_bind(how, kernel, root_tree, image, initramfs, boot):
+    def folder(base, **more):
+        return Dir(base, base, 0o750, xattrs={"system.posix_acl_access": acl_for_group(base + 4)}, **more)
+
+    tree = root_tree()
+    tree["/etc"] = folder(100000)
+    own = 300000 if "mapped upper" in how else 0
+    disks = [Disk(image(tree, "erofs")),
+             Disk(image({"/": Dir(own, own), "/etc": Dir(own, own)}, "ext4"), readonly=False, snapshot=True),
+             Disk(image({"/": folder(200000)}, "erofs"))]
+    modules = "virtio_pci,virtio_blk,erofs,ext4,overlay"
+    with boot(kernel, initramfs(kernel, ROOT + BINDS[how], modules=modules), "", disks) as guest:
+        assert [guest.ask(f"run 7 {gid} /bin/ls /srv")["exit"] for gid in (4, 100004, 200004, 300004, 7)] == [
+            0, 1, 1, 1, 1]
+
+
 # ---- all at once ----
 
 
@@ -219,6 +252,41 @@ def test_init_of_nobody(kernel, root_tree, image, initramfs, boot):
             " (65534); did you mean 5:0:65536?"]
         assert not [m for m in guest.mounts() if ".idmap" in m.target]
         assert [fd["fd"] for fd in guest.report()["fds"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("append,owner,where", [
+    (SHORT, 65534, "/sbin"), (f"{SHORT} idmap=100000:0:65536", 165534, "/sbin"),
+    (f"{SHORT} idmap=100000:0:65536", 165534, "/mnt")], ids=["no map", "mapped", "another row"])
+def test_init_that_is_seen_as_65534(append, owner, where, kernel, root_tree, image, initramfs, boot):
+    """By its map or without any: as good an owner as another, of which nothing is said."""
+    tree = root_tree(0 if owner == 65534 else 100000)
+    init = File(tree["/sbin/init"].content, owner, owner, 0o755)
+    tree["/sbin/init"] = init if where == "/sbin" else Link("../mnt/init")
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(100000, 100000), "/init": init}, "erofs"))]
+    more = " idmap=/dev/vdb,/mnt,erofs,100000:0:65536" if where == "/mnt" else ""
+    with boot(kernel, initramfs(kernel), f"quiet {append}{more}", disks) as guest:
+        assert seen(guest, "/sbin/init") == (65534, 65534)
+        assert not [line for line in log_lines(guest) if "nobody" in line]
+
+
+@pytest.mark.parametrize("rows,said", [
+    ("/dev/vdb /mnt erofs idmap=100000:0:65536\n", " of the new root has the uid 5 on disk, which the map leaves"
+     " out: it is nobody's (65534); did you mean 5:0:65536?"),
+    ("none /mnt overlay\n/dev/vdb /mnt erofs lower,idmap=100000:0:65536\n", " of the new root has the uid 5 on disk,"
+     " which the map leaves out: it is nobody's (65534); did you mean 5:0:65536?"),
+    ("/dev/vdb /srv erofs idmap=100000:0:65536\n/srv /mnt bind\n", " of the new root has the uid 5 on disk,"
+     " which the map leaves out: it is nobody's (65534); did you mean 5:0:65536?"),
+    ("/dev/vdb /srv erofs\n/srv /mnt bind idmap=100000:0:65534\n", " of the new root is nobody's (65534): the map"
+     " of what it lies on leaves its owner out; extend that map"),
+], ids=["row", "layer", "bind", "mapped bind"])
+def test_init_of_nobody_in_another_row(rows, said, kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    init = File(tree["/sbin/init"].content, 5, 100000, 0o755)
+    tree["/sbin/init"] = Link("../mnt/init")
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(100000, 100000), "/init": init}, "erofs"))]
+    conf = ROOT + rows
+    with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,overlay"), "quiet", disks) as guest:
+        assert [line for line in log_lines(guest) if "nobody's" in line] == [f"{PRE}/sbin/init{said}"]
 
 
 # ---- attributes ----

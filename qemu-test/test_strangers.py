@@ -5,6 +5,8 @@ them, a root whose /run or /dev is a link, and a real init that starts us again.
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +142,81 @@ def test_ways_that_are_closed(kernel, plain_tree, image, stage0, boot_fails):
                          [Disk(image(tree, "erofs"))])
     assert "/keep/x cannot come along into the new root (permission denied)" in last_words(console)[0]
     assert "idmap-init: version" not in console  # the rows are told when nothing more can fail
+
+
+@BOTH
+def test_record_of_a_stranger(kernel, stage0, plain_tree, image, boot):
+    """An image on /run that says who was started: it is none of ours."""
+    stranger = {"/": Dir(5000, 5000), "/idmap": Dir(5000, 5000),
+                "/idmap/table": File("x\n# init=/sbin/init\n", 5000, 5000)}
+    disks = [Disk(image(plain_tree("/dev/vdb /run erofs idmap=5000:1000:10\n"), "erofs")), Disk(image(stranger, "erofs"))]
+    with boot(kernel, stage0(kernel), IN_PLACE, disks) as guest:
+        assert guest.report()["argv"] == ["/sbin/init"]
+
+
+@BOTH
+def test_what_would_cover_proc(kernel, root_tree, image, programs, initramfs, boot):
+    """All rows or none, and nothing by hand either."""
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
+        before = guest.mounts()
+        guest.ask("write", "/run/table", "t /proc tmpfs\n/images/app /srv bind\n")
+        for words in (["apply", "-c", "/run/table"], ["mount", "x", "/proc", "-t", "tmpfs"]):
+            answer = guest.ask("run", "0", "0", "/bin/idmap", *words)
+            assert answer["exit"] == 2 and "that would cover /proc, by way of which rows are mounted" in answer["stderr"]
+        assert guest.mounts() == before
+
+
+@pytest.mark.parametrize("append,said", [
+    ("", "/dev/root was mounted ro, so it is ro on /, and not rw; write rw on the kernel command line, too"),
+    (" rw", None)], ids=["ro", "rw"])
+def test_root_that_was_mounted_ro(append, said, kernels, stage0, plain_tree, image, boot):
+    tree = plain_tree("/dev/root / auto rw,idmap=100000:0:65536\n")
+    kernel = kernels("6.12")
+    options = append.strip() or "ro"
+    with boot(kernel, stage0(kernel, "ext4", options), IN_PLACE + append,
+              [Disk(image(tree, "ext4"), readonly=False, snapshot=True)]) as guest:
+        assert [line for line in log_lines(guest) if "was mounted ro" in line] == ([f"idmap-init: {said}"] if said else [])
+        assert ("error" in guest.ask("write /etc/new text")) == bool(said)
+
+
+@BOTH
+def test_somebody_elses_mount_on_the_workshop(kernel, root_tree, image, programs, initramfs, boot):
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
+        guest.ask("write", "/run/table", "/images/app /srv bind\n")
+        guest.run("/bin/sh", "-c", "mkdir /run/.idmap; mount -t tmpfs theirs /run/.idmap")
+        answer = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/table")
+        assert (answer["exit"], answer["stderr"]) == (0, "")
+        assert [m.source for m in guest.mounts() if m.target == "/run/.idmap"] == ["theirs"]
+        assert standing(guest)["/srv"] == "erofs"
+
+
+SCRIPT = """#!/bin/sh
+mkdir -p /proc /sys /dev /run
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
+for module in $(cat /etc/idmap.modules); do insmod $module 2>/dev/null; done
+while ! [ -b /dev/vdb ]; do sleep 0.1; done
+mkdir -p /run/low /run/empty /run/merged
+idmap mount /dev/vdb /run/low -t erofs -o idmap=100000:1000:65536
+mount -t overlay -o lowerdir=/run/low:/run/empty merged /run/merged
+exec /sbin/idmap-init
+"""
+
+
+@BOTH
+def test_map_on_a_bind_of_a_scripts_overlay(kernel, root_tree, image, initramfs, programs, boot_fails, tmp_path):
+    """Its ids are those that its layers show, and not those on disk."""
+    script = tmp_path / "init"
+    script.write_text(SCRIPT)
+    script.chmod(0o755)
+    busybox = Path(shutil.which("busybox"))
+    add = [(programs.init, "/sbin/idmap-init"), (programs.folder / "idmap", "/bin/idmap"),
+           *((busybox, f"/bin/{name}") for name in ("sh", "mkdir", "mount", "cat", "insmod", "sleep", "["))]
+    initrd = initramfs(kernel, ROOT + "/run/merged /srv bind idmap=1000:0:100\n", init=script, add=add,
+                       modules="virtio_pci,virtio_blk,erofs,overlay")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(100000, 100000)}, "erofs"))]
+    line, code = last_words(boot_fails(kernel, initrd, "", disks))
+    assert "what it shows is an overlay, whose ids are not those on disk" in line and code == "0x00000500"

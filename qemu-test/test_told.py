@@ -416,6 +416,16 @@ def test_two_clones_of_one_xfs(kernel, root_tree, image, told):
                             " another row has a clone of it; add nouuid here", 4)
 
 
+def test_two_clones_of_one_btrfs(kernel, root_tree, image, told):
+    disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(0, 0)}, "btrfs"))] * 2]
+    conf = ROOT + "/dev/vdb /srv btrfs\n/dev/vdc /mnt btrfs\n"
+    line, code = told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,btrfs")
+    line = re.sub(r"(?<=generation )\d+ scanned by init \(\d+\)", "N", line)
+    assert (line, code) == ("/etc/idmap.conf:2: /dev/vdb on /srv: btrfs does not mount (already there; kernel: BTRFS warning:"
+                            " duplicate device /dev/vdb devid 1 generation N); another row has a clone of it; give one a"
+                            " UUID of its own (btrfstune -u), or boot Linux 6.7 or newer", 4)
+
+
 def test_two_rows_that_do_not_agree(kernel, root_tree, image, told):
     disks = [Disk(image(root_tree(), "erofs")),
              Disk(image({"/": Dir(0, 0)}, "ext4"), readonly=False, snapshot=True)]

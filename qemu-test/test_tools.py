@@ -111,8 +111,8 @@ def check_root(guest):
     assert "run-.idmap" not in guest.ask("ls /run")["entries"]
 
 
-# All of them by `make check-tools`.
-NAMES = TOOLS if os.environ.get("TOOLS") == "all" else ["dracut-systemd-trixie"]
+# `make check` takes one of them.
+NAMES = [pytest.param(name, marks=pytest.mark.tools(always=name == "dracut-systemd-trixie")) for name in TOOLS]
 KERNELS = {"bookworm": "6.1", "trixie": "6.12", "forky": "newest"}
 
 
@@ -149,7 +149,7 @@ cat /disk
 """
 
 
-@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+@pytest.mark.tools
 def test_root_on_lvm(kernels, disks, programs, boot, tmp_path, ran):
     """What PID 1 alone cannot open."""
     only_root()
@@ -184,7 +184,7 @@ cryptsetup close new
 """
 
 
-@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+@pytest.mark.tools
 def test_root_on_luks(kernels, disks, programs, boot, tmp_path, ran):
     """What PID 1 alone cannot open."""
     only_root()
@@ -212,7 +212,7 @@ cat /tmp/uki.efi
 FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 
 
-@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+@pytest.mark.tools
 @pytest.mark.parametrize("right", [True, False])
 def test_uki(right, kernels, disks, initramfs, image, run_folder, ran):
     """Kernel, initramfs and command line in one file, which a firmware starts. What the table is stands in it."""
@@ -243,7 +243,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
 
 
-@pytest.mark.skipif(os.environ.get("TOOLS") != "all", reason="make check-tools does this")
+@pytest.mark.tools
 def test_mkosi(kernels, programs, image, run_folder, tmp_path, ran):
     """examples/mkosi: its image, booted by its UKI under a firmware."""
     only_root()

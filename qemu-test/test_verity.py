@@ -12,7 +12,7 @@ import pytest
 
 from common import INIT, OWNERS, ROOT, Sealed, last_words, log_lines, owners, seen
 from guest import Disk
-from images import Dir, File, partitions
+from images import Dir, File, Link, partitions
 
 MODULES = "virtio_pci,virtio_blk,erofs,squashfs,ext4,loop,overlay,dm_verity"
 BLOCK = 4096
@@ -29,6 +29,54 @@ def by_mapper(guest, least: int = 0) -> dict[str, str]:
             break
         time.sleep(0.1)
     return found
+
+
+UUID = "c0ffee00-1111-2222-3333-444444444444"
+
+
+@pytest.mark.parametrize("rows", [
+    "tmpfs /link/app tmpfs\n", "tmpfs /link/app tmpfs\n/images/app /srv bind idmap=100000:0:1\n",
+    f"UUID={UUID} /srv ext4 X-mount.subdir=etc,VERITY\n", f"UUID={UUID} /srv ext4 X-mount.subdir=etc\n"],
+    ids=["link", "link and bind", "two sealed", "one sealed"])
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_device_by_uuid(rows, kernel, root_tree, image, seal, initramfs, boot):
+    """The device that verifies has the same UUID as what it verifies, and is not the same: the row that is verified
+    means the disk, another one what is made of it, as mount(8) does."""
+    tree = root_tree()
+    tree["/link"] = Link("opt", 100000, 100000)
+    sealed = seal(image(tree, "ext4", uuid=UUID), True)
+    words = f"verity.roothash={sealed.root_hash},verity.hashoffset={sealed.offset}"
+    conf = f"UUID={UUID} / ext4 idmap=100000:0:65536,{words}\n{rows.replace('VERITY', words)}"
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES), "", [Disk(sealed.data)]) as guest:
+        assert owners(guest) == OWNERS
+        root, = [m for m in guest.mounts() if m.target == "/"]
+        assert root.source.startswith("/dev/dm-")
+        if "UUID" in rows:
+            assert guest.ask("read /srv/passwd") == guest.ask("read /etc/passwd")
+            below, = [m for m in guest.mounts() if m.target == "/srv"]
+            assert below.source.startswith("/dev/dm-")
+
+
+@pytest.mark.parametrize("kernel", ["6.12"], indirect=True)
+def test_roothash_and_two_rows(kernel, root_tree, image, seal, initramfs, boot):
+    sealed = seal(image(root_tree(), "erofs"), True)
+    conf = "/dev/root / auto idmap=100000:0:65536\n/dev/root /srv auto X-mount.subdir=etc\n"
+    append = (f"roothash={sealed.root_hash} systemd.verity_root_data=/dev/vda systemd.verity_root_hash=/dev/vda"
+              f" systemd.verity_root_options=hash-offset={sealed.offset}")
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES), append, [Disk(sealed.data)]) as guest:
+        devices = by_mapper(guest, 2)
+        assert devices.keys() == {"root", f"{sealed.root_hash}-verity"}
+        assert {"control", *devices} == guest.ask("ls /dev/mapper")["entries"].keys()
+
+
+@pytest.mark.parametrize("kernel", ["6.12"], indirect=True)
+def test_device_that_is_in_use(kernel, root_tree, image, seal, initramfs, boot_fails):
+    sealed = seal(image(root_tree(), "erofs"), True)
+    conf = ("/dev/vda / erofs idmap=100000:0:65536\n/dev/vda /srv erofs X-mount.subdir=etc,"
+            f"verity.roothash={sealed.root_hash},verity.hashoffset={sealed.offset}\n")
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=MODULES), "", [Disk(sealed.data)]))
+    assert line.endswith("; something here has it already, such as another row or a mount: let that go, or have it"
+                         " verified there") and "busy" in line and code == "0x00000600"
 
 
 def flip(path: Path, at: int) -> None:

@@ -9,7 +9,8 @@
 
 #include "command.h"
 
-#define WORKSHOP "/run/.idmap"
+#define FOLDER "/.idmap"
+#define WORKSHOP "/run" FOLDER
 #define MEMORY (1 << 20)
 
 /* What is mounted in the folder comes along where the folder itself is replaced. */
@@ -139,12 +140,17 @@ int unmap_folder(const char *folder, const char *before, bool ask, struct idmap_
 	return result;
 }
 
-/* The lock is ours, so nobody works there. */
+/*
+ * The lock is ours, so nobody works there. A workshop is a folder of /run mounted on itself; what
+ * else may stand there is somebody else's.
+ */
 void take_down_stale(const struct command *command, const struct mounts *mounts)
 {
+	const struct idmap_mountinfo *mount = mounts_at(mounts, WORKSHOP);
+	const char *name = mount ? strrchr(mount->root, '/') : NULL;
 	struct idmap_stage stage;
 
-	if (!mounts_at(mounts, WORKSHOP))
+	if (!name || strcmp(name, FOLDER))
 		return;
 	fprintf(stderr,
 		"idmap %s: what an interrupted one has left on " WORKSHOP " is taken down\n",

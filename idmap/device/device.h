@@ -61,6 +61,7 @@ void idmap_trace(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINT
 struct idmap_mountinfo {
 	const char *id, *parent;
 	const char *number; /* of the device: major:minor */
+	const char *root;   /* what of the filesystem stands there */
 	const char *target;
 	const char *options; /* the mount's own */
 	const char *type, *source;

@@ -106,6 +106,34 @@ static bool name_of(const struct idmap_disk *disk, enum idmap_source_kind kind,
 	return (disk->part || !disk[1].part) && read_filesystem(disk, kind, ret);
 }
 
+/* Whether it is a device of dm-verity, by the mapper's own name for it. */
+static bool is_verity(const struct idmap_disk *disk)
+{
+	static const char begin[] = "CRYPT-VERITY-"; /* libcryptsetup's, and mapper.c's */
+	idmap_closed int fd = open_of("/sys/block/%s/dm/uuid", disk->name);
+	char uuid[sizeof(begin) - 1];
+
+	return read(fd, uuid, sizeof(uuid)) == (long)sizeof(uuid) &&
+	       !memcmp(uuid, begin, sizeof(uuid));
+}
+
+/* Whether another disk of that name is made of this one, and so is what is meant: dm, md. */
+static bool is_part_of(const struct idmap_disk *disk, const struct idmap_disk *disks,
+		       const struct idmap_source *source)
+{
+	const struct idmap_disk *other;
+	char path[128], name[NAMES_SIZE];
+
+	for (other = disks; other->name; other++) {
+		idmap_print(path, sizeof(path), "/sys/block/%s/slaves/%s", other->name, disk->name);
+		if (!access(path, F_OK) && !(source->raw && is_verity(other)) &&
+		    name_of(other, source->kind, name) &&
+		    idmap_names_equal(source->kind, name, source->value))
+			return true;
+	}
+	return false;
+}
+
 uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_source *source,
 			  struct idmap_text *ret_paths, struct idmap_text *ret_list)
 {
@@ -128,7 +156,8 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 		if (!name_of(disk, source->kind, name))
 			continue;
 		idmap_text_add(ret_list, " %s%s", idmap_source_word[source->kind], name);
-		if (!idmap_names_equal(source->kind, name, source->value))
+		if (!idmap_names_equal(source->kind, name, source->value) ||
+		    (source->raw && is_verity(disk)) || is_part_of(disk, disks, source))
 			continue;
 		for (other = disks; other->name; other++)
 			if (other->whole == disk->whole &&

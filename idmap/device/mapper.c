@@ -240,6 +240,13 @@ static int make_failed(const struct making *making, int error, const char *words
 {
 	const struct idmap_row *row = making->row;
 
+	if (error == -EBUSY)
+		return idmap_fail(
+			ret_error, row, IDMAP_BAD_SYSTEM, -error,
+			"the kernel makes no dm-verity of it (%s%s%m); something here has"
+			" it already, such as another row or a mount: let that go, or have"
+			" it verified there",
+			words, *words ? ": " : "");
 	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -error,
 			  "the kernel makes no dm-verity of it (%s%s%m); load its module, and that"
 			  " of the hash %s (mkinitramfs -m dm_verity)",

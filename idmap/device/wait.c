@@ -259,7 +259,7 @@ static int wait_for_options(struct idmap_devices *devices, struct idmap_row *row
 static int wait_for_hashes(struct idmap_devices *devices, struct idmap_row *row,
 			   struct idmap_notes *notes, struct idmap_error *ret_error)
 {
-	struct wanted wanted = {.row = row, .option = "the hash tree"};
+	struct wanted wanted = {.row = row, .option = "the hash tree", .source.raw = true};
 
 	wanted.name = row->verity ? row->verity->hash_device : NULL;
 	return wanted.name ? wait_for_option(devices, &wanted, notes, ret_error) : 0;
@@ -273,6 +273,7 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 
 	devices->came_us = 0;
 	idmap_source_read(row, &wanted.source);
+	wanted.source.raw = row->verity;
 	if (wanted.source.kind != IDMAP_SOURCE_OTHER)
 		result = wait_for(devices, &wanted, notes, ret_error);
 	if (!result)

@@ -137,8 +137,17 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 		result = build_tree(build, row, ret_error);
 	}
 	if (!result && row->flags & IDMAP_TURNED_RO)
-		idmap_note_mild(build->notes, "%s is read-only, so it is ro on %s, and not rw",
-				row->source, row->target);
+		idmap_note_mild(
+			build->notes,
+			row->flags & IDMAP_OWN_ROOT && !build->plan.root->writable
+				? "%s was mounted ro, so it is ro on %s, and not rw; write rw"
+				  " on the kernel command line, too"
+				: "%s is read-only, so it is ro on %s, and not rw",
+			row->source, row->target);
+	/* It may be what stands behind a link, and is there then. */
+	if (result && row->flags & IDMAP_NOFAIL && ret_error->absent && row->inside &&
+	    !build->followed)
+		return IDMAP_BY_LINK;
 	if (result && row->flags & IDMAP_NOFAIL && ret_error->absent) {
 		result = skip(build, row);
 		if (result)
@@ -172,16 +181,39 @@ static int add_rows(struct idmap_build *build, bool root_only, const struct idma
 	return result;
 }
 
-/* Makes the plan anew, by the paths that links of the root lead to. */
+/* Makes the plan anew, by the paths that links of the root lead to. 1: some are others. */
 static int follow_links(struct idmap_build *build, struct idmap_error *ret_error)
 {
 	const struct idmap_row *unused;
-	int result = add_rows(build, true, &unused, ret_error);
+	int changed = add_rows(build, true, &unused, ret_error), result;
 
-	if (!result)
-		result = idmap_links_resolve(&build->stage, build->devices.arena, ret_error);
+	if (!changed)
+		changed = idmap_links_resolve(&build->stage, build->devices.arena, ret_error);
 	idmap_stage_drop(&build->stage);
-	return result ? result : idmap_plan_make(build->table, build->plan.root, &build->plan);
+	if (changed < 0)
+		return changed;
+	build->followed = true;
+	result = idmap_plan_make(build->table, build->plan.root, &build->plan);
+	return result ? result : changed;
+}
+
+/*
+ * Once more, by real paths. What fails before those are known may have been looked for where a row
+ * that is named by a link is still to stand.
+ */
+static int add_followed(struct idmap_build *build, int failed, const struct idmap_row **ret_row,
+			struct idmap_error *ret_error)
+{
+	const struct idmap_error error = *ret_error;
+	int result;
+
+	idmap_stage_drop(&build->stage);
+	result = follow_links(build, ret_error);
+	if (!result && failed != IDMAP_BY_LINK) { /* it was no link's fault */
+		*ret_error = error;
+		return failed;
+	}
+	return result < 0 ? result : add_rows(build, false, ret_row, ret_error);
 }
 
 int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
@@ -189,13 +221,9 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 	const struct idmap_row *row = NULL;
 	int result = add_rows(build, false, &row, ret_error);
 
-	if (result == IDMAP_BY_LINK) {
-		idmap_stage_drop(&build->stage);
-		result = follow_links(build, ret_error);
-		if (result)
-			return result;
-		result = add_rows(build, false, &row, ret_error);
-	}
+	if (result == IDMAP_BY_LINK ||
+	    (result && build->plan.rows > 1 && build->stage.seen_fd >= 0))
+		result = add_followed(build, result, &row, ret_error);
 	if (result == IDMAP_BY_LINK)
 		result = idmap_link_failed(&build->plan, row, ret_error);
 	if (!result && build->plan.new_root && build->plan.root->booted)

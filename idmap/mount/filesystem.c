@@ -67,9 +67,9 @@ static int configure(int fs_fd, const struct idmap_row *row, struct idmap_attemp
 	result = set_option(fs_fd, FSCONFIG_SET_STRING, "source", row->device);
 	/*
 	 * The superblock's own ro: as an attribute of the mount alone it would let ext4 replay its
-	 * journal onto the disk.
+	 * journal onto the disk. A server's share has none, and may be rw in another row.
 	 */
-	if (!result && row->attr & IDMAP_RDONLY)
+	if (!result && row->attr & IDMAP_RDONLY && !idmap_is_served(row->type))
 		result = set_option(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL);
 	/* A new tmpfs belongs to disk id 0; root of the guest must own it for what it is seen as.
 	 */
@@ -241,17 +241,20 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 static int check_options(const struct idmap_stage *stage, struct idmap_row *row, int tree_fd,
 			 struct idmap_error *ret_error)
 {
+	/* What names no device may have the same word for another one. */
+	const bool named = !idmap_has_no_device(row->type);
 	const struct idmap_row *other;
 	struct stat st;
 	uint32_t i;
 
-	if (idmap_has_no_device(row->type) || fstat(tree_fd, &st))
+	if (fstat(tree_fd, &st))
 		return 0;
 	row->device_number = st.st_dev;
 	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
 		if (!(other->flags & IDMAP_PLACED) ||
 		    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY) ||
-		    (other->device_number != st.st_dev && strcmp(other->device, row->device)))
+		    (other->device_number != st.st_dev &&
+		     !(named && !strcmp(other->device, row->device))))
 			continue;
 		if (same_options(other, row))
 			return 0;
@@ -260,7 +263,8 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 				  " and it is mounted once only; write the same in both",
 				  other->target);
 	}
-	note_standing(stage, row, st.st_dev);
+	if (named)
+		note_standing(stage, row, st.st_dev);
 	return 0;
 }
 

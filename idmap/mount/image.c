@@ -27,13 +27,6 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 	return fd;
 }
 
-static bool names_device(const char *item)
-{
-	while (*item && !idmap_device_option(item))
-		item += strlen(item) + 1;
-	return *item;
-}
-
 int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 		      struct idmap_error *ret_error)
 {
@@ -79,8 +72,8 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	fd = row->verity ? -ENOTBLK : idmap_filesystem_mount(stage, row, attr, ret_error);
 	/* What verifies stands between block devices. erofs from a file takes no device beside it
 	 * (fs/erofs/super.c). */
-	if (fd == -ENOTBLK ||
-	    (fd == -EINVAL && (names_device(row->data) || names_device(row->root_data))))
+	if (fd == -ENOTBLK || (fd == -EINVAL && (idmap_further_device(row->data) ||
+						 idmap_further_device(row->root_data))))
 		fd = mount_by_loop(stage, row, attr, ret_error);
 	row->device = source;
 	return fd;

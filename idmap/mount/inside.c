@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "mount/mount.h"
@@ -91,10 +92,11 @@ int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *car
 	/* A link to / is no folder for it. */
 	int result = carried->real[1] ? carry_clone(stage, stage->seen_fd, carried) : -ENOTDIR;
 
+	carried->cloned = !result;
+	/* What brings its folder may not be in the disk view, as nothing is cloned from that. */
 	if (!result && stage->disk_fd >= 0)
 		result = carry_clone(stage, stage->disk_fd, carried);
-	carried->cloned = !result;
-	return result;
+	return carried->cloned && idmap_no_folder(result) ? 0 : result;
 }
 
 /* Whether the row has to do with what comes along. */
@@ -124,6 +126,24 @@ static bool is_covered_later(const struct idmap_plan *plan, const struct idmap_c
 	return false;
 }
 
+static int carry_before(const struct idmap_stage *stage, const struct idmap_row *row,
+			struct idmap_carried *carried, struct idmap_error *ret_error)
+{
+	int result;
+
+	if (carried->unbindable)
+		return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, EINVAL,
+				  "the mount on %s, or one in it, is unbindable, so the new root"
+				  " cannot have it before this row; make that private"
+				  " (mount --make-private)",
+				  carried->path);
+	result = idmap_carry_clone(stage, carried);
+	/* A row that is still to come may bring the folder. */
+	return result && !idmap_no_folder(result)
+		       ? idmap_carry_failed(carried->path, -result, ret_error)
+		       : 0;
+}
+
 int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 		    struct idmap_error *ret_error)
 {
@@ -132,50 +152,62 @@ int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 
 	if (!stage->plan->new_root || stage->seen_fd < 0)
 		return 0;
-	for (carried = stage->carry; carried; carried = carried->next) {
-		if (carried->cloned || !concerns(carried, row) ||
-		    is_covered_later(stage->plan, carried))
-			continue;
-		if (carried->unbindable)
-			return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, EINVAL,
-					  "the mount on %s, or one in it, is unbindable, so the new"
-					  " root cannot have it before this row; make that private"
-					  " (mount --make-private)",
-					  carried->path);
-		result = idmap_carry_clone(stage, carried);
-		/* A row that is still to come may bring the folder. */
-		if (result && !idmap_no_folder(result))
-			return idmap_carry_failed(carried->path, -result, ret_error);
-	}
-	return 0;
+	for (carried = stage->carry; !result && carried; carried = carried->next)
+		if (!carried->cloned && concerns(carried, row) &&
+		    !is_covered_later(stage->plan, carried))
+			result = carry_before(stage, row, carried, ret_error);
+	return result;
+}
+
+/* The same of a folder that has been made for the row: what lands there would cover it later. */
+static int carry_onto(const struct idmap_stage *stage, const struct idmap_row *row,
+		      const char *folder, struct idmap_error *ret_error)
+{
+	struct idmap_carried *carried;
+	int result = 0;
+
+	for (carried = stage->carry; stage->plan->new_root && !result && carried;
+	     carried = carried->next)
+		if (!carried->cloned && !strcmp(carried->real, folder))
+			result = carry_before(stage, row, carried, ret_error);
+	return result;
 }
 
 /* --- targets --------------------------------------------------------------------------------- */
 
 /* Makes the folder where it is missing, and opens it. `name`: where in the path its name begins. */
-static int open_or_make(int root_fd, int parent_fd, const char *path, size_t name,
-			struct idmap_row *row)
+static int open_or_make(const struct idmap_stage *stage, int parent_fd, const char *path,
+			size_t name, struct idmap_row *row, struct idmap_error *ret_error)
 {
+	const int root_fd = stage->seen_fd;
 	int fd = idmap_open_inside(root_fd, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	int result;
 
-	if (fd != -ENOENT)
-		return fd;
-	if (mkdirat(parent_fd, path + name, row->mkdir_mode))
-		return -errno;
-	if (!row->made)
-		row->made = (uint32_t)name;
-	return idmap_open_inside(root_fd, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	if (fd == -ENOENT) {
+		if (mkdirat(parent_fd, path + name, row->mkdir_mode))
+			return idmap_target_failed(row, errno, ret_error);
+		if (!row->made)
+			row->made = (uint32_t)name;
+		result = carry_onto(stage, row, path, ret_error);
+		if (result)
+			return result;
+		fd = idmap_open_inside(root_fd, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	}
+	return fd < 0 ? idmap_target_failed(row, -fd, ret_error) : fd;
 }
 
 /* Makes what is missing of the row's target, a component at a time, inside the view. */
-static int make_folders(int root_fd, struct idmap_row *row)
+static int make_folders(const struct idmap_stage *stage, struct idmap_row *row,
+			struct idmap_error *ret_error)
 {
 	char prefix[PATH_MAX];
 	size_t length = strlen(row->target), i, name = 1;
-	idmap_closed int parent_fd = idmap_open_inside(root_fd, "/", O_PATH, 0);
+	idmap_closed int parent_fd = idmap_open_inside(stage->seen_fd, "/", O_PATH, 0);
 
 	if (length >= sizeof(prefix))
-		return -ENAMETOOLONG;
+		return idmap_target_failed(row, ENAMETOOLONG, ret_error);
+	if (parent_fd < 0)
+		return idmap_target_failed(row, -parent_fd, ret_error);
 	for (i = 1; i <= length && parent_fd >= 0; i++) {
 		int fd;
 
@@ -183,7 +215,7 @@ static int make_folders(int root_fd, struct idmap_row *row)
 			continue;
 		memcpy(prefix, row->target, i);
 		prefix[i] = 0;
-		fd = open_or_make(root_fd, parent_fd, prefix, name, row);
+		fd = open_or_make(stage, parent_fd, prefix, name, row, ret_error);
 		idmap_close(&parent_fd);
 		parent_fd = fd;
 		name = i + 1;
@@ -206,9 +238,9 @@ int idmap_make_target(const struct idmap_stage *stage, struct idmap_row *row,
 	if (target_fd != -ENOENT)
 		return 0;
 	umask_before = umask(0);
-	result = make_folders(stage->seen_fd, row);
+	result = make_folders(stage, row, ret_error);
 	umask(umask_before);
-	return result ? idmap_target_failed(row, -result, ret_error) : 0;
+	return result;
 }
 
 /* Removes what was made of the row's target, the last name first. */
@@ -224,7 +256,10 @@ static void unmake(int root_fd, struct idmap_row *row)
 		*slash = 0;
 		parent_fd = idmap_open_inside(root_fd, *path ? path : "/", O_PATH | O_DIRECTORY,
 					      RESOLVE_NO_SYMLINKS);
-		unlinkat(parent_fd, slash + 1, AT_REMOVEDIR);
+		/* What has come along may stand there, and nothing else any more. */
+		if (unlinkat(parent_fd, slash + 1, AT_REMOVEDIR) && errno == EBUSY &&
+		    !fchdir(parent_fd) && !umount2(slash + 1, MNT_DETACH | UMOUNT_NOFOLLOW))
+			unlinkat(parent_fd, slash + 1, AT_REMOVEDIR);
 		if (slash + 1 == path + row->made)
 			row->made = 0;
 	}

@@ -16,7 +16,6 @@
 /* ST_RDONLY, ST_NOEXEC, ST_NOSYMFOLLOW of statfs(2) */
 enum { READ_ONLY = 1, NO_EXEC = 8, NO_SYMFOLLOW = 0x2000 };
 
-#define NOBODY 65534
 #define OPTIONS_SIZE 4096 /* what mount(2) copies, on the smallest of pages */
 #define MERGED "merged"	  /* where an overlay is mounted until it is cloned */
 #define EMPTY "empty"
@@ -74,7 +73,10 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 
 	if (idmap_contains(words, "stacking depth"))
 		remedy = "an overlay goes on an overlay once; write their layers in one";
-	if (error == EINVAL && leads(row))
+	if (idmap_contains(words, "'volatile'"))
+		remedy = "what a volatile overlay wrote may not be whole after its boot; take"
+			 " volatile out, and delete the folder work of the upper disk";
+	else if (error == EINVAL && leads(row))
 		remedy = "correct the overlay's options, or boot a newer kernel: data-only layers"
 			 " need Linux 6.5";
 	if (error == ENODEV)
@@ -192,8 +194,8 @@ static void note_owner(const struct idmap_stage *stage, const struct idmap_row *
 {
 	struct stat st;
 
-	if (!fstat(tree_fd, &st) && row->upper && row->upper->map &&
-	    (st.st_uid == NOBODY || st.st_gid == NOBODY))
+	if (!fstat(tree_fd, &st) && row->upper &&
+	    idmap_owners_left_out(row->upper->map, st.st_uid, st.st_gid))
 		idmap_note(stage->notes,
 			   "%s: the folder upper of %s has an owner that the map leaves out, so its"
 			   " root folder is nobody's (65534); give it to the id that is seen as 0",

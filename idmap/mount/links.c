@@ -216,6 +216,8 @@ int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *are
 
 	for (rounds = 0; result > 0 && rounds < ROUNDS_MOST; rounds++)
 		result = resolve_rows(stage, arena, ret_error);
+	if (!result)
+		return rounds > 1; /* the last one changes nothing */
 	return result > 0
 		       ? idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, ELOOP,
 				    "links of the root lead the rows in a circle; write the paths"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
- * refusal, written, filesystem, verified, clone, inside, bind, image, top, layers, tree, rows,
- * links, stage, build, replace, format, program, each in need of those before it. Of the rest of
- * the library they know table/ and device/. What Kconfig takes out leaves an inline stub here.
+ * refusal, written, filesystem, verified, clone, behind, inside, bind, image, top, layers, tree,
+ * rows, links, stage, build, replace, format, program, each in need of those before it. Of the rest
+ * of the library they know table/ and device/. What Kconfig takes out leaves an inline stub here.
  *
  * A tree is a descriptor of a detached mount; who has it closes it.
  */
@@ -89,6 +89,8 @@ void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row,
 		       const struct stat *st);
 /* Notes where root could make no file in a folder of the row, which is mapped. */
 void idmap_owners_look_for_root(struct idmap_notes *notes, const struct idmap_row *row);
+/* Whether one of these ids, as seen, is nobody's (65534) since the map leaves it out. */
+bool idmap_owners_left_out(const struct idmap_map *map, uint32_t uid, uint32_t gid);
 /* idmap_owners_look() of a program; true: there was something. */
 bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
 			    uint32_t gid, const char *path);
@@ -273,14 +275,17 @@ static inline int idmap_image_mount(struct idmap_stage *stage, struct idmap_row 
 
 /* --- layers.c: trees become one tree --------------------------------------------------------- */
 
-/* Trees without their map, O_PATH, or -1: of the highest layer, and of the row that is its top. */
+/* Of the highest layer, and of the row that is its top: the trees without a map, O_PATH, or -1; and
+ * the maps that they are shown by, or NULL. */
 struct idmap_unmapped {
 	int layer_fd, top_fd;
+	const struct idmap_map *layer_map, *top_map;
 };
 
 #ifdef CONFIG_LAYERS
-/* Whether the merge needs the highest layer, and an upper with a map, unmapped: for their ACLs. */
-bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row);
+/* Whether the merge needs them, for ACLs; then the maps are filled in. */
+bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row,
+			   struct idmap_unmapped *ret);
 /*
  * Makes the folders upper and work of the top in `slot` where they are missing; a new upper gets
  * the looks of the layers' root, but for the mode of a tmpfs that has one of its own. -errno, and
@@ -313,9 +318,9 @@ static inline int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struc
 }
 
 static inline bool idmap_layers_have_acl(const struct idmap_stage *stage,
-					 const struct idmap_row *row)
+					 const struct idmap_row *row, struct idmap_unmapped *ret)
 {
-	return (void)stage, (void)row, false;
+	return (void)stage, (void)row, (void)ret, false;
 }
 
 static inline int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
@@ -373,7 +378,8 @@ static inline int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *ro
 /*
  * Gives each row of the plan the paths that its target and its source lead to in the root, which
  * must stand on the stage with no other row. Then the stage is dropped, the plan is made anew from
- * the same table, and all rows are added once more. The paths live in `arena`.
+ * the same table, and all rows are added once more. The paths live in `arena`. 1: some have
+ * changed.
  */
 int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *arena,
 			struct idmap_error *ret_error);

@@ -11,6 +11,7 @@
 #include "mount/mount.h"
 
 #define HINT_SIZE 160
+#define NOBODY 65534 /* what an id is seen as that the map leaves out */
 
 static const char *const kind_names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
@@ -101,6 +102,15 @@ void idmap_owners_look_for_root(struct idmap_notes *notes, const struct idmap_ro
 {
 	look_for_root(notes, row, IDMAP_UID);
 	look_for_root(notes, row, IDMAP_GID);
+}
+
+bool idmap_owners_left_out(const struct idmap_map *map, uint32_t uid, uint32_t gid)
+{
+	uint32_t unused;
+
+	/* A map may show an id of the disk as that number, and then it is as good as any. */
+	return map && ((uid == NOBODY && !idmap_map_disk(map, IDMAP_UID, NOBODY, &unused)) ||
+		       (gid == NOBODY && !idmap_map_disk(map, IDMAP_GID, NOBODY, &unused)));
 }
 
 bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,

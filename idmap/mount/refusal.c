@@ -65,6 +65,9 @@ static void add_feature(const struct idmap_row *row, const char *type,
 	uname(&uts);
 	if (idmap_contains(attempt->words, "uplicate UUID"))
 		idmap_text_add(text, "another row has a clone of it; add nouuid here");
+	else if (attempt->error == -EEXIST)
+		idmap_text_add(text, "another row has a clone of it; give one a UUID of its own"
+				     " (btrfstune -u), or boot Linux 6.7 or newer");
 	else if (attempt->error == -EUCLEAN || attempt->error == -EIO)
 		idmap_text_add(text,
 			       "it is %s, and damaged; write the image anew, or repair it with"
@@ -116,7 +119,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 			"a crash has left its journal, which cannot be replayed there: mount it"
 			" once where it can be written, or add noload (ext4), norecovery (xfs),"
 			" nologreplay (btrfs)");
-	} else if (attempt->error == -EACCES || attempt->error == -EROFS) {
+	} else if (!read_only && (attempt->error == -EACCES || attempt->error == -EROFS)) {
 		idmap_text_add(text, row->flags & IDMAP_UPPER
 					     ? "the upper layer needs a device that can be written"
 					     : "the device is read-only; write ro");

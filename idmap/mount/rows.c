@@ -64,8 +64,7 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		tree_fd = idmap_clone_source(stage, row, true, &folder, ret_error);
 		result = tree_fd < 0 ? tree_fd : 0;
 	}
-	if (!result && row->map && row->flags & IDMAP_CLONE &&
-	    (stage->plan->overlays || !stage->plan->new_root || stage->plan->root->booted)) {
+	if (!result && row->map && row->flags & IDMAP_CLONE) {
 		result = idmap_refuse_overlay(tree_fd, row, ret_error);
 		if (!result)
 			result = idmap_refuse_overlays_inside(stage, row, ret_error);

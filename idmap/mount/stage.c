@@ -4,9 +4,13 @@
  * attached from the start (before 7.x nothing can be attached to a detached mount) and private.
  * Where the root that we are in is to be the root, each row that is in place can be taken back.
  */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
 #include <sys/mount.h>
 
-#include "mount/mount.h"
+#include "mount/behind.h"
 
 /* The new root itself. */
 static int attach_root(struct idmap_stage *stage, int *tree_fd, struct idmap_error *ret_error)
@@ -63,30 +67,77 @@ int idmap_stage_add(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	return result;
 }
 
-void idmap_stage_note_program(struct idmap_stage *stage, const char *path)
+/* Where the path leads in the seen view, links and all; false: nowhere. */
+static bool real_path(const struct idmap_stage *stage, const char *path, char ret[PATH_MAX])
 {
+	idmap_closed int fd = idmap_open_inside(stage->seen_fd, path, O_PATH, 0);
+	char link[32], view[PATH_MAX];
+	ssize_t length, start;
+
+	length = readlink(idmap_print(link, sizeof(link), "/proc/self/fd/%u", fd), ret,
+			  PATH_MAX - 1);
+	start = readlink(idmap_print(link, sizeof(link), "/proc/self/fd/%u", stage->seen_fd), view,
+			 sizeof(view));
+	if (fd < 0 || start < 1 || length <= start)
+		return false;
+	ret[length] = 0;
+	start = start == 1 ? 0 : start;
+	memmove(ret, ret + start, (size_t)(length - start + 1));
+	return true;
+}
+
+/* Notes it of a file of the layer, or whole row; -ENOENT: that has none by this path. */
+static int note_file(struct idmap_stage *stage, struct idmap_row *layer, const char *inside,
+		     const char *path, bool *ret_noted)
+{
+	idmap_closed int tree_fd = -1, file_fd = -1;
 	struct idmap_error unused;
-	uint32_t i;
+	char at[PATH_MAX];
+	struct idmap_row *row;
+	bool folder;
 
-	/* The tree at / or the highest layer of it that has the file; the overlay comes last. */
-	for (i = stage->plan->rows; i--;) {
-		struct idmap_row *row = stage->plan->row[i];
-		idmap_closed int tree_fd = -1, file_fd = -1;
-		bool folder;
+	idmap_print(at, sizeof(at), "%s%s%s", idmap_row_is_root(layer) ? "" : layer->target,
+		    layer->flags & IDMAP_UPPER ? "/upper" : "", inside);
+	row = idmap_row_behind(stage->plan, layer, at);
+	if (!row || row->flags & IDMAP_OVERLAY)
+		return 0;
+	/* The same once more, without its map: who else could tell the ids on disk? */
+	tree_fd = idmap_tree_build(stage, row, &folder, &unused);
+	if (tree_fd < 0)
+		return -EINVAL;
+	inside = at + (idmap_row_is_root(row) ? 0 : strlen(row->target));
+	file_fd = *inside ? idmap_open_inside(tree_fd, inside, O_PATH, 0) : dup(tree_fd);
+	*ret_noted = file_fd >= 0 && row->map && idmap_owners_note_file(stage, row, file_fd, path);
+	return file_fd < 0 ? file_fd : 0;
+}
 
-		if (!idmap_row_is_root(row) || !row->map || row->flags & IDMAP_OVERLAY)
-			continue;
-		/* The same once more, without its map: who else could tell the ids on disk? */
-		tree_fd = idmap_tree_build(stage, row, &folder, &unused);
-		file_fd = idmap_open_inside(tree_fd, path, O_PATH, 0);
-		if (file_fd >= 0 && idmap_owners_note_file(stage, row, file_fd, path))
-			return;
-	}
-	idmap_note(
-		stage->notes,
-		"%s of the new root is nobody's (65534): the map of what it lies on leaves its owner"
-		" out; extend that map",
-		path);
+void idmap_stage_note_program(struct idmap_stage *stage, const char *path, uint32_t uid,
+			      uint32_t gid)
+{
+	char real[PATH_MAX];
+	const char *inside = real;
+	struct idmap_row *row, *layer;
+	uint32_t unused;
+	bool noted = false;
+
+	if (!real_path(stage, path, real))
+		return;
+	row = idmap_row_holding(stage->plan, real, stage->plan->rows, &unused);
+	row = row ? idmap_row_behind(stage->plan, row, real) : NULL;
+	if (row && !idmap_row_is_root(row))
+		inside += strlen(row->target);
+	layer = row;
+	if (row && row->flags & IDMAP_OVERLAY)
+		layer = row->upper ? row->upper : row->below;
+	/* Of an overlay the highest layer that has the file. */
+	while (layer && note_file(stage, layer, inside, path, &noted) == -ENOENT && layer != row)
+		layer = layer == row->upper ? row->below : layer->below;
+	/* A clone with a map has been made of what is not there any more. */
+	if (layer && !noted && idmap_owners_left_out(idmap_map_shown(stage->plan, layer), uid, gid))
+		idmap_note(stage->notes,
+			   "%s of the new root is nobody's (65534): the map of what it lies on"
+			   " leaves its owner out; extend that map",
+			   path);
 }
 
 int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row)

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include "mount/mount.h"
+#include "mount/behind.h"
 
 #define NEW_UPPER "upper.new"
 
@@ -61,6 +61,7 @@ struct looks {
 	 * setxattr(2) takes, is the id on disk on one kernel and the one seen on another.
 	 */
 	int unmapped_from_fd, unmapped_to_fd;
+	const struct idmap_unmapped *unmapped;
 	char *value; /* XATTR_SIZE_MAX bytes, xattr(7) */
 };
 
@@ -69,7 +70,6 @@ struct looks {
 /* Copies an extended attribute of the root folder. -errno. */
 static int copy_attribute(const struct looks *looks, const char *name)
 {
-	const struct idmap_row *row = looks->row;
 	const bool acl = is_acl(name);
 	char *value = looks->value;
 	ssize_t size = fgetxattr(acl ? looks->unmapped_from_fd : looks->from_fd, name, value,
@@ -78,8 +78,8 @@ static int copy_attribute(const struct looks *looks, const char *name)
 	if (size < 0)
 		return -errno;
 	if (acl)
-		size = (ssize_t)shift_acl(value, (size_t)size, row->below->map,
-					  row->upper ? row->upper->map : NULL);
+		size = (ssize_t)shift_acl(value, (size_t)size, looks->unmapped->layer_map,
+					  looks->unmapped->top_map);
 	return or_errno(fsetxattr(acl ? looks->unmapped_to_fd : looks->to_fd, name, value,
 				  (size_t)size, 0));
 }
@@ -137,11 +137,16 @@ static int open_slot(const struct idmap_stage *stage, uint32_t slot)
 			       O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
-bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row)
+bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row,
+			   struct idmap_unmapped *ret)
 {
 	idmap_closed int fd = -1;
 
-	if (!strcmp(row->source, "none") || !(row->below->map || (row->upper && row->upper->map)))
+	if (!strcmp(row->source, "none"))
+		return false;
+	ret->layer_map = idmap_map_shown(stage->plan, row->below);
+	ret->top_map = row->upper ? idmap_map_shown(stage->plan, row->upper) : NULL;
+	if (!ret->layer_map && !ret->top_map)
 		return false;
 	fd = open_slot(stage, row->below->slot);
 	return fgetxattr(fd, "system.posix_acl_access", NULL, 0) > 0 ||
@@ -184,7 +189,7 @@ int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint3
 {
 	idmap_closed int top_fd = open_slot(stage, slot), upper_fd = -1, work_fd = -1;
 	idmap_closed int below_fd = open_slot(stage, row->below->slot), from_fd = -1, to_fd = -1;
-	struct looks looks = {.stage = stage, .row = row};
+	struct looks looks = {.stage = stage, .row = row, .unmapped = unmapped};
 	struct stat st;
 	bool made;
 	int result;

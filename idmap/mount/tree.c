@@ -5,23 +5,33 @@
  */
 #include "mount/mount.h"
 
+/* A layer's tree once more, without any map; its kind of source is the same. */
+static int build_unmapped(struct idmap_stage *stage, struct idmap_row *row,
+			  struct idmap_error *ret_error)
+{
+	bool folder;
+
+	return row->flags & IDMAP_CLONE ? idmap_clone_source(stage, row, false, &folder, ret_error)
+					: idmap_tree_build(stage, row, &folder, ret_error);
+}
+
 /* An overlay; for ACLs of its layers with trees that nothing has been mapped in. */
 static int merge(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
 {
-	struct idmap_unmapped unmapped = {-1, -1};
+	struct idmap_unmapped unmapped = {.layer_fd = -1, .top_fd = -1};
 	idmap_closed int layer_fd = -1, top_fd = -1;
-	bool folder;
 
-	if (idmap_layers_have_acl(stage, row)) {
-		layer_fd = idmap_tree_build(stage, row->below, &folder, ret_error);
+	if (idmap_layers_have_acl(stage, row, &unmapped)) {
+		layer_fd = build_unmapped(stage, row->below, ret_error);
 		if (layer_fd < 0)
 			return layer_fd;
-		if (row->upper && row->upper->map) {
-			top_fd = idmap_tree_build(stage, row->upper, &folder, ret_error);
+		if (unmapped.top_map) {
+			top_fd = build_unmapped(stage, row->upper, ret_error);
 			if (top_fd < 0)
 				return top_fd;
 		}
-		unmapped = (struct idmap_unmapped){layer_fd, top_fd};
+		unmapped.layer_fd = layer_fd;
+		unmapped.top_fd = top_fd;
 	}
 	return idmap_layers_merge(stage, row, &unmapped, ret_error);
 }

@@ -225,19 +225,6 @@ const char *idmap_option_near(const char *word)
 
 /* --- all options ----------------------------------------------------------------------------- */
 
-const char *idmap_device_option(const char *item)
-{
-	/* btrfs and erofs; xfs, twice; ext4 */
-	static const char *const names[] = {"device", "logdev", "rtdev", "journal_path"};
-	const char *equals = strchr(item, '=');
-	size_t i;
-
-	for (i = 0; equals && i < COUNT_OF(names); i++)
-		if (idmap_same(names[i], item, (size_t)(equals - item)))
-			return equals + 1;
-	return NULL;
-}
-
 /* Three, as two may be ports. */
 static bool has_three_numbers(const char *value)
 {

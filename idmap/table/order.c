@@ -169,6 +169,11 @@ static void check_overlay(struct idmap_table *table, const struct idmap_row *row
 				  "no row on %s is the upper layer; give the row of a writable"
 				  " filesystem the option upper",
 				  row->target);
+	else if (!row->upper && !strcmp(row->source, "none") &&
+		 row->attr_said & ~row->attr & IDMAP_RDONLY)
+		idmap_table_error(table, &row->place, row->type_column,
+				  "nothing takes what is written; take out rw, or write tmpfs or"
+				  " upper as the overlay's SOURCE");
 	else if (!upper && row->upper)
 		idmap_table_error(
 			table, &row->place, row->source_column,

@@ -40,8 +40,14 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	}
 	row->source = root->source;
-	if (!row->verity)
-		row->verity = root->verity;
+	/* Each row has a device of the mapper of its own. */
+	if (!row->verity && root->verity) {
+		row->verity = idmap_alloc(table->arena, sizeof(*row->verity));
+		if (row->verity)
+			*row->verity = *root->verity;
+		else
+			idmap_table_full(table, &row->place, 0);
+	}
 	if (!strncmp(row->source, "root:", 5))
 		idmap_table_error(table, &row->place, 0,
 				  "/ cannot be in a file inside itself; name a device");
@@ -251,6 +257,27 @@ static void give_map_to_layers(struct idmap_row *overlay)
 	overlay->map = NULL;
 }
 
+/*
+ * Where trees go into the root that we are in, what covers /proc would leave what comes after it
+ * unmapped, unmounted or untold.
+ */
+static void check_proc(struct idmap_table *table, const struct idmap_plan *plan)
+{
+	const char *folder = plan->root->folder;
+	uint32_t i;
+
+	for (i = 0; i < plan->rows && !plan->new_root && (!folder || !folder[1]); i++) {
+		const struct idmap_row *row = plan->row[i];
+
+		if (!strcmp(row->target, "/proc") &&
+		    !(row->flags & IDMAP_CLONE && !strcmp(row->inside, "/proc")))
+			idmap_table_error(
+				table, &row->place, row->target_column,
+				"that would cover /proc, by way of which rows are mounted;"
+				" name another folder");
+	}
+}
+
 /* How many maps have been built for a row and wait for another one, at the most. */
 static uint32_t count_at_once(const struct idmap_plan *plan)
 {
@@ -337,13 +364,14 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		row = plan.row[i];
 		if (row->inside)
 			plan.disk_view = true;
-		if (row->flags & IDMAP_OVERLAY)
-			plan.overlays = true;
 		if (idmap_row_is_root(row))
 			plan.new_root = true;
 		if (row->map && !row->map->users++)
 			plan.maps++;
 	}
+	check_proc(table, &plan);
+	if (table->error_count)
+		return -EINVAL;
 	plan.maps_at_once = count_at_once(&plan);
 	*ret_plan = plan;
 	return 0;

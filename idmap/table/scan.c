@@ -126,3 +126,23 @@ bool idmap_path_inside(const char *path, const char *folder)
 			return false;
 	return !*path || *path == '/';
 }
+
+const char *idmap_device_option(const char *item)
+{
+	/* btrfs and erofs; xfs, twice; ext4 */
+	static const char *const names[] = {"device", "logdev", "rtdev", "journal_path"};
+	const char *equals = strchr(item, '=');
+	size_t i;
+
+	for (i = 0; equals && i < COUNT_OF(names); i++)
+		if (idmap_same(names[i], item, (size_t)(equals - item)))
+			return equals + 1;
+	return NULL;
+}
+
+const char *idmap_further_device(const char *items)
+{
+	while (*items && !idmap_device_option(items))
+		items += strlen(items) + 1;
+	return *items ? items : NULL;
+}

@@ -145,6 +145,11 @@ char *idmap_decode_kept(struct idmap_table *table, const struct idmap_place *pla
 const char *idmap_normal_path(struct idmap_table *table, const struct idmap_place *place,
 			      const struct idmap_piece *piece, char *path, const char *what);
 
+/* The device that an option of a filesystem names, or NULL: `device=/dev/vdb` and its kin. */
+const char *idmap_device_option(const char *item);
+/* Of options, one after the other and an empty one last, the first that names one, or NULL. */
+const char *idmap_further_device(const char *items);
+
 /* --- map.c ----------------------------------------------------------------------------------- */
 
 #define BOTH_KINDS (1u << IDMAP_UID | 1u << IDMAP_GID)
@@ -286,7 +291,8 @@ enum idmap_source_kind {
 
 struct idmap_source {
 	enum idmap_source_kind kind;
-	int32_t offset;			  /* /PARTNROFF=: so many partitions from the one named */
+	int32_t offset; /* /PARTNROFF=: so many partitions from the one named */
+	bool raw;	/* dm-verity is to stand on it, and is not what is meant */
 	char value[IDMAP_OPTION_MAX + 1]; /* what stands behind the =; a number as MAJOR:MINOR */
 };
 
@@ -296,9 +302,6 @@ struct idmap_found {
 	const char *name; /* where it stands in the option */
 	const char *device;
 };
-
-/* The device that an option of a filesystem names, or NULL: `device=/dev/vdb` and its kin. */
-const char *idmap_device_option(const char *item);
 
 #ifdef CONFIG_NAMES
 /* What stands before a name, by kind: "PARTUUID=" and so on; "" for a number. */

@@ -127,10 +127,18 @@ bool idmap_verity_option(const struct idmap_item *item, struct idmap_row *row)
 void idmap_verity_check(struct idmap_table *table, const struct idmap_row *row)
 {
 	const struct idmap_verity *verity = row->verity;
-	const char *wrong = NULL;
+	const char *wrong = NULL, *further;
 
 	if (!verity || verity->wrong)
 		return;
+	further = idmap_further_device(row->root_data);
+	if (!further)
+		further = idmap_further_device(row->data);
+	if (further)
+		idmap_table_error(table, &row->place, row->type_column,
+				  "'%s' names a device that the root hash does not verify; make the"
+				  " image on one device, or take out what verifies",
+				  further);
 	if (row->flags & (IDMAP_CLONE | IDMAP_OVERLAY | IDMAP_OWN_ROOT) ||
 	    idmap_has_no_device(row->type))
 		wrong = "dm-verity stands between a filesystem and its device, and this row brings"
@@ -277,9 +285,10 @@ void idmap_verity_unused(struct idmap_table *table, const struct idmap_root *roo
 	if (!root->verity || root->verity->wrong || root->booted || table->unread)
 		return;
 	for (row = table->first; row; row = row->next)
-		if (row->verity == root->verity)
+		if (row->verity && row->verity->root_hash == root->verity->root_hash &&
+		    idmap_row_is_root(row))
 			return;
 	idmap_table_error(table, &place, 0,
-			  "no row is for the root that it verifies; write /dev/root as the SOURCE"
-			  " of one, or verity.roothash= in its row instead");
+			  "no row for / is of what it verifies; write /dev/root as the SOURCE of"
+			  " one, or verity.roothash= in the row that is meant");
 }

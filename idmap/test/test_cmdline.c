@@ -451,8 +451,12 @@ static void test_verity(void **state)
 		 " taken; write hash-offset=BYTES, ignore-corruption, restart-on-corruption or"
 		 " panic-on-corruption"},
 		{"roothash=" HASH " idmap=/dev/vda,/,erofs,0:0:1", NULL, NULL,
-		 "cmdline: roothash=: no row is for the root that it verifies; write /dev/root as"
-		 " the SOURCE of one, or verity.roothash= in its row instead"},
+		 "cmdline: roothash=: no row for / is of what it verifies; write /dev/root as the"
+		 " SOURCE of one, or verity.roothash= in the row that is meant"},
+		{"roothash=" HASH " idmap=/dev/vda,/,erofs,0:0:1 idmap=/dev/root,/srv,erofs,0:0:1",
+		 NULL, NULL,
+		 "cmdline: roothash=: no row for / is of what it verifies; write /dev/root as the"
+		 " SOURCE of one, or verity.roothash= in the row that is meant"},
 	};
 	size_t i;
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Which row's tree a path of the new root lies in. A bind without a map shows another row's, and so
+ * has that one's map.
+ */
+#include <string.h>
+
+#include "mount/behind.h"
+
+struct idmap_row *idmap_row_holding(const struct idmap_plan *plan, const char *path,
+				    uint32_t before, uint32_t *ret_index)
+{
+	struct idmap_row *holding = NULL;
+	uint32_t i;
+
+	for (i = 0; i < before; i++) {
+		struct idmap_row *row = plan->row[i];
+
+		/* Of two on one target the later one is seen. */
+		if (!(row->flags & IDMAP_PLACED) || row->flags & IDMAP_LAYER ||
+		    !idmap_path_inside(path, row->target) ||
+		    (holding && strlen(row->target) < strlen(holding->target)))
+			continue;
+		holding = row;
+		*ret_index = i;
+	}
+	return holding;
+}
+
+struct idmap_row *idmap_row_behind(const struct idmap_plan *plan, struct idmap_row *row,
+				   char path[PATH_MAX])
+{
+	char inside[PATH_MAX];
+	uint32_t before = plan->rows;
+
+	while (row && !row->map && row->flags & IDMAP_CLONE) {
+		idmap_print(inside, sizeof(inside), "%s%s", row->inside[1] ? row->inside : "",
+			    path + strlen(row->target));
+		/* Only a recursive bind brings along what stands in its source. */
+		row = idmap_row_holding(plan, row->flags & IDMAP_RBIND ? inside : row->inside,
+					before, &before);
+		memcpy(path, *inside ? inside : "/", *inside ? sizeof(inside) : 2);
+	}
+	return row;
+}
+
+const struct idmap_map *idmap_map_shown(const struct idmap_plan *plan, struct idmap_row *row)
+{
+	char path[PATH_MAX];
+
+	idmap_print(path, sizeof(path), "%s", row->target);
+	row = idmap_row_behind(plan, row, path);
+	return row ? row->map : NULL;
+}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Paths that are there only once something else stands: what a row brings that is named by a link, and folders
+that are made for a row where something comes along."""
+
+from __future__ import annotations
+
+import pytest
+
+from common import ROOT, log_lines, seen
+from guest import Disk
+from images import Dir, File, Link
+
+BOTH = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+MODULES = "virtio_pci,virtio_blk,erofs,ext4,overlay,loop"
+OWN = (100000, 100000)
+LIB = "/dev/vdb /lib/data erofs idmap=5000:0:10\n"
+Z = "/dev/vdb /z/data erofs idmap=5000:0:10\n"
+
+
+@pytest.mark.parametrize("rows,target", [
+    (LIB + "/usr/lib/data/keys /aaa bind\n", "/aaa"),
+    (LIB + "/usr/lib/data/keys /aaa bind nofail\n", "/aaa"),
+    (LIB + "root:/usr/lib/data/image /aaa erofs\n", "/aaa"),
+    (LIB + "root:/usr/lib/data/image /aaa erofs nofail\n", "/aaa"),
+    (LIB + "none /aaa overlay\n/usr/lib/data/keys /aaa bind lower\n", "/aaa"),
+    (Z + "t /usr/lib/data/sub tmpfs\n", "/usr/lib/data/sub"),
+    (Z + "t /usr/lib/data/sub tmpfs X-mount.mkdir\n", "/usr/lib/data/sub"),
+], ids=["bind", "bind nofail", "image", "image nofail", "layer", "target", "target mkdir"])
+@BOTH
+def test_behind_a_link(rows, target, kernel, root_tree, image, initramfs, boot):
+    """Rows may stand in any order, and the path that a link leads to is what counts: nothing is absent before all
+    links are known."""
+    tree = root_tree()
+    tree["/lib"], tree["/z"] = Link("usr/lib", *OWN), Link("usr/lib", *OWN)
+    for path in ("/usr", "/usr/lib", "/usr/lib/data", "/aaa"):
+        tree[path] = Dir(*OWN)
+    inner = image({"/": Dir(7, 7), "/in": File("x", 7, 7)}, "erofs")
+    data = {"/": Dir(5000, 5000), "/keys": Dir(5000, 5000), "/keys/k": File("x", 5001, 5001), "/sub": Dir(5000, 5000),
+            "/image": File(inner, 5000, 5000)}
+    disks = [Disk(image(tree, "erofs")), Disk(image(data, "erofs"))]
+    with boot(kernel, initramfs(kernel, ROOT + rows, modules=MODULES), "", disks) as guest:
+        assert {"/usr/lib/data", target} <= {mount.target for mount in guest.mounts()}
+        assert seen(guest, "/usr/lib/data/keys/k") == (1, 1)
+        assert not [line for line in log_lines(guest) if "skipped" in line]
+
+
+@BOTH
+def test_absent_all_the_same(kernel, root_tree, image, initramfs, boot, boot_fails):
+    disks = [Disk(image(root_tree(), "erofs"))]
+    conf = ROOT + "t /opt/app tmpfs\n/no/such /srv bind WORD\n"
+    with boot(kernel, initramfs(kernel, conf.replace("WORD", "nofail"), modules=MODULES), "", disks) as guest:
+        assert len([line for line in log_lines(guest) if "/srv is skipped" in line]) == 1
+    console = boot_fails(kernel, initramfs(kernel, conf.replace("WORD", "ro"), modules=MODULES), "", disks)
+    assert "/no/such in the new root cannot be cloned (not there)" in console
+
+
+@pytest.mark.parametrize("rows,path", [
+    ("t /run/x tmpfs X-mount.mkdir,mode=0711\n", "/run/x"),
+    ("t /run tmpfs X-mount.mkdir,mode=0711\n", "/run"),
+    ("t /dev/shm tmpfs X-mount.mkdir,mode=0711\n", "/dev/shm"),
+    ("t /run/x tmpfs X-mount.mkdir,mode=0711\nt /zz tmpfs X-mount.mkdir\n", "/run/x"),
+    ("t /run/x/y/z tmpfs X-mount.mkdir,mode=0711\n", "/run/x/y/z"),
+    ("LINK\nt /run/x tmpfs X-mount.mkdir,mode=0711\n", "/run/x"),
+], ids=["in run", "run", "in dev", "two", "deep", "link"])
+@BOTH
+def test_root_without_folders(rows, path, kernel, root_tree, image, initramfs, boot):
+    """A folder that is made for a row is where /run and the others land, too: before the row."""
+    tree = {name: entry for name, entry in root_tree().items() if name.split("/")[1] not in ("run", "dev", "proc", "sys")}
+    if "LINK" in rows:
+        tree["/run"] = Link("/var/run", *OWN)
+    conf = "tmpfs / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n" + rows.replace("LINK\n", "")
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES), "", [Disk(image(tree, "erofs"))]) as guest:
+        assert guest.ask(f"stat {path}")["mode"] & 0o7777 == 0o711
+        assert [mount.type for mount in guest.mounts() if mount.target == "/run"] == (
+            ["tmpfs"] * (1 + (path == "/run"))) or "LINK" in rows or "dev" in path
+
+
+@BOTH
+def test_nothing_is_left_of_made_folders(kernel, root_tree, image, initramfs, boot_fails, boot, tmp_path):
+    """A later row fails: the disk is as it was."""
+    tree = {name: entry for name, entry in root_tree().items() if name.split("/")[1] != "run"}
+    disk = tmp_path / "disk"
+    disk.write_bytes(image(tree, "ext4").read_bytes())
+    conf = ("/dev/vda / ext4 rw,idmap=100000:0:65536\nt /run/x tmpfs X-mount.mkdir\n"
+            "/no/such /srv bind\n")
+    disks = [Disk(disk, readonly=False)]
+    assert "not there" in boot_fails(kernel, initramfs(kernel, conf, modules=MODULES), "", disks)
+    with boot(kernel, initramfs(kernel, conf.splitlines()[0] + "\n", modules=MODULES), "", disks) as guest:
+        assert guest.ask("stat /run") == {"error": "ENOENT"}
+
+
+@pytest.mark.parametrize("last", ["/images/app /home bind idmap=100000:5:1\n", ""], ids=["disk view", "alone"])
+@BOTH
+def test_folder_that_another_row_brings(last, kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    tree["/run"], tree["/var"] = Link("var/run", *OWN), Dir(*OWN)
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(5000, 5000), "/run": Dir(5000, 5000)}, "erofs"))]
+    conf = (ROOT + "/dev/vdb /var erofs idmap=5000:0:10\nt /run/x tmpfs X-mount.mkdir,mode=0711\n" + last)
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES), "", disks) as guest:
+        assert guest.ask("stat /run/x")["mode"] & 0o7777 == 0o711
+        assert [mount.type for mount in guest.mounts() if mount.target == "/var/run"] == ["tmpfs"]
