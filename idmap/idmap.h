@@ -37,11 +37,6 @@
 #define IDMAP_ID_MAX 4294967294u
 /* What one uid_map or gid_map takes (UID_GID_MAP_MAX_EXTENTS in linux/user_namespace.h). */
 #define IDMAP_EXTENTS_MAX 340
-/*
- * A write to uid_map must be shorter than a page (map_write() in kernel/user_namespace.c). The
- * smallest page counts, so that a table means the same on every machine.
- */
-#define IDMAP_MAP_TEXT_SIZE 4096
 /* A line of an error or of the log; /dev/kmsg refuses more than 1,024 bytes with its prefix. */
 #define IDMAP_LINE_SIZE 900
 
@@ -119,7 +114,7 @@ struct idmap_note {
 	char text[IDMAP_LINE_SIZE];
 };
 
-/* Who has told them begins anew by idmap_notes_init(). */
+/* Who has told them begins anew by idmap_notes_forget(). */
 struct idmap_notes {
 	struct idmap_arena *arena;
 	struct idmap_note *first, **tail;
@@ -127,6 +122,7 @@ struct idmap_notes {
 };
 
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena);
+void idmap_notes_forget(struct idmap_notes *notes); /* as if none had been added */
 /* Adds one; where the arena has no room left it is lost. */
 void idmap_note(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
 void idmap_note_mild(struct idmap_notes *notes, const char *format, ...) IDMAP_PRINTF(2, 3);
@@ -187,6 +183,7 @@ enum idmap_row_flag {
 	IDMAP_MADE_UPPER = 1 << 15, /* the stage's own: its folder upper is new */
 	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
 	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
+	IDMAP_FOUND_RO = 1 << 18, /* the stage's own: it is ro by what was found, not by its row */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -267,6 +264,7 @@ struct idmap_root {
 	struct idmap_verity *verity; /* roothash= and its kin, or NULL */
 	bool writable;		     /* rw came after ro */
 	bool booted;		     /* it stands already, we are in it and not in an initramfs */
+	bool others;		     /* somebody has mounted more than that before us */
 	const char *folder; /* the caller's: where it stands, absolute and real; NULL: it is / */
 	const char *keeps;  /* the same: a path that no row may cover; or NULL */
 	bool follows;	    /* the same: links of what is mounted in it count, too */
@@ -366,6 +364,7 @@ struct idmap_carried {
 	bool cloned;	 /* a clone of it is there */
 	bool left;	 /* the new root has no such folder */
 	bool unbindable; /* the caller's: it is, or one in it, so that no clone has it */
+	bool stacked;	 /* the same: it covers another mount, which cannot come along */
 };
 
 struct idmap_build;
@@ -442,6 +441,8 @@ void idmap_stage_close(struct idmap_stage *stage);
 void idmap_stage_drop(struct idmap_stage *stage);
 /* openat2(2) as a process chroot'ed to `root_fd` would, with O_CLOEXEC and more RESOLVE_… flags. */
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
+/* Brings along what a path of the new root may lie on and has not come yet, if that can be. */
+void idmap_stage_bring(const struct idmap_stage *stage, const char *path);
 /* Notes that the program at `path` of the new root is nobody's, and which map it needs. */
 void idmap_stage_note_program(struct idmap_stage *stage, const char *path, uint32_t uid,
 			      uint32_t gid);

@@ -63,17 +63,19 @@ static int mount_early(size_t i)
 }
 
 /* Our four are carried by themselves. */
-static void leave_out_own(struct idmap_carried **list)
+static void leave_out_own(struct idmap_carried **list, struct idmap_carried four[EARLY_MOUNTS])
 {
 	while (*list) {
 		size_t own = 0;
 
 		while (own < EARLY_MOUNTS && strcmp((*list)->path, places[own]))
 			own++;
-		if (own == EARLY_MOUNTS)
+		if (own == EARLY_MOUNTS) {
 			list = &(*list)->next;
-		else
+		} else {
+			four[own].stacked |= (*list)->stacked;
 			*list = (*list)->next;
+		}
 	}
 }
 
@@ -83,7 +85,7 @@ static void leave_out_own(struct idmap_carried **list)
  * too, and that is not ours to delete. Where it is its own parent pivot_root(2) cannot work.
  */
 static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
-			 struct idmap_carried **ret_others)
+			 struct idmap_carried four[EARLY_MOUNTS], struct idmap_carried **ret_others)
 {
 	struct idmap_carried *carried, **tail = ret_others;
 	const char *root_id = "";
@@ -100,6 +102,7 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 		for (i = 0; i < EARLY_MOUNTS; i++)
 			standing[i] |= !strcmp(mount.target, places[i]);
 		boot->cmdline.root.shared |= mount.shared;
+		boot->cmdline.root.others |= !first && strcmp(mount.target, places[PROC]);
 		if (first && !strcmp(mount.type, "rootfs")) {
 			boot->cmdline.root.booted = false;
 			boot->pivots = strcmp(mount.id, mount.parent);
@@ -118,7 +121,7 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 	}
 	*tail = NULL;
 	idmap_mounts_on(ret_others, root_id);
-	leave_out_own(ret_others);
+	leave_out_own(ret_others, four);
 	return 0;
 }
 
@@ -133,7 +136,7 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 	proc = access("/proc/self", F_OK) ? mount_early(PROC) : 0;
 	if (!proc) {
 		find_places();
-		proc = read_standing(boot, standing, &others);
+		proc = read_standing(boot, standing, four, &others);
 	}
 	boot->run = places[RUN];
 	for (i = 0; i < EARLY_MOUNTS; i++) {

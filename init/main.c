@@ -19,7 +19,7 @@
 
 /* For a usual command line; beside the program's data no page table has to be made for it. */
 static char memory[512 * 1024] __attribute__((aligned(sizeof(void *))));
-#define NOTES_SIZE (8 * sizeof(struct idmap_note)) /* of it; they are told row by row */
+#define NOTES_SIZE (64 * sizeof(struct idmap_note)) /* of it; those of all rows, with links */
 
 /*
  * Where something hangs in the kernel, neither sync(2) nor the orderly end of all devices may ever
@@ -48,6 +48,7 @@ static void fail(struct boot *boot)
 {
 	char shell[] = "/bin/sh", *shell_argv[] = {shell, NULL};
 
+	msg_notes(&boot->notes);
 	msg(MSG_ERROR, "%s", boot->error.text);
 	switch (boot->cmdline.onfail) {
 	case IDMAP_ONFAIL_REBOOT:

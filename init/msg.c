@@ -134,15 +134,11 @@ void msg(int level, const char *format, ...)
 
 void msg_notes(struct idmap_notes *notes)
 {
-	const uint64_t traced_us = notes->traced_us;
 	const struct idmap_note *note;
 
 	for (note = notes->first; note; note = note->next)
 		msg(note->mild ? MSG_WARNING : MSG_ERROR, "%s", note->text);
-	if (notes->first)
-		notes->arena->at = (char *)notes->first; /* it has notes only */
-	idmap_notes_init(notes, notes->arena);
-	notes->traced_us = traced_us;
+	idmap_notes_forget(notes);
 }
 
 void msg_trace(struct idmap_notes *notes, const char *words, const char *string)

@@ -36,29 +36,16 @@ static bool is_self(int self_fd, int root_fd, const char *path)
 	return true;
 }
 
-/* Whether what comes along, and is not there yet, will stand there by that path. */
-static bool is_carried(const struct boot *boot, const char *path)
-{
-	const struct idmap_carried *carried = boot->build.stage.carry;
-
-	for (; boot->build.plan.new_root && carried; carried = carried->next)
-		if (!carried->cloned && !strcmp(carried->path, carried->real) &&
-		    idmap_path_inside(path, carried->path))
-			return true;
-	return false;
-}
-
 /* 0, or -errno: it cannot be run. *ret_self: because it is this very program. */
 static int check(const struct boot *boot, const char *path, struct idmap_program *ret,
 		 bool *ret_self)
 {
+	const int root_fd = boot->build.stage.seen_fd;
 	idmap_closed int self_fd = -1;
-	idmap_closed int own_fd =
-		is_carried(boot, path) ? idmap_open("/", O_PATH | O_DIRECTORY) : -1;
-	const int root_fd = own_fd < 0 ? boot->build.stage.seen_fd : own_fd;
-	int result = idmap_program_check(root_fd, path, ret);
+	int result;
 
 	*ret_self = false;
+	result = idmap_program_check(&boot->build.stage, path, ret);
 	if (!result &&
 	    ret->is_like_us) { /* or /proc/self/exe need not be asked, which takes its time */
 		if (boot->self_fd < 0)

@@ -29,10 +29,16 @@ void tell_left(const struct boot *boot)
 {
 	const struct idmap_carried *carried;
 
-	for (carried = boot->build.stage.carry; carried; carried = carried->next)
+	for (carried = boot->build.stage.carry; carried; carried = carried->next) {
 		if (carried->left)
 			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
 			    carried->path);
+		else if (carried->stacked)
+			msg(MSG_ERROR,
+			    "of the mounts on %s only the uppermost has come along; mount one of"
+			    " them elsewhere, or later",
+			    carried->path);
+	}
 }
 
 /* Writes what there is of it, unless that went wrong before. */

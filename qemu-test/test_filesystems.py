@@ -8,6 +8,7 @@ support-table` boots them all and writes it anew.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import support
 from common import last_words, log_lines, options, seen
 from guest import Disk, GuestFailed
-from host import BACKPORTS, KERNELS
+from host import BACKPORTS, KERNELS, REPOSITORY
 from images import Dir, File
 from support import FILESYSTEMS, MAPPED
 
@@ -94,8 +95,23 @@ def test_support(name, version, kernels, root_tree, image, initramfs, boot):
 @pytest.mark.parametrize("version", BACKPORTS)
 def test_support_together(version, plain, kernels, root_tree, image, initramfs, boot):
     """Where all of them can be mapped they share a boot; the line of a failure names the one that cannot."""
-    kernel = kernels(version + ("-plain" if plain else ""))
     chosen = {name: filesystem for name, filesystem in FILESYSTEMS.items() if filesystem.plain == plain}
+    check_together(kernels(version + ("-plain" if plain else "")), chosen, root_tree, image, initramfs, boot)
+    for name in chosen:
+        note(name, version, MAPPED)
+
+
+@pytest.mark.tools
+def test_own_kernel(kernels, root_tree, image, initramfs, boot):
+    """What kernel.config asks for is enough."""
+    config = (REPOSITORY / "kernel.config").read_text()
+    chosen = {name: filesystem for name, filesystem in FILESYSTEMS.items()
+              if re.search(rf"^CONFIG_{name.upper()}(_FS)?=y$", config, re.M)}
+    assert len(chosen) == 7
+    check_together(kernels("own"), chosen, root_tree, image, initramfs, boot)
+
+
+def check_together(kernel, chosen, root_tree, image, initramfs, boot):
     tree, disks, places, conf = root_tree(), [], {}, "/dev/vda / erofs\n"
     for name, filesystem in chosen.items():
         tree[f"/srv/{name}"] = Dir(100000, 100000)
@@ -108,7 +124,6 @@ def test_support_together(version, plain, kernels, root_tree, image, initramfs, 
               [Disk(image(tree, "erofs")), *disks]) as guest:
         for name, filesystem in chosen.items():
             check_mapped(guest, name, filesystem, *places[name])
-            note(name, version, MAPPED)
 
 
 def test_the_table_is_whole():

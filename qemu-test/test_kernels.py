@@ -16,7 +16,7 @@ import pytest
 
 import host
 from arch import ARCHITECTURES, GUEST, USUAL
-from common import EVERY, INIT, OWNERS, owners, seen
+from common import EVERY, INIT, OWN, OWNERS, owners, seen
 from guest import Disk
 from images import Dir, File
 
@@ -25,7 +25,6 @@ PAGES_OF_16K = ["6.12-16k", "7.x-16k"] if "16k" in GUEST.flavours else []
 OF_EVERY_MACHINE = [pytest.param(name, marks=pytest.mark.every_machine)
                     for name in [*([] if GUEST.is_usual else EVERY), *PAGES_OF_16K]]
 OTHERS = [*host.BACKPORTS, *OF_EVERY_MACHINE]
-OWN = pytest.param("own", marks=pytest.mark.tools)
 
 TABLE = """\
 tmpfs        /         overlay  size=16m
@@ -67,7 +66,10 @@ def test_every_kind_of_row(kernel, root_tree, programs, image, initramfs, boot, 
         assert shown.keys() == {"/srv", "/mnt", "/home", *(["/opt"] if maps_tmpfs else [])}
         assert shown["/mnt"] == {"uids": [[5000, 10, 10]], "gids": [[5000, 10, 10]]}
         assert not [m for m in guest.mounts() if ".idmap" in m.target]
-    ran(f"guests of {GUEST.name}", kernel.name.partition("-")[0], f"pages of {page} KiB")
+    if kernel.name == "own":
+        ran("a kernel of kernel.config alone", "6.12", "built from Debian's sources")
+    else:
+        ran(f"guests of {GUEST.name}", kernel.name.partition("-")[0], f"pages of {page} KiB")
 
 
 @pytest.mark.parametrize("kernel", [*OTHERS, OWN], indirect=True)

@@ -44,6 +44,47 @@ def test_behind_a_link(rows, target, kernel, root_tree, image, initramfs, boot):
         assert not [line for line in log_lines(guest) if "skipped" in line]
 
 
+@pytest.mark.parametrize("more", ["", ",idmap=5000:0:10"], ids=["plain", "mapped"])
+@BOTH
+def test_what_lay_there_before(more, kernel, root_tree, image, initramfs, boot):
+    """The folder beneath, which is ro and has another owner, decides nothing and is not told of."""
+    tree = root_tree()
+    tree["/lib"] = Link("usr/lib", *OWN)
+    for path in ("/usr", "/usr/lib", "/usr/lib/data", "/usr/lib/data/sub", "/aaa"):
+        tree[path] = Dir(*OWN)
+    data = image({"/": Dir(5000, 5000), "/sub": Dir(5000, 5000)}, "ext4")
+    conf = ROOT + f"/dev/vdb /lib/data ext4 rw,idmap=5000:0:10\n/usr/lib/data/sub /aaa bind rw{more}\n"
+    disks = [Disk(image(tree, "erofs")), Disk(data, readonly=False, snapshot=True)]
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES), "", disks) as guest:
+        assert guest.ask("open /aaa/new wc") == {"ok": True}
+        assert not [line for line in log_lines(guest) if "leaves out" in line]
+
+
+@BOTH
+def test_volatile_overlay_and_a_link(kernel, root_tree, image, initramfs, boot):
+    """It is mounted twice then, and the first one leaves nothing that the second one minds."""
+    tree = root_tree()
+    tree["/link"] = Link("opt", *OWN)
+    conf = ("upper / overlay volatile\n/dev/vda / erofs lower,idmap=100000:0:65536\n/dev/vdb / ext4 upper\n"
+            "t /link/app tmpfs\n")
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir()}, "ext4"), readonly=False, snapshot=True)]
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES), "", disks) as guest:
+        assert "/opt/app" in {mount.target for mount in guest.mounts()}
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
+def test_sealed_image_file_and_a_link(kernel, root_tree, image, seal, initramfs, boot):
+    """The same of the device that verifies, by its name."""
+    tree = root_tree()
+    tree["/link"] = Link("opt", *OWN)
+    sealed = seal(image(tree, "erofs"), True)
+    conf = (f"/images/root / erofs idmap=100000:0:65536,verity.roothash={sealed.root_hash},"
+            f"verity.hashoffset={sealed.offset}\nt /link/app tmpfs\n")
+    initrd = initramfs(kernel, conf, modules=MODULES + ",dm_verity", add=[(sealed.data, "/images/root")])
+    with boot(kernel, initrd, "", []) as guest:
+        assert guest.ask("ls /dev/mapper")["entries"].keys() == {"control", "root"}
+
+
 @BOTH
 def test_absent_all_the_same(kernel, root_tree, image, initramfs, boot, boot_fails):
     disks = [Disk(image(root_tree(), "erofs"))]

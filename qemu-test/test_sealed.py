@@ -70,6 +70,15 @@ def test_one_way_is_enough(way, kernel, root_tree, image, sealed, boot_fails):
     assert "the initramfs is sealed" in line and code.startswith("0x00000200")
 
 
+@pytest.mark.parametrize("way", ["idmap=off", "idmap=t,/mnt,tmpfs", "idmap=noauto"])
+def test_no_root(way, kernel, root_tree, image, sealed, boot_fails):
+    """A table of the command line's, without a root: the initramfs' own shell would be the real init."""
+    initrd = sealed(kernel, "idmap", ROOT, "-a", "/bin/busybox:/bin/sh")
+    line, code = last_words(boot_fails(kernel, initrd, way, [Disk(image(root_tree(), "erofs"))]))
+    assert line.endswith("cmdline: idmap=: the initramfs is sealed, and the command line leaves it no row for /; write"
+                         " one, or take idmap= out") and code.startswith("0x00000200")
+
+
 def test_words(kernel, root_tree, image, second, sealed, boot, boot_fails):
     """What the seal names is open, and no more: the type is said, and no option is a path."""
     disks = [Disk(image(root_tree(), "erofs")), Disk(second("ext4"))]

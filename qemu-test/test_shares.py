@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from common import OWNERS, ROOT, last_words, log_lines, options, owners, seen, wait_for_line
+from common import OWN, OWNERS, ROOT, last_words, log_lines, options, owners, seen, wait_for_line
 from guest import Disk, parse_mountinfo
 from images import Dir, File
 
@@ -29,7 +29,7 @@ def ninep(folder):
     return ["-virtfs", f"local,path={folder},mount_tag=hostshare,security_model=none"]
 
 
-@pytest.mark.parametrize("kernel", ["6.12", "7.x"], indirect=True)
+@pytest.mark.parametrize("kernel", ["6.12", "7.x", OWN], indirect=True)
 def test_virtiofs_root(kernel, root_tree, initramfs, host_tree, virtiofs, boot):
     append = "root=hostroot rootfstype=virtiofs ro idmap=100000:0:65536"
     with boot(kernel, initramfs(kernel, modules=VIRTIOFS), append,
@@ -148,10 +148,10 @@ def test_without_a_map(kernels, root_tree, image, initramfs, host_tree, virtiofs
         assert "idmap-init: /opt is skipped, its row says nofail" in log
 
 
-@pytest.mark.parametrize("kernel", ["6.1-plain", "6.12-plain"], indirect=True)
+@pytest.mark.parametrize("kernel", ["6.1-plain", "6.12-plain", OWN], indirect=True)
 def test_9p_is_never_mapped(kernel, root_tree, image, initramfs, host_tree, boot_fails):
     conf = ROOT + f"hostshare /srv 9p {NINEP_OPTIONS},idmap=1000:0:1\n"
-    console = boot_fails(kernel, initramfs(kernel, conf, modules=NINEP), "quiet",
+    console = boot_fails(kernel, initramfs(kernel, conf, modules=NINEP), "quiet printk.time=1",
                          [Disk(image(root_tree(), "erofs"))], qemu_args=ninep(host_tree(WORK)))
     assert last_words(console) == (
         f"idmap-init: /etc/idmap.conf:2: hostshare on /srv: 9p cannot be idmapped on this kernel"

@@ -199,24 +199,125 @@ mkdir -p /proc /sys /dev /run
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
 for module in $(cat /etc/idmap.modules); do insmod $module 2>/dev/null; done
 while ! [ -b /dev/vdb ]; do sleep 0.1; done
-mkdir -p /run/low /run/empty /run/merged
-idmap mount /dev/vdb /run/low -t erofs -o idmap=100000:1000:65536
-mount -t overlay -o lowerdir=/run/low:/run/empty merged /run/merged
-exec /sbin/idmap-init
 """
 
 
+@pytest.fixture
+def scripted(initramfs, programs, tmp_path):
+    """scripted(kernel, conf, commands, modules): an initramfs whose /init is a script that execs us."""
+
+    def make(kernel, conf, commands, modules):
+        script = tmp_path / "init"
+        script.write_text(f"{SCRIPT}{commands}\nexec /sbin/idmap-init\n")
+        script.chmod(0o755)
+        busybox = Path(shutil.which("busybox"))
+        add = [(programs.init, "/sbin/idmap-init"), (programs.folder / "idmap", "/bin/idmap"),
+               *((busybox, f"/bin/{name}") for name in ("sh", "mkdir", "mount", "cat", "insmod", "sleep", "["))]
+        return initramfs(kernel, conf, init=script, add=add, modules=f"virtio_pci,virtio_blk,erofs,{modules}")
+
+    return make
+
+
 @BOTH
-def test_map_on_a_bind_of_a_scripts_overlay(kernel, root_tree, image, initramfs, programs, boot_fails, tmp_path):
+def test_map_on_a_bind_of_a_scripts_overlay(kernel, root_tree, image, scripted, boot_fails):
     """Its ids are those that its layers show, and not those on disk."""
-    script = tmp_path / "init"
-    script.write_text(SCRIPT)
-    script.chmod(0o755)
-    busybox = Path(shutil.which("busybox"))
-    add = [(programs.init, "/sbin/idmap-init"), (programs.folder / "idmap", "/bin/idmap"),
-           *((busybox, f"/bin/{name}") for name in ("sh", "mkdir", "mount", "cat", "insmod", "sleep", "["))]
-    initrd = initramfs(kernel, ROOT + "/run/merged /srv bind idmap=1000:0:100\n", init=script, add=add,
-                       modules="virtio_pci,virtio_blk,erofs,overlay")
+    initrd = scripted(kernel, ROOT + "/run/merged /srv bind idmap=1000:0:100\n", """
+        mkdir -p /run/low /run/empty /run/merged
+        idmap mount /dev/vdb /run/low -t erofs -o idmap=100000:1000:65536
+        mount -t overlay -o lowerdir=/run/low:/run/empty merged /run/merged""", "overlay")
     disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(100000, 100000)}, "erofs"))]
     line, code = last_words(boot_fails(kernel, initrd, "", disks))
     assert "what it shows is an overlay, whose ids are not those on disk" in line and code == "0x00000500"
+
+
+@BOTH
+def test_filesystem_that_a_script_has_mounted(kernel, root_tree, image, scripted, boot):
+    """It stands with the script's owners, and that is told."""
+    initrd = scripted(kernel, ROOT + "/dev/vdb /srv vfat uid=7,gid=7,umask=0077\n", """
+        mkdir /run/other
+        mount -t vfat -o ro,uid=5,gid=5,umask=022 /dev/vdb /run/other""", "vfat,nls_cp437,nls_iso8859-1,nls_ascii,nls_utf8")
+    with boot(kernel, initrd, "", [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(), "/file": File("x")}, "vfat"))]) as guest:
+        assert guest.ask("stat /srv")["uid"] == 5
+        assert [line for line in log_lines(guest) if "stands on /run/other already" in line and "has no effect" in line]
+
+
+@pytest.mark.parametrize("how", ["image", "layer", "bind", "apply"])
+@pytest.mark.parametrize("only_there", [True, False], ids=["only there", "beneath as well"])
+@BOTH
+def test_file_on_an_unbindable_mount(only_there, how, kernel, stage0, plain_tree, image, programs, boot, boot_fails):
+    """No clone has that mount, and what lies beneath is another file."""
+    other = image({"/": Dir(), "/beneath": File("x")}, "erofs")
+    right = image({"/": Dir(), "/right": File("x")}, "erofs")
+    row = "/srv/file /mnt bind idmap=5000:0:1\n" if how == "bind" else "root:/srv/file /mnt erofs\n"
+    tree = plain_tree({"layer": "none /mnt overlay\nroot:/srv/file /mnt erofs lower\n", "apply": ""}.get(how, row))
+    if not only_there:
+        tree["/srv/file"] = File(other, *OWN)
+    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(5000, 5000), "/file": File(right, 5000, 5000)}, "erofs"))]
+    initrd = stage0(kernel, modules=["loop", "overlay"], then="mount -t erofs -o ro /root/dev/vdb /root/srv;"
+                    " mount --make-unbindable /root/srv")
+    cause = "SOURCE lies on a mount that is unbindable, which cannot be cloned; make that private"
+    if how != "apply":
+        assert cause in last_words(boot_fails(kernel, initrd, IN_PLACE, disks))[0]
+        return
+    with boot(kernel, initrd, IN_PLACE, disks) as guest:
+        guest.ask("write", "/run/table", row)
+        answer = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/table")
+        assert cause in answer["stderr"] and answer["exit"] == 3 and "/mnt" not in standing(guest)
+
+
+@pytest.mark.parametrize("links", [{"/sbin/init": "/run/init"}, {"/sbin": "/run"},
+                                   {"/sbin/init": "/var/run/init", "/run": "/var/run"}], ids=["file", "folder", "run"])
+@pytest.mark.parametrize("rows", ["", "t /opt/app tmpfs\n"], ids=["root", "rows"])
+@BOTH
+def test_init_behind_a_link_into_run(rows, links, kernel, root_tree, image, initramfs, boot_fails):
+    """The image's own /run is covered by ours, where no init is; that is found before the switch."""
+    tree = root_tree()
+    init = tree["/sbin/init"]
+    for path in [path for path in tree if path.startswith("/bin/sh") or path.startswith("/sbin")]:
+        del tree[path]
+    if "/run" in links:
+        del tree["/run"]
+        tree["/var/run"], tree["/var/run/init"] = Dir(*OWN), init
+    else:
+        tree["/run/init"] = init
+    tree["/sbin"] = Dir(*OWN)
+    tree |= {path: Link(link, *OWN) for path, link in links.items()}
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, ROOT + rows), "", [Disk(image(tree, "erofs"))]))
+    assert "the root has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be run" in line and code == "0x00000700"
+
+
+@BOTH
+def test_interpreter_behind_a_link_into_run(kernel, root_tree, image, initramfs, boot_fails):
+    tree = root_tree()
+    tree["/run/sh"], tree["/bin/rsh"] = tree["/bin/busybox"], Link("/run/sh", *OWN)
+    tree["/etc/start"] = File("#!/bin/rsh\nexec /sbin/init\n", *OWN, 0o755)
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, ROOT), "init=/etc/start", [Disk(image(tree, "erofs"))]))
+    assert "init=/etc/start: it cannot be run in the new root (/bin/rsh, its interpreter: not there)" in line
+    assert code == "0x00000700"
+
+
+@BOTH
+def test_mounts_on_one_folder(kernel, stage0, plain_tree, image, boot):
+    """Of which only the uppermost can come along."""
+    initrd = stage0(kernel, then="mount -t tmpfs one /root/tmp; mount -t tmpfs two /root/tmp; mount -t tmpfs in /root/srv/folder;"
+                    " mount -t tmpfs on /root/srv")
+    tree = plain_tree(MAP)
+    tree["/srv/folder"] = Dir(*OWN)
+    with boot(kernel, initrd, IN_PLACE + " quiet", [Disk(image(tree, "erofs"))]) as guest:
+        assert [line for line in log_lines(guest) if "uppermost" in line] == [
+            f"idmap-init: of the mounts on {path} only the uppermost has come along; mount one of them elsewhere, or later"
+            for path in ("/tmp", "/srv")]
+
+
+@BOTH
+def test_mount_of_others_where_a_folder_is_made(kernel, stage0, plain_tree, image, boot):
+    """What a script has mounted lands on a folder that is made for a row: beneath the row."""
+    tree = plain_tree("/dev/root / auto rw,X-mount.subdir=sub,idmap=100000:0:65536\n"
+                      "t /srv/y tmpfs X-mount.mkdir,mode=0711\n")
+    tree |= {f"/sub{path}": entry for path, entry in tree.items() if path != "/" and not path.startswith("/srv")}
+    tree["/sub"] = Dir(*OWN)
+    initrd = stage0(kernel, "ext4", "rw", then="mount -t tmpfs x /root/srv; echo >/root/srv/of-script")
+    with boot(kernel, initrd, IN_PLACE + " rw", [Disk(image(tree, "ext4"), readonly=False, snapshot=True)]) as guest:
+        assert guest.ask("stat /srv/y")["mode"] & 0o7777 == 0o711
+        assert "of-script" in guest.ask("ls /srv")["entries"]

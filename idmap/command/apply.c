@@ -123,25 +123,52 @@ static int record_what_came(struct apply *apply, struct idmap_error *ret_error)
 	return result;
 }
 
-/* A folder inside this one has rows of its own, which would lose their numbers. */
+/* The first row of the record that stands in the folder; false: there is none. */
+static bool stands_in(const struct record *record, const struct mounts *mounts, const char *folder,
+		      char path[PATH_MAX])
+{
+	size_t i;
+
+	for (i = 0; i < record->count; i++)
+		if (record->row[i].id.number && record_stands(record, &record->row[i], mounts) &&
+		    idmap_path_inside(record_target(record, record->row[i].row, path), folder))
+			return true;
+	return false;
+}
+
+/* Rows of another folder stand in this one, and would lose their numbers. */
 static int look_inside(const struct apply *apply, const char *folder, struct idmap_error *ret_error)
 {
 	struct record record;
 	DIR *records = opendir(RECORDS);
+	char path[PATH_MAX];
 	int result = 0;
 
 	while (!result && record_next(records, &record))
 		if (strcmp(record.folder, folder) && *record.folder &&
-		    idmap_path_inside(record.folder, folder) &&
-		    record_count(&record, &apply->mounts, true))
+		    stands_in(&record, &apply->mounts, folder, path))
 			result =
 				idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
-					   "rows of an earlier apply stand in %s, which lies in it;"
-					   " take them back with idmap undo --root %s",
-					   record.folder, record.folder);
+					   "rows of an earlier apply to %s stand in it, such as the"
+					   " one on %s; take them back with idmap undo --root %s",
+					   record.folder, path, record.folder);
 	if (records)
 		closedir(records);
 	return result;
+}
+
+/* The first row whose mount stands, and is not what is seen by its path; false: there is none. */
+static bool find_unseen(const struct record *record, const struct mounts *mounts,
+			char path[PATH_MAX])
+{
+	size_t i;
+
+	for (i = 0; i < record->count; i++)
+		if (record->row[i].id.number && record_stands(record, &record->row[i], mounts) &&
+		    mount_id_of(AT_FDCWD, record_target(record, record->row[i].row, path)).number !=
+			    record->row[i].id.number)
+			return true;
+	return false;
 }
 
 /*
@@ -152,6 +179,7 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 {
 	struct record before;
 	size_t standing, gone;
+	char path[PATH_MAX];
 	int result;
 
 	if (!record_read(&before, folder))
@@ -166,7 +194,7 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 	}
 	if (!standing)
 		return 0;
-	if (!gone && before.plan == apply->number) {
+	if (!gone && before.plan == apply->number && !find_unseen(&before, &apply->mounts, path)) {
 		if (before.count < apply->build.plan.rows)
 			fprintf(stderr,
 				"idmap apply: %u rows were skipped then; take the others back with"
@@ -174,6 +202,13 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 				apply->build.plan.rows - (uint32_t)before.count);
 		return 1;
 	}
+	if (before.plan == apply->number && find_unseen(&before, &apply->mounts, path))
+		return idmap_fail(
+			ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
+			"the rows stand in %s, but the one on %s is not seen there: it was"
+			" moved, or another mount covers it; put that right, or take them"
+			" back with idmap undo --root %s",
+			folder, path, folder);
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
 			  "%u mounts of an earlier apply stand in %s, of another table; take them"
 			  " back with idmap undo --root %s",

@@ -178,7 +178,7 @@ void print_notes(struct idmap_notes *notes)
 
 	for (note = notes->first; note; note = note->next)
 		fprintf(stderr, "%s\n", note->text);
-	idmap_notes_init(notes, notes->arena);
+	idmap_notes_forget(notes);
 }
 
 int tell_input(struct input *input)

@@ -18,7 +18,7 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 		 const char *folder, const struct idmap_row *row, struct idmap_error *ret_error)
 {
 	const struct idmap_mountinfo *root = mounts_at(mounts, folder);
-	struct idmap_carried **tail = &build->carry;
+	struct idmap_carried **tail = &build->carry, *carried;
 	size_t i;
 
 	if (!strcmp(folder, "/"))
@@ -37,7 +37,6 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 				  folder);
 	for (i = 0; i < mounts->count; i++) {
 		const struct idmap_mountinfo *mount = &mounts->mount[i];
-		struct idmap_carried *carried;
 
 		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder))
 			continue;
@@ -56,6 +55,12 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 	}
 	*tail = NULL;
 	idmap_mounts_on(&build->carry, root->id);
+	for (carried = build->carry; carried; carried = carried->next)
+		if (carried->stacked)
+			return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EBUSY,
+					  "the mount on %s%s in it covers another one, which cannot"
+					  " come along; unmount one of the two",
+					  folder, carried->path);
 	return 0;
 }
 

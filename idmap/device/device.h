@@ -216,8 +216,9 @@ struct idmap_mapped {
  * Makes a device that verifies the row's by the hash tree on another one, or takes the one that is
  * there and does the same. The descriptors are the caller's, also on failure.
  */
-int idmap_mapper_verify(const struct idmap_row *row, const char *hash_path,
-			struct idmap_mapped *ret, struct idmap_error *ret_error);
+int idmap_mapper_verify(const struct idmap_plan *plan, const struct idmap_row *row,
+			const char *hash_path, struct idmap_mapped *ret,
+			struct idmap_error *ret_error);
 /* Whether some block was not what its hash says, since the device was made. */
 bool idmap_mapper_is_corrupted(const struct idmap_mapped *mapped, const struct idmap_row *row);
 /* Links below /dev/mapper to the devices of a plan's rows, where no udev makes them. */

@@ -44,6 +44,7 @@ struct dm_target_spec {
 #define VERITY "verity"
 #define WAIT_MS 10
 #define WAITS 200 /* for a device that is on its way out */
+#define GOING 30  /* of them for one that only seems to be */
 
 /* A request, and room for what one table says. */
 struct request {
@@ -55,6 +56,7 @@ struct request {
 /* A device in the making. */
 struct making {
 	const struct idmap_row *row;
+	bool is_used; /* another row of ours has that name, and stands */
 	int control_fd;
 	char data[16], hash[16]; /* MAJOR:MINOR */
 	struct idmap_hashtree tree;
@@ -91,7 +93,10 @@ static int open_node(struct making *making, uint64_t number)
 	return idmap_open(mapper_path(making->row, path), O_RDONLY);
 }
 
-/* The one that is there by that name, if it verifies the same by the same. -EEXIST: it does not. */
+/*
+ * The one that is there by that name, if it verifies the same by the same. -EEXIST: it does not.
+ * -EAGAIN: nor does it, and may be about to go.
+ */
 static int open_same(struct making *making)
 {
 	struct request request = {0};
@@ -102,7 +107,8 @@ static int open_same(struct making *making)
 		return result;
 	if (request.ioctl.target_count != 1 || strcmp(request.target.target_type, VERITY) ||
 	    strcmp(request.line, making->line))
-		return -EEXIST;
+		return request.ioctl.flags & DM_DEFERRED_REMOVE && !making->is_used ? -EAGAIN
+										    : -EEXIST;
 	return open_node(making, request.ioctl.dev);
 }
 
@@ -165,20 +171,35 @@ static void set_name(const struct making *making, uint32_t number)
 		idmap_text_add(&text, "-%u", number);
 }
 
-static int make(struct making *making, struct idmap_text *ret_words)
+static bool is_used(const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *other = plan->row[i];
+
+		if (other != row && other->verity && other->flags & IDMAP_PLACED &&
+		    !strcmp(other->verity->name, row->verity->name))
+			return true;
+	}
+	return false;
+}
+
+static int make(struct making *making, const struct idmap_plan *plan, struct idmap_text *ret_words)
 {
 	uint32_t number = 1;
 	int tries, fd;
 
 	for (tries = 0; tries < WAITS; tries++) {
 		set_name(making, number);
+		making->is_used = is_used(plan, making->row);
 		fd = create(making, ret_words);
 		if (fd != -EBUSY)
 			return fd;
 		fd = open_same(making);
 		if (fd >= 0)
 			return fd;
-		if (fd == -EEXIST)
+		if (fd == -EEXIST || (fd == -EAGAIN && tries > GOING))
 			number++;
 		else /* it was dropped a moment ago, and goes */
 			poll(NULL, 0, WAIT_MS);
@@ -242,7 +263,7 @@ static int make_failed(const struct making *making, int error, const char *words
 
 	if (error == -EBUSY)
 		return idmap_fail(
-			ret_error, row, IDMAP_BAD_SYSTEM, -error,
+			ret_error, row, IDMAP_NO_MOUNT, -error,
 			"the kernel makes no dm-verity of it (%s%s%m); something here has"
 			" it already, such as another row or a mount: let that go, or have"
 			" it verified there",
@@ -253,11 +274,12 @@ static int make_failed(const struct making *making, int error, const char *words
 			  words, *words ? ": " : "", making->tree.algorithm);
 }
 
-int idmap_mapper_verify(const struct idmap_row *row, const char *hash_path,
-			struct idmap_mapped *ret, struct idmap_error *ret_error)
+int idmap_mapper_verify(const struct idmap_plan *plan, const struct idmap_row *row,
+			const char *hash_path, struct idmap_mapped *ret,
+			struct idmap_error *ret_error)
 {
 	struct making making = {.row = row};
-	char block[HASHTREE_SIZE], words[200];
+	char block[HASHTREE_SIZE], words[300];
 	struct idmap_text text;
 	int result;
 
@@ -273,7 +295,7 @@ int idmap_mapper_verify(const struct idmap_row *row, const char *hash_path,
 	idmap_text_init(&text, making.line, sizeof(making.line));
 	idmap_hashtree_line(&making.tree, row->verity, making.data, making.hash, &text);
 	idmap_text_init(&text, words, sizeof(words));
-	ret->fd = make(&making, &text);
+	ret->fd = make(&making, plan, &text);
 	if (ret->fd < 0)
 		return make_failed(&making, ret->fd, words, ret_error);
 	mapper_path(row, ret->path);

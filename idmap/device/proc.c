@@ -64,21 +64,34 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	return true;
 }
 
+/* Whether it stands on the root's own mount, somewhere else than the other, and covers that. */
+static bool covers(const struct idmap_carried *mount, const struct idmap_carried *other,
+		   const char *root_id)
+{
+	return mount != other && !strcmp(mount->real, root_id) && strcmp(mount->path, "/") &&
+	       strcmp(mount->path, other->path) && idmap_path_inside(other->path, mount->path);
+}
+
 void idmap_mounts_on(struct idmap_carried **list, const char *root_id)
 {
-	struct idmap_carried *const all = *list, *other;
+	struct idmap_carried *const all = *list, *mount, *other;
 
+	for (mount = all; mount; mount = mount->next) {
+		for (other = all; other; other = other->next) {
+			mount->unbindable |=
+				other->unbindable && idmap_path_inside(other->path, mount->path);
+			mount->stacked |=
+				mount != other && strcmp(mount->path, "/") &&
+				(!strcmp(mount->path, other->path) ||
+				 (!strcmp(other->real, root_id) && covers(mount, other, root_id)));
+		}
+	}
 	while (*list) {
 		bool covered = false;
 
 		/* On the root itself, and another one above it, too: that came later. */
-		for (other = all; other && !covered; other = other->next)
-			covered = other != *list && !strcmp(other->real, root_id) &&
-				  strcmp(other->path, "/") && strcmp(other->path, (*list)->path) &&
-				  idmap_path_inside((*list)->path, other->path);
 		for (other = all; other; other = other->next)
-			(*list)->unbindable |=
-				other->unbindable && idmap_path_inside(other->path, (*list)->path);
+			covered |= covers(other, *list, root_id);
 		if (!covered && !strcmp((*list)->real, root_id))
 			list = &(*list)->next;
 		else

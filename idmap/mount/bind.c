@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mount/mount.h"
+#include "mount/bind.h"
 
 int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row, bool seen,
 		      bool *ret_folder)
@@ -48,6 +48,25 @@ static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *ro
 	return fd;
 }
 
+int idmap_check_same(const struct idmap_stage *stage, const struct idmap_row *row, int fd,
+		     struct idmap_error *ret_error)
+{
+	idmap_closed int seen_fd = -1;
+	struct stat seen, found;
+	bool folder;
+
+	if (stage->plan->new_root)
+		return 0;
+	seen_fd = idmap_open_source(stage, row, true, &folder);
+	if (seen_fd < 0 || fstat(seen_fd, &seen) ||
+	    (fd >= 0 && !fstat(fd, &found) && seen.st_dev == found.st_dev &&
+	     seen.st_ino == found.st_ino))
+		return 0;
+	return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, EINVAL,
+			  "SOURCE lies on a mount that is unbindable, which cannot be cloned; make"
+			  " that private (mount --make-private)");
+}
+
 static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
 			bool *ret_folder, struct idmap_error *ret_error)
 {
@@ -59,6 +78,8 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, 
 	source_fd = idmap_open_source(stage, row, seen, ret_folder);
 	if (source_fd == IDMAP_BY_LINK)
 		return IDMAP_BY_LINK;
+	if (source_fd == -ENOENT && !seen && idmap_check_same(stage, row, -1, ret_error))
+		return -EINVAL;
 	fd = source_fd < 0 ? source_fd : idmap_clone(source_fd, row->flags & IDMAP_RBIND);
 	if (source_fd == -ENOENT && row->said_inside && strcmp(row->said_inside, row->inside))
 		idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOENT,
@@ -75,25 +96,6 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, 
 	return fd;
 }
 
-/*
- * A recursive clone leaves out what is unbindable, so in place the disk view may show what lies
- * below that.
- */
-static int check_same(const struct idmap_stage *stage, const struct idmap_row *row, int tree_fd,
-		      struct idmap_error *ret_error)
-{
-	bool folder;
-	idmap_closed int seen_fd = idmap_open_source(stage, row, true, &folder);
-	struct stat seen, found;
-
-	if (seen_fd < 0 || fstat(seen_fd, &seen) || fstat(tree_fd, &found) ||
-	    (seen.st_dev == found.st_dev && seen.st_ino == found.st_ino))
-		return 0;
-	return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, EINVAL,
-			  "SOURCE lies on a mount that is unbindable, which cannot be cloned; make"
-			  " that private (mount --make-private)");
-}
-
 int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
 		       bool *ret_folder, struct idmap_error *ret_error)
 {
@@ -105,8 +107,8 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
 	if (result)
 		idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -result,
 			   "its clone cannot be made private (%m); report it");
-	else if (!seen && !stage->plan->new_root)
-		result = check_same(stage, row, fd, ret_error);
+	else if (!seen)
+		result = idmap_check_same(stage, row, fd, ret_error);
 	if (!result)
 		return fd;
 	idmap_close(&fd);

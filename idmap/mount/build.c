@@ -23,6 +23,16 @@ static void tell(struct idmap_build *build)
 		build->tell(build);
 }
 
+/*
+ * What is odd about a row's tree is told once the paths of all rows are known: until then it may be
+ * another tree. Steps are told at once.
+ */
+static void tell_row(struct idmap_build *build)
+{
+	if (build->followed || build->plan.rows == 1 || build->notes->traced_us)
+		tell(build);
+}
+
 /* IDMAP_BY_LINK: where its target is must be known before rows on it can be skipped, too. */
 static int skip(struct idmap_build *build, struct idmap_row *row)
 {
@@ -93,7 +103,7 @@ static int build_tree(struct idmap_build *build, struct idmap_row *row,
 static void turn_read_only(struct idmap_row *row)
 {
 	row->attr |= IDMAP_RDONLY;
-	row->flags |= IDMAP_TURNED_RO;
+	row->flags |= IDMAP_TURNED_RO | IDMAP_FOUND_RO;
 }
 
 static int build_row(struct idmap_build *build, struct idmap_row *row,
@@ -176,7 +186,7 @@ static int add_rows(struct idmap_build *build, bool root_only, const struct idma
 	for (i = 0; !result && i < plan->rows && !(root_only && stage->seen_fd >= 0); i++) {
 		*ret_row = plan->row[i];
 		result = build_row(build, plan->row[i], ret_error);
-		tell(build);
+		tell_row(build);
 	}
 	return result;
 }
@@ -208,6 +218,7 @@ static int add_followed(struct idmap_build *build, int failed, const struct idma
 	int result;
 
 	idmap_stage_drop(&build->stage);
+	idmap_notes_forget(build->notes);
 	result = follow_links(build, ret_error);
 	if (!result && failed != IDMAP_BY_LINK) { /* it was no link's fault */
 		*ret_error = error;
@@ -232,5 +243,6 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 		idmap_stage_drop(&build->stage);
 	else
 		idmap_stage_done(&build->stage);
+	tell(build);
 	return result;
 }

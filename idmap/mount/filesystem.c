@@ -213,7 +213,8 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 	char number[24], *text, *memory;
 	size_t size;
 
-	if (!stage->plan->root->booted || idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
+	if (!(stage->plan->root->booted || stage->plan->root->others) ||
+	    idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
 		return;
 	memory = arena.at;
 	idmap_print(number, sizeof(number), "%u:%u", major(device_number), minor(device_number));

@@ -214,6 +214,7 @@ void idmap_note_read_only(int tree_fd, struct idmap_row *row)
 	    !(fs.f_flags & READ_ONLY))
 		return;
 	row->attr |= IDMAP_RDONLY;
+	row->flags |= IDMAP_FOUND_RO;
 	if (!(row->flags & IDMAP_CLONE)) /* a bind keeps that, as it should */
 		row->flags |= IDMAP_TURNED_RO;
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mount/mount.h"
+#include "mount/bind.h"
 
 static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 			 struct idmap_error *ret_error)
@@ -45,6 +45,9 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	if (file_fd == IDMAP_BY_LINK)
 		return file_fd;
 	result = file_fd < 0 ? file_fd : or_errno(fstat(file_fd, &st));
+	if ((!result || result == -ENOENT) && row->inside &&
+	    idmap_check_same(stage, row, file_fd, ret_error))
+		return -EINVAL;
 	if (!result && row->inside && S_ISBLK(st.st_mode))
 		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENODEV,
 				  "it is a device node of the new root, which may be anybody's"

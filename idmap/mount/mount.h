@@ -94,8 +94,6 @@ bool idmap_owners_left_out(const struct idmap_map *map, uint32_t uid, uint32_t g
 /* idmap_owners_look() of a program; true: there was something. */
 bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *row, uint32_t uid,
 			    uint32_t gid, const char *path);
-/* Notes what is odd about the row's map, before the tree is mapped. */
-void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row);
 /* The same of a file of the row's tree, opened without the map; true: there was something. */
 bool idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
 			    int file_fd, const char *path);
@@ -219,37 +217,6 @@ void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 static inline void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 {
 	(void)stage, (void)row;
-}
-#endif
-
-/* --- bind.c: a folder or file of the root becomes a tree ------------------------------------- */
-
-#ifdef CONFIG_ROWS
-/*
- * Opens the row's source in one of the views; whether it surely is a folder. -errno of openat2(2),
- * and IDMAP_BY_LINK, are not told.
- */
-int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row, bool seen,
-		      bool *ret_folder);
-/* A clone of the row's source: from the disk view, unmapped, or from the seen one. */
-int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
-		       bool *ret_folder, struct idmap_error *ret_error);
-/* Refuses the row's map where a mount that comes along with its source is an overlay. */
-int idmap_refuse_overlays_inside(const struct idmap_stage *stage, const struct idmap_row *row,
-				 struct idmap_error *ret_error);
-/* Makes the error of a recursive bind that of the mount inside it that cannot be mapped. */
-void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row *row,
-			 struct idmap_error *ret_error);
-#else
-static inline int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row,
-				    bool seen, bool *ret_folder)
-{
-	return (void)stage, (void)row, (void)seen, (void)ret_folder, -ENOENT;
-}
-static inline int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row,
-				     bool seen, bool *ret_folder, struct idmap_error *ret_error)
-{
-	return (void)ret_error, idmap_open_source(stage, row, seen, ret_folder);
 }
 #endif
 

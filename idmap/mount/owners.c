@@ -165,11 +165,3 @@ void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row,
 	if (S_ISDIR(st->st_mode))
 		idmap_owners_look_for_root(notes, row);
 }
-
-void idmap_owners_note(const struct idmap_stage *stage, int tree_fd, const struct idmap_row *row)
-{
-	struct stat st;
-
-	if (row->map && !fstat(tree_fd, &st))
-		idmap_owners_look(stage->notes, row, &st);
-}

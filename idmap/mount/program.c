@@ -126,13 +126,18 @@ static int check_machine(int root_fd, const char *path, const struct idmap_forma
 	return result;
 }
 
-static int check(int root_fd, const char *path, int depth, struct idmap_program *ret)
+static int check(const struct idmap_stage *stage, const char *path, int depth,
+		 struct idmap_program *ret)
 {
-	idmap_closed int fd = idmap_open_inside(root_fd, path, O_PATH, 0);
+	const int root_fd = stage->seen_fd;
+	idmap_closed int fd = -1;
 	struct idmap_format format;
 	char head[HEAD_SIZE + 1] = "";
-	int result = fd < 0 ? fd : check_mode(fd, depth ? NULL : ret);
+	int result;
 
+	idmap_stage_bring(stage, path);
+	fd = idmap_open_inside(root_fd, path, O_PATH, 0);
+	result = fd < 0 ? fd : check_mode(fd, depth ? NULL : ret);
 	if (result)
 		return result;
 	if (depth == DEPTH_MOST)
@@ -144,7 +149,7 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 		result = check_machine(root_fd, path, &format, ret);
 	/* What the exec did not find may be the loader. */
 	if ((!result || result == -ENOENT) && *format.interpreter) {
-		result = check(root_fd, format.interpreter, depth + 1, ret);
+		result = check(stage, format.interpreter, depth + 1, ret);
 		if (result && !*ret->interpreter)
 			memcpy(ret->interpreter, format.interpreter, sizeof(ret->interpreter));
 	}
@@ -153,8 +158,9 @@ static int check(int root_fd, const char *path, int depth, struct idmap_program 
 	return result;
 }
 
-int idmap_program_check(int root_fd, const char *path, struct idmap_program *ret)
+int idmap_program_check(const struct idmap_stage *stage, const char *path,
+			struct idmap_program *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	return check(root_fd, path, 0, ret);
+	return check(stage, path, 0, ret);
 }

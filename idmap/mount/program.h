@@ -16,9 +16,11 @@ struct idmap_program {
 };
 
 /*
- * Whether the program can be run in that root: its mode, its format, that its interpreter or
- * loader is there and can be run too. 0, or the -errno that execve(2) would give, or a clearer one.
+ * Whether the program can be run in the root on the stage: its mode, its format, that its
+ * interpreter or loader is there and can be run too; what they lie on comes along before. 0, or the
+ * -errno that execve(2) would give, or a clearer one.
  */
-int idmap_program_check(int root_fd, const char *path, struct idmap_program *ret);
+int idmap_program_check(const struct idmap_stage *stage, const char *path,
+			struct idmap_program *ret);
 
 #endif

@@ -3,7 +3,7 @@
  * What rows besides the root need of a stage: their trees unmapped in the disk view, if others are
  * cloned from them, and mapped in the seen view.
  */
-#include "mount/mount.h"
+#include "mount/bind.h"
 
 int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
 		    struct idmap_error *ret_error)
@@ -42,6 +42,7 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 {
 	const bool layer = row->flags & IDMAP_LAYER, kept = idmap_in_disk_view(stage, row);
 	idmap_closed int tree_fd = -1;
+	struct stat st = {0};
 	bool folder;
 	int result;
 
@@ -51,7 +52,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 	tree_fd = idmap_tree_build(stage, row, &folder, ret_error);
 	if (tree_fd < 0)
 		return tree_fd;
-	idmap_owners_note(stage, tree_fd, row);
+	if (row->map)
+		fstat(tree_fd, &st); /* by the ids on disk */
 	result = layer ? 0 : idmap_make_target(stage, row, ret_error);
 	/* What others are cloned from has all that they are to keep. */
 	if (!result && kept && row->flags & IDMAP_CLONE)
@@ -74,6 +76,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		if (result && ret_error->class == IDMAP_NO_MAP)
 			idmap_submount_note(stage, row, ret_error);
 	}
+	if (!result && row->map)
+		idmap_owners_look(stage->notes, row, &st);
 	if (!result && !layer)
 		result = idmap_ask_place(stage, row, tree_fd, ret_error);
 	if (!result)

@@ -19,8 +19,7 @@ static int attach_root(struct idmap_stage *stage, int *tree_fd, struct idmap_err
 
 	if (result)
 		return idmap_workshop_failed(-result, ret_error);
-	if (stage->plan->rows > 1)
-		idmap_carry_resolve(stage);
+	idmap_carry_resolve(stage);
 	return 0;
 }
 
@@ -29,9 +28,10 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	bool folder;
 	idmap_closed int tree_fd = idmap_tree_build(stage, row, &folder, ret_error);
 	int result = tree_fd < 0 ? tree_fd : 0;
+	struct stat st = {0};
 
-	if (!result)
-		idmap_owners_note(stage, tree_fd, row);
+	if (row->map)
+		fstat(tree_fd, &st); /* by the ids on disk */
 	if (!result && row->flags & IDMAP_OWN_ROOT) {
 		if (row->map)
 			result = idmap_refuse_overlay(tree_fd, row, ret_error);
@@ -42,6 +42,8 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	if (!result && (stage->plan->disk_view || row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);
+	if (!result && row->map)
+		idmap_owners_look(stage->notes, row, &st);
 	if (!result)
 		idmap_note_read_only(tree_fd, row);
 	if (!result)
@@ -84,6 +86,17 @@ static bool real_path(const struct idmap_stage *stage, const char *path, char re
 	start = start == 1 ? 0 : start;
 	memmove(ret, ret + start, (size_t)(length - start + 1));
 	return true;
+}
+
+void idmap_stage_bring(const struct idmap_stage *stage, const char *path)
+{
+	struct idmap_carried *carried;
+	char real[PATH_MAX];
+	const bool there = real_path(stage, path, real);
+
+	for (carried = stage->carry; stage->plan->new_root && carried; carried = carried->next)
+		if (!carried->cloned && (!there || idmap_path_inside(real, carried->real)))
+			idmap_carry_clone(stage, carried);
 }
 
 /* Notes it of a file of the layer, or whole row; -ENOENT: that has none by this path. */
@@ -222,6 +235,10 @@ void idmap_stage_drop(struct idmap_stage *stage)
 	for (i = 0; i < stage->plan->rows; i++) {
 		row = stage->plan->row[i];
 		made |= row->made;
+		/* What was found may have been another tree, before links were known. */
+		if (row->flags & IDMAP_FOUND_RO)
+			row->attr &= ~(uint32_t)IDMAP_RDONLY;
+		row->flags &= ~(uint32_t)(IDMAP_FOUND_RO | IDMAP_TURNED_RO);
 		if (!(row->flags & IDMAP_PLACED)) /* the last one, which failed */
 			idmap_target_unmake(stage, row);
 	}

@@ -13,6 +13,7 @@
 #include "mount/behind.h"
 
 #define NEW_UPPER "upper.new"
+#define VOLATILE "work/work/incompat"
 
 /* linux/posix_acl_xattr.h: an entry, little-endian, behind a version of four bytes. */
 enum { ACL_HEADER = 4, ACL_ENTRY = 8, ACL_USER = 2, ACL_GROUP = 8 };
@@ -170,10 +171,18 @@ void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 {
 	idmap_closed int top_fd = -1;
 
-	if (!(row->flags & (IDMAP_MADE_UPPER | IDMAP_MADE_WORK)) || !row->upper)
+	if (!(row->flags & (IDMAP_MADE_UPPER | IDMAP_MADE_WORK | IDMAP_PLACED)) || !row->upper)
 		return;
-	/* Only while nothing has been written to them; overlayfs has made a folder in work. */
 	top_fd = open_slot(stage, row->upper->slot);
+	/*
+	 * What a volatile one of ours has left (ovl_create_volatile_dirty() in
+	 * fs/overlayfs/super.c), so that there can be another one.
+	 */
+	if (row->flags & IDMAP_PLACED && !unlinkat(top_fd, VOLATILE "/volatile/dirty", 0)) {
+		unlinkat(top_fd, VOLATILE "/volatile", AT_REMOVEDIR);
+		unlinkat(top_fd, VOLATILE, AT_REMOVEDIR);
+	}
+	/* Only while nothing has been written to them; overlayfs has made a folder in work. */
 	if (row->flags & IDMAP_MADE_UPPER)
 		unlinkat(top_fd, "upper", AT_REMOVEDIR);
 	if (row->flags & IDMAP_MADE_WORK) {

@@ -3,7 +3,7 @@
  * A row becomes a tree, by what it is: a clone, an overlay of layers, or a filesystem on a device
  * or in a file.
  */
-#include "mount/mount.h"
+#include "mount/bind.h"
 
 /* A layer's tree once more, without any map; its kind of source is the same. */
 static int build_unmapped(struct idmap_stage *stage, struct idmap_row *row,

@@ -58,7 +58,7 @@ int idmap_verified_mount(const struct idmap_stage *stage, struct idmap_row *row,
 			return idmap_loop_failed(row, loop_fd, ret_error);
 		hash = path;
 	}
-	result = idmap_mapper_verify(row, hash, &mapped, ret_error);
+	result = idmap_mapper_verify(stage->plan, row, hash, &mapped, ret_error);
 	if (!result)
 		result = mount_by(stage, row, attr, &mapped, ret_error);
 	idmap_close(&mapped.fd);

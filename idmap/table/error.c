@@ -176,6 +176,16 @@ void idmap_note_error(struct idmap_notes *notes, const struct idmap_error *error
 	memcpy(note->text, error->text, sizeof(note->text));
 }
 
+void idmap_notes_forget(struct idmap_notes *notes)
+{
+	const uint64_t traced_us = notes->traced_us;
+
+	if (notes->first)
+		notes->arena->at = (char *)notes->first; /* it has notes only */
+	idmap_notes_init(notes, notes->arena);
+	notes->traced_us = traced_us;
+}
+
 void idmap_notes_init(struct idmap_notes *notes, struct idmap_arena *arena)
 {
 	*notes = (struct idmap_notes){.arena = arena};

@@ -69,10 +69,14 @@ static const char *path_in(const char *item)
 
 void idmap_seal_rows(const struct idmap_cmdline *cmdline, struct idmap_table *table)
 {
+	const struct idmap_place place = {.name = "idmap=", .parameter = true};
 	const struct idmap_row *row;
+	bool root = false;
 
 	for (row = table->first; row && cmdline->sealed; row = row->next) {
 		const char *path;
+
+		root |= idmap_row_counts(row) && idmap_row_is_root(row);
 
 		if (!row->place.parameter || !idmap_row_counts(row))
 			continue;
@@ -94,4 +98,9 @@ void idmap_seal_rows(const struct idmap_cmdline *cmdline, struct idmap_table *ta
 				" word paths into " IDMAP_SEALED,
 				path);
 	}
+	/* Else what runs would be the initramfs' own shell. */
+	if (cmdline->sealed && cmdline->words && !root && !cmdline->root.booted)
+		idmap_table_error(table, &place, 0,
+				  "the initramfs is sealed, and the command line leaves it no row"
+				  " for /; write one, or take idmap= out");
 }

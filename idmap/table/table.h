@@ -170,6 +170,11 @@ struct idmap_map *idmap_map_make(struct idmap_table *table, const struct idmap_p
 				 struct idmap_spec *specs, uint32_t count, uint32_t identity,
 				 uint32_t column);
 
+/*
+ * A write to uid_map must be shorter than a page (map_write() in kernel/user_namespace.c). The
+ * smallest page counts, so that a table means the same on every machine.
+ */
+#define IDMAP_MAP_TEXT_SIZE 4096
 /* What to write to uid_map or gid_map. Never cut when `size` is IDMAP_MAP_TEXT_SIZE. */
 size_t idmap_map_text(const struct idmap_map *map, enum idmap_kind kind, char *buffer, size_t size);
 /* What the id on disk is seen as; false where the map leaves it out. */
