@@ -325,7 +325,7 @@ def test_lines_of_managers(manager, kernel, machine, root_tree, image, initramfs
         assert ("virtio_mmio.device=" in line) == (kernel.name == "own")
     own = kernel.name == "own"
     ran("the command lines of Firecracker and Cloud Hypervisor", "6.12" if own else kernel.name,
-        "without ACPI (kernel.config)" if own else "on QEMU's microvm")
+        "without ACPI" if own else "on QEMU's microvm")
 
 
 @of_x86_64("QEMU's microvm is one")

@@ -70,35 +70,6 @@ int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
 
 /* --- what comes along ------------------------------------------------------------------------ */
 
-/*
- * Puts a clone of one of the mounts that come along into a view. The mount itself stays where it
- * is: rows are built with /proc and /dev, and a failure must find its way to the console.
- */
-static int carry_clone(const struct idmap_stage *stage, int view_fd,
-		       const struct idmap_carried *carried)
-{
-	idmap_closed int root_fd = idmap_open_root(stage->plan);
-	idmap_closed int clone_fd = or_errno(sys_open_tree(
-		root_fd, carried->path + 1, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
-
-	int result = clone_fd < 0 ? clone_fd : idmap_leave_peers(stage->plan, clone_fd);
-
-	return result ? result
-		      : attach_inside(view_fd, clone_fd, carried->real, RESOLVE_NO_SYMLINKS);
-}
-
-int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried)
-{
-	/* A link to / is no folder for it. */
-	int result = carried->real[1] ? carry_clone(stage, stage->seen_fd, carried) : -ENOTDIR;
-
-	carried->cloned = !result;
-	/* What brings its folder may not be in the disk view, as nothing is cloned from that. */
-	if (!result && stage->disk_fd >= 0)
-		result = carry_clone(stage, stage->disk_fd, carried);
-	return carried->cloned && idmap_no_folder(result) ? 0 : result;
-}
-
 /* Whether the row has to do with what comes along. */
 static bool concerns(const struct idmap_carried *carried, const struct idmap_row *row)
 {

@@ -68,6 +68,14 @@ void idmap_parents_close(struct idmap_stage *stage);
 int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int *tree_fd);
 /* Unmounts what hangs at a spot, with all that stands on it. */
 void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot);
+/*
+ * Where in a root it comes to stand: opens that. Links of the root count, and they have been
+ * followed; where it stands alone they are now. -errno.
+ */
+int idmap_open_carried(const struct idmap_stage *stage, int root_fd,
+		       const struct idmap_carried *carried);
+/* Puts a clone of what comes along into the views; -errno. */
+int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried);
 /* Whether a mount could not come along since the new root has no such folder. */
 static inline bool idmap_no_folder(int result)
 {
@@ -208,8 +216,6 @@ int idmap_make_target(const struct idmap_stage *stage, struct idmap_row *row,
  */
 int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 		    struct idmap_error *ret_error);
-/* Puts a clone of what comes along into the views; -errno. */
-int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried);
 /* Removes the folders that were made for the row, by the seen view, when it does not stand any
  * more. */
 void idmap_target_unmake(const struct idmap_stage *stage, struct idmap_row *row);

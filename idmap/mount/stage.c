@@ -167,17 +167,6 @@ int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row)
 	return 0;
 }
 
-/*
- * Where in the new root it comes to stand. Links of the root count, and they have been followed;
- * where it stands alone they are now.
- */
-static int open_carried(const struct idmap_stage *stage, int root_fd,
-			const struct idmap_carried *carried)
-{
-	return idmap_open_inside(root_fd, carried->real, O_PATH,
-				 stage->plan->rows > 1 ? RESOLVE_NO_SYMLINKS : 0);
-}
-
 int idmap_stage_look(const struct idmap_stage *stage, struct idmap_error *ret_error)
 {
 	const struct idmap_carried *carried;
@@ -187,7 +176,7 @@ int idmap_stage_look(const struct idmap_stage *stage, struct idmap_error *ret_er
 
 		if (carried->cloned)
 			continue;
-		fd = open_carried(stage, stage->seen_fd, carried);
+		fd = idmap_open_carried(stage, stage->seen_fd, carried);
 		if (fd < 0 && !idmap_no_folder(fd))
 			return idmap_carry_failed(carried->path, -fd, ret_error);
 	}
@@ -206,7 +195,7 @@ int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error 
 
 		if (carried->cloned)
 			continue;
-		target_fd = open_carried(stage, root_fd, carried);
+		target_fd = idmap_open_carried(stage, root_fd, carried);
 		result = target_fd;
 		/* A link to / is no folder for it. */
 		if (target_fd >= 0 && !fstat(root_fd, &root) && !fstat(target_fd, &target) &&

@@ -223,6 +223,48 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 				  : idmap_words_for(remedies, (uint32_t)error));
 }
 
+/* --- what comes along ------------------------------------------------------------------------ */
+
+int idmap_open_carried(const struct idmap_stage *stage, int root_fd,
+		       const struct idmap_carried *carried)
+{
+	return idmap_open_inside(root_fd, carried->real, O_PATH,
+				 stage->plan->rows > 1 ? RESOLVE_NO_SYMLINKS : 0);
+}
+
+/*
+ * Puts a clone of one of the mounts that come along into a view. The mount itself stays where it
+ * is: rows are built with /proc and /dev, and a failure must find its way to the console.
+ */
+static int carry_clone(const struct idmap_stage *stage, int view_fd,
+		       const struct idmap_carried *carried)
+{
+	idmap_closed int root_fd = idmap_open_root(stage->plan);
+	idmap_closed int clone_fd = or_errno(sys_open_tree(
+		root_fd, carried->path + 1, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+
+	idmap_closed int target_fd = idmap_open_carried(stage, view_fd, carried);
+	int result = clone_fd < 0 ? clone_fd : idmap_leave_peers(stage->plan, clone_fd);
+
+	if (!result && target_fd < 0)
+		result = target_fd;
+	return result ? result
+		      : or_errno(sys_move_mount(clone_fd, "", target_fd, "",
+						MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
+}
+
+int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried)
+{
+	/* A link to / is no folder for it. */
+	int result = carried->real[1] ? carry_clone(stage, stage->seen_fd, carried) : -ENOTDIR;
+
+	carried->cloned = !result;
+	/* What brings its folder may not be in the disk view, as nothing is cloned from that. */
+	if (!result && stage->disk_fd >= 0)
+		result = carry_clone(stage, stage->disk_fd, carried);
+	return carried->cloned && idmap_no_folder(result) ? 0 : result;
+}
+
 /* --- the views ------------------------------------------------------------------------------- */
 
 bool idmap_in_disk_view(const struct idmap_stage *stage, const struct idmap_row *row)
