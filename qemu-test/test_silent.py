@@ -289,6 +289,20 @@ def test_init_of_nobody_in_another_row(rows, said, kernel, root_tree, image, ini
         assert [line for line in log_lines(guest) if "nobody's" in line] == [f"{PRE}/sbin/init{said}"]
 
 
+@pytest.mark.parametrize("owner,said", [(0, True), (165534, False), (100000, False)])
+def test_upper_of_nobody(owner, said, kernel, root_tree, image, initramfs, boot):
+    """A folder upper that was there: its owner is told where the map leaves it out, and only there."""
+    top = image({"/": Dir(100000, 100000), "/upper": Dir(owner, owner), "/work": Dir(100000, 100000)}, "ext4")
+    conf = ("upper / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n"
+            "/dev/vdb / ext4 upper,idmap=100000:0:65536\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(top, readonly=False, snapshot=True)]
+    initrd = initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,ext4,overlay")
+    with boot(kernel, initrd, "quiet", disks) as guest:
+        assert [line for line in log_lines(guest) if "nobody" in line] == ([
+            PRE + "/: the folder upper of /dev/vdb has an owner that the map leaves out, so its root folder is nobody's"
+            " (65534); give it to the id that is seen as 0"] if said else [])
+
+
 # ---- attributes ----
 
 

@@ -189,19 +189,6 @@ static int mount_again(const struct idmap_stage *stage, const struct idmap_row *
 	return merge_failed(stage, row, -fd, words, ret_error);
 }
 
-/* An upper that was there may have an owner that nobody has looked at. */
-static void note_owner(const struct idmap_stage *stage, const struct idmap_row *row, int tree_fd)
-{
-	struct stat st;
-
-	if (!fstat(tree_fd, &st) && row->upper &&
-	    idmap_owners_left_out(row->upper->map, st.st_uid, st.st_gid))
-		idmap_note(stage->notes,
-			   "%s: the folder upper of %s has an owner that the map leaves out, so its"
-			   " root folder is nobody's (65534); give it to the id that is seen as 0",
-			   row->target, row->upper->source);
-}
-
 int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 		       const struct idmap_unmapped *unmapped, struct idmap_error *ret_error)
 {
@@ -255,8 +242,6 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 	fd = mount_overlay(stage, row, buffer);
 	if (fd < 0)
 		fd = mount_again(stage, row, buffer, ret_error);
-	if (fd >= 0)
-		note_owner(stage, row, fd);
 	if (fd >= 0)
 		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
 	return fd;

@@ -3,7 +3,10 @@
  * A row becomes a tree, by what it is: a clone, an overlay of layers, or a filesystem on a device
  * or in a file.
  */
+#include "mount/behind.h"
 #include "mount/bind.h"
+
+#define NOBODY 65534
 
 /* A layer's tree once more, without any map; its kind of source is the same. */
 static int build_unmapped(struct idmap_stage *stage, struct idmap_row *row,
@@ -15,11 +18,35 @@ static int build_unmapped(struct idmap_stage *stage, struct idmap_row *row,
 					: idmap_tree_build(stage, row, &folder, ret_error);
 }
 
+/* An upper that was there may have an owner that nobody has looked at: by the ids on disk. */
+static void note_owner(struct idmap_stage *stage, const struct idmap_row *row, int tree_fd)
+{
+	const struct idmap_map *map = row->upper ? idmap_map_shown(stage->plan, row->upper) : NULL;
+	idmap_closed int top_fd = -1, upper_fd = -1;
+	struct idmap_error error;
+	struct stat st;
+	uint32_t unused;
+
+	if (!map || fstat(tree_fd, &st) || (st.st_uid != NOBODY && st.st_gid != NOBODY))
+		return;
+	top_fd = build_unmapped(stage, row->upper, &error);
+	if (top_fd >= 0)
+		upper_fd = idmap_open_inside(top_fd, "/upper", O_PATH | O_DIRECTORY, 0);
+	if (upper_fd >= 0 && !fstat(upper_fd, &st) &&
+	    !(idmap_map_seen(map, IDMAP_UID, st.st_uid, &unused) &&
+	      idmap_map_seen(map, IDMAP_GID, st.st_gid, &unused)))
+		idmap_note(stage->notes,
+			   "%s: the folder upper of %s has an owner that the map leaves out, so its"
+			   " root folder is nobody's (65534); give it to the id that is seen as 0",
+			   row->target, row->upper->source);
+}
+
 /* An overlay; for ACLs of its layers with trees that nothing has been mapped in. */
 static int merge(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error)
 {
 	struct idmap_unmapped unmapped = {.layer_fd = -1, .top_fd = -1};
 	idmap_closed int layer_fd = -1, top_fd = -1;
+	int fd;
 
 	if (idmap_layers_have_acl(stage, row, &unmapped)) {
 		layer_fd = build_unmapped(stage, row->below, ret_error);
@@ -33,7 +60,10 @@ static int merge(struct idmap_stage *stage, struct idmap_row *row, struct idmap_
 		unmapped.layer_fd = layer_fd;
 		unmapped.top_fd = top_fd;
 	}
-	return idmap_layers_merge(stage, row, &unmapped, ret_error);
+	fd = idmap_layers_merge(stage, row, &unmapped, ret_error);
+	if (fd >= 0)
+		note_owner(stage, row, fd);
+	return fd;
 }
 
 int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret_folder,
