@@ -442,7 +442,7 @@ void idmap_stage_drop(struct idmap_stage *stage);
 /* openat2(2) as a process chroot'ed to `root_fd` would, with O_CLOEXEC and more RESOLVE_… flags. */
 int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve);
 /* Brings along what a path of the new root may lie on and has not come yet, if that can be. */
-void idmap_stage_bring(const struct idmap_stage *stage, const char *path);
+void idmap_stage_bring(struct idmap_stage *stage, const char *path);
 /* Notes that the program at `path` of the new root is nobody's, and which map it needs. */
 void idmap_stage_note_program(struct idmap_stage *stage, const char *path, uint32_t uid,
 			      uint32_t gid);

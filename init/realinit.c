@@ -37,8 +37,7 @@ static bool is_self(int self_fd, int root_fd, const char *path)
 }
 
 /* 0, or -errno: it cannot be run. *ret_self: because it is this very program. */
-static int check(const struct boot *boot, const char *path, struct idmap_program *ret,
-		 bool *ret_self)
+static int check(struct boot *boot, const char *path, struct idmap_program *ret, bool *ret_self)
 {
 	const int root_fd = boot->build.stage.seen_fd;
 	idmap_closed int self_fd = -1;
@@ -56,7 +55,7 @@ static int check(const struct boot *boot, const char *path, struct idmap_program
 }
 
 /* `parameter=path`, which a person chose: its failure is the boot's. */
-static int check_named(const struct boot *boot, const char *parameter, const char *path,
+static int check_named(struct boot *boot, const char *parameter, const char *path,
 		       struct idmap_program *program, struct idmap_error *ret_error)
 {
 	static const struct idmap_words remedies[] = {

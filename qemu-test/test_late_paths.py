@@ -86,6 +86,18 @@ def test_sealed_image_file_and_a_link(kernel, root_tree, image, seal, initramfs,
 
 
 @BOTH
+def test_many_notes(kernel, root_tree, image, initramfs, boot):
+    """They wait until all paths are known, and none is lost for that."""
+    tree = root_tree()
+    tree |= {f"/mnt/{number}": Dir(*OWN) for number in range(50)}
+    conf = ROOT + "".join(f"/dev/vdx{number} /mnt/{number} ext4 nofail,wait=0\n" for number in range(50))
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(tree, "erofs"))]) as guest:
+        log = log_lines(guest)
+        assert len([line for line in log if "did not come" in line]) == 50
+        assert len([line for line in log if "is skipped" in line]) == 50
+
+
+@BOTH
 def test_absent_all_the_same(kernel, root_tree, image, initramfs, boot, boot_fails):
     disks = [Disk(image(root_tree(), "erofs"))]
     conf = ROOT + "t /opt/app tmpfs\n/no/such /srv bind WORD\n"

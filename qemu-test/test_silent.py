@@ -289,6 +289,17 @@ def test_init_of_nobody_in_another_row(rows, said, kernel, root_tree, image, ini
         assert [line for line in log_lines(guest) if "nobody's" in line] == [f"{PRE}/sbin/init{said}"]
 
 
+def test_init_of_nobody_in_an_overlay_on_its_own_layer(kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    tree["/sbin/init"] = File(tree["/sbin/init"].content, 5, 100000, 0o755)
+    conf = ROOT + "tmpfs /sbin overlay\n/sbin /sbin bind lower\n"
+    initrd = initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,overlay")
+    with boot(kernel, initrd, "quiet", [Disk(image(tree, "erofs"))]) as guest:
+        assert [line for line in log_lines(guest) if "nobody's" in line] == [
+            PRE + "/sbin/init of the new root has the uid 5 on disk, which the map leaves out: it is nobody's"
+            " (65534); did you mean 5:0:65536?"]
+
+
 @pytest.mark.parametrize("owner,said", [(0, True), (165534, False), (100000, False)])
 def test_upper_of_nobody(owner, said, kernel, root_tree, image, initramfs, boot):
     """A folder upper that was there: its owner is told where the map leaves it out, and only there."""

@@ -31,8 +31,11 @@ struct idmap_row *idmap_row_behind(const struct idmap_plan *plan, struct idmap_r
 				   char path[PATH_MAX])
 {
 	char inside[PATH_MAX];
-	uint32_t before = plan->rows;
+	uint32_t before = 0;
 
+	/* What stands on the same target by now, such as the overlay of a layer, came after it. */
+	while (before < plan->rows && plan->row[before] != row)
+		before++;
 	while (row && !row->map && row->flags & IDMAP_CLONE) {
 		idmap_print(inside, sizeof(inside), "%s%s", row->inside[1] ? row->inside : "",
 			    path + strlen(row->target));

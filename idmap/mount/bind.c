@@ -147,13 +147,14 @@ static bool next_submount(const struct idmap_stage *stage, const struct idmap_ro
 	char link[32];
 	size_t size;
 
+	if (!(row->flags & IDMAP_RBIND))
+		return false;
 	if (!walk->text) {
 		long n;
 
 		idmap_print(link, sizeof(link), "/proc/self/fd/%u", stage->disk_fd);
 		n = readlink(link, walk->view, sizeof(walk->view) - 1);
-		if (!(row->flags & IDMAP_RBIND) || n < 0 ||
-		    idmap_arena_map(&walk->arena, 8 << 20, &unused) ||
+		if (n < 0 || idmap_arena_map(&walk->arena, 8 << 20, &unused) ||
 		    idmap_file_read("/proc/self/mountinfo", &walk->arena, &walk->text, &size))
 			return false;
 		walk->view[n] = 0;

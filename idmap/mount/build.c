@@ -8,7 +8,8 @@
 
 #include "mount/mount.h"
 
-#define MOUNT_S 300 /* a journal may take its time */
+#define MOUNT_S 300    /* a journal may take its time */
+#define NOTES_LEAST 16 /* more than one row has */
 
 static void begin(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
 		  uint32_t limit_s)
@@ -25,11 +26,15 @@ static void tell(struct idmap_build *build)
 
 /*
  * What is odd about a row's tree is told once the paths of all rows are known: until then it may be
- * another tree. Steps are told at once.
+ * another tree. Steps are told at once, and all where the room for it gets short.
  */
 static void tell_row(struct idmap_build *build)
 {
-	if (build->followed || build->plan.rows == 1 || build->notes->traced_us)
+	const struct idmap_arena *arena = build->notes->arena;
+	const size_t room = (size_t)(arena->end - arena->at);
+
+	if (build->followed || build->plan.rows == 1 || build->notes->traced_us ||
+	    room < NOTES_LEAST * sizeof(struct idmap_note))
 		tell(build);
 }
 

@@ -126,8 +126,7 @@ static int check_machine(int root_fd, const char *path, const struct idmap_forma
 	return result;
 }
 
-static int check(const struct idmap_stage *stage, const char *path, int depth,
-		 struct idmap_program *ret)
+static int check(struct idmap_stage *stage, const char *path, int depth, struct idmap_program *ret)
 {
 	const int root_fd = stage->seen_fd;
 	idmap_closed int fd = -1;
@@ -158,8 +157,7 @@ static int check(const struct idmap_stage *stage, const char *path, int depth,
 	return result;
 }
 
-int idmap_program_check(const struct idmap_stage *stage, const char *path,
-			struct idmap_program *ret)
+int idmap_program_check(struct idmap_stage *stage, const char *path, struct idmap_program *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	return check(stage, path, 0, ret);

@@ -20,7 +20,6 @@ struct idmap_program {
  * interpreter or loader is there and can be run too; what they lie on comes along before. 0, or the
  * -errno that execve(2) would give, or a clearer one.
  */
-int idmap_program_check(const struct idmap_stage *stage, const char *path,
-			struct idmap_program *ret);
+int idmap_program_check(struct idmap_stage *stage, const char *path, struct idmap_program *ret);
 
 #endif

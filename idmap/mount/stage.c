@@ -19,7 +19,8 @@ static int attach_root(struct idmap_stage *stage, int *tree_fd, struct idmap_err
 
 	if (result)
 		return idmap_workshop_failed(-result, ret_error);
-	idmap_carry_resolve(stage);
+	if (stage->plan->rows > 1)
+		idmap_carry_resolve(stage);
 	return 0;
 }
 
@@ -88,12 +89,20 @@ static bool real_path(const struct idmap_stage *stage, const char *path, char re
 	return true;
 }
 
-void idmap_stage_bring(const struct idmap_stage *stage, const char *path)
+void idmap_stage_bring(struct idmap_stage *stage, const char *path)
 {
 	struct idmap_carried *carried;
-	char real[PATH_MAX];
-	const bool there = real_path(stage, path, real);
+	char linked[PATH_MAX];
+	const char *real = path;
+	bool there = true;
+	idmap_closed int fd = idmap_open_inside(stage->seen_fd, path, O_PATH, RESOLVE_NO_SYMLINKS);
 
+	if (fd < 0 || idmap_contains(path, "/.")) { /* there is a link, or nothing */
+		there = real_path(stage, path, linked);
+		real = linked;
+		if (stage->plan->rows == 1)
+			idmap_carry_resolve(stage);
+	}
 	for (carried = stage->carry; stage->plan->new_root && carried; carried = carried->next)
 		if (!carried->cloned && (!there || idmap_path_inside(real, carried->real)))
 			idmap_carry_clone(stage, carried);
