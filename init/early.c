@@ -74,6 +74,7 @@ static void leave_out_own(struct idmap_carried **list, struct idmap_carried four
 			list = &(*list)->next;
 		} else {
 			four[own].stacked |= (*list)->stacked;
+			four[own].unbindable |= (*list)->unbindable;
 			*list = (*list)->next;
 		}
 	}
@@ -109,8 +110,7 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 		}
 		if (!strcmp(mount.target, "/"))
 			root_id = mount.id;
-		carried = boot->cmdline.root.booted ? idmap_alloc(boot->arena, sizeof(*carried))
-						    : NULL;
+		carried = idmap_alloc(boot->arena, sizeof(*carried));
 		if (!carried)
 			continue;
 		carried->path = mount.target;
@@ -122,6 +122,8 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 	*tail = NULL;
 	idmap_mounts_on(ret_others, root_id);
 	leave_out_own(ret_others, four);
+	if (!boot->cmdline.root.booted) /* an initramfs goes with all that is in it */
+		*ret_others = NULL;
 	return 0;
 }
 

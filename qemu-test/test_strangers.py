@@ -321,3 +321,32 @@ def test_mount_of_others_where_a_folder_is_made(kernel, stage0, plain_tree, imag
     with boot(kernel, initrd, IN_PLACE + " rw", [Disk(image(tree, "ext4"), readonly=False, snapshot=True)]) as guest:
         assert guest.ask("stat /srv/y")["mode"] & 0o7777 == 0o711
         assert "of-script" in guest.ask("ls /srv")["entries"]
+
+
+@pytest.mark.parametrize("booted", [True, False], ids=["booted", "script"])
+@BOTH
+def test_unbindable_mount_in_run(booted, kernel, plain_tree, root_tree, image, stage0, scripted, boot_fails):
+    """No clone of /run has it, and a row in /run needs one."""
+    row = "t /run/y tmpfs X-mount.mkdir\n"
+    if booted:
+        initrd = stage0(kernel, then="mount -t tmpfs run /root/run; mkdir /root/run/x; mount -t tmpfs x /root/run/x;"
+                        " mount --make-unbindable /root/run/x")
+        disks = [Disk(image(plain_tree(MAP + row), "erofs"))]
+    else:
+        initrd = scripted(kernel, ROOT + row, "mkdir /run/x; mount -t tmpfs x /run/x; mount --make-unbindable /run/x",
+                          "overlay")
+        disks = [Disk(image(root_tree(), "erofs"))] * 2
+    line, _ = last_words(boot_fails(kernel, initrd, IN_PLACE if booted else "", disks))
+    assert "the mount on /run, or one in it, is unbindable, so the new root cannot have it before this row" in line
+
+
+@BOTH
+def test_unbindable_mount_and_another_init(kernel, plain_tree, image, stage0, boot):
+    """Looking for an init that is not there takes nothing away."""
+    tree = plain_tree(MAP)
+    tree["/bin/init"] = tree.pop("/sbin/init")
+    tree["/keep"] = Dir(*OWN)
+    initrd = stage0(kernel, then="mount -t tmpfs keep /root/keep; mkdir /root/keep/x; mount -t tmpfs x /root/keep/x;"
+                    " mount --make-unbindable /root/keep/x")
+    with boot(kernel, initrd, IN_PLACE, [Disk(image(tree, "erofs"))]) as guest:
+        assert {"/keep", "/keep/x"} <= standing(guest).keys()

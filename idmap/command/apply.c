@@ -302,7 +302,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	if (!result && apply.build.plan.new_root) {
 		if (has_root(&apply.build.plan))
 			result = read_carried(&apply.build, &apply.mounts, &input->arena[0], folder,
-					      apply.build.plan.row[0], ret_error);
+					      NULL, apply.build.plan.row[0], ret_error);
 		else
 			result = idmap_fail(ret_error, apply.build.plan.row[0], IDMAP_BAD_TABLE,
 					    EINVAL,

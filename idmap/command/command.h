@@ -184,17 +184,20 @@ const struct idmap_map *records_map(const struct idmap_mountinfo *mount);
 
 /*
  * What is mounted in the folder, which comes along where that is replaced: to build->carry. -errno:
- * it cannot be replaced; `row`, or NULL, is the one that wants it.
+ * it cannot be replaced; `row`, or NULL, is the one that wants it. Rows of `but`, or NULL, will be
+ * gone by then.
  */
 int read_carried(struct idmap_build *build, const struct mounts *mounts, struct idmap_arena *arena,
-		 const char *folder, const struct idmap_row *row, struct idmap_error *ret_error);
+		 const char *folder, const struct record *but, const struct idmap_row *row,
+		 struct idmap_error *ret_error);
 /* Carries out the plan; where it has a row for / that takes the folder's place. */
 int replace_folder(struct idmap_build *build, const char *folder, struct idmap_error *ret_error);
 /*
  * The folder's mount gives its place to its clone without the map, and with the options that it had
- * before. `ask`: tells only what would stand in the way.
+ * before. `asks`, or NULL: tells only what would stand in the way once the rows of that are gone.
  */
-int unmap_folder(const char *folder, const char *before, bool ask, struct idmap_error *ret_error);
+int unmap_folder(const char *folder, const char *before, const struct record *asks,
+		 struct idmap_error *ret_error);
 /* Takes down what an interrupted idmap has left. Only under the lock. */
 void take_down_stale(const struct command *command, const struct mounts *mounts);
 /* The new root stands beneath the old one still: that alone stays. */

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
@@ -13,9 +14,25 @@
 #define WORKSHOP "/run" FOLDER
 #define MEMORY (1 << 20)
 
+/* Whether it is a row of the record, or came along with one. */
+static bool is_recorded(const struct record *record, const struct idmap_mountinfo *mount)
+{
+	const uint64_t number = strtoull(mount->id, NULL, 10);
+	size_t i;
+
+	for (i = 0; i < record->count; i++)
+		if (record->row[i].id.number == number)
+			return true;
+	for (i = 0; i < record->inside_count; i++)
+		if (record->inside[i].number == number)
+			return true;
+	return false;
+}
+
 /* What is mounted in the folder comes along where the folder itself is replaced. */
 int read_carried(struct idmap_build *build, const struct mounts *mounts, struct idmap_arena *arena,
-		 const char *folder, const struct idmap_row *row, struct idmap_error *ret_error)
+		 const char *folder, const struct record *but, const struct idmap_row *row,
+		 struct idmap_error *ret_error)
 {
 	const struct idmap_mountinfo *root = mounts_at(mounts, folder);
 	struct idmap_carried **tail = &build->carry, *carried;
@@ -38,7 +55,8 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 	for (i = 0; i < mounts->count; i++) {
 		const struct idmap_mountinfo *mount = &mounts->mount[i];
 
-		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder))
+		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder) ||
+		    (but && is_recorded(but, mount)))
 			continue;
 		if (mount->unbindable)
 			return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
@@ -112,7 +130,8 @@ int replace_folder(struct idmap_build *build, const char *folder, struct idmap_e
 	return result;
 }
 
-int unmap_folder(const char *folder, const char *before, bool ask, struct idmap_error *ret_error)
+int unmap_folder(const char *folder, const char *before, const struct record *asks,
+		 struct idmap_error *ret_error)
 {
 	char table[512], words[400];
 	struct idmap_root root = {.booted = true, .folder = folder, .shared = true, .unmaps = true};
@@ -138,8 +157,8 @@ int unmap_folder(const char *folder, const char *before, bool ask, struct idmap_
 	if (!result)
 		result = mounts_read(&mounts, ret_error);
 	if (!result)
-		result = read_carried(&build, &mounts, &arena, folder, NULL, ret_error);
-	if (!result && !ask)
+		result = read_carried(&build, &mounts, &arena, folder, asks, NULL, ret_error);
+	if (!result && !asks)
 		result = replace_folder(&build, folder, ret_error);
 	print_notes(&notes);
 	return result;

@@ -141,7 +141,7 @@ static int check_root(const struct record *record, const char *folder,
 				  "the map of %s itself cannot be taken off (%m), that needs Linux"
 				  " 6.15 or newer; nothing is changed: unmount it, or leave it",
 				  folder);
-	return unmap_folder(folder, record->before, true, ret_error);
+	return unmap_folder(folder, record->before, record, ret_error);
 }
 
 /* An interrupted one has put the new root beneath the old one, which hides it still. */
@@ -172,7 +172,7 @@ int take_back(struct record *record, struct mounts *mounts, struct idmap_error *
 	if (!result)
 		result = undo_rows(record, mounts, ret_error);
 	if (!result && root)
-		result = unmap_folder(record->folder, record->before, false, ret_error);
+		result = unmap_folder(record->folder, record->before, NULL, ret_error);
 	if (!result)
 		record_remove(record->folder);
 	return result;

@@ -104,7 +104,8 @@ void idmap_stage_bring(struct idmap_stage *stage, const char *path)
 			idmap_carry_resolve(stage);
 	}
 	for (carried = stage->carry; stage->plan->new_root && carried; carried = carried->next)
-		if (!carried->cloned && (!there || idmap_path_inside(real, carried->real)))
+		if (!carried->cloned && !carried->unbindable &&
+		    (!there || idmap_path_inside(real, carried->real)))
 			idmap_carry_clone(stage, carried);
 }
 
