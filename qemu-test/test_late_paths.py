@@ -86,6 +86,20 @@ def test_sealed_image_file_and_a_link(kernel, root_tree, image, seal, initramfs,
 
 
 @BOTH
+def test_absent_row_beside_a_link(kernel, root_tree, image, initramfs, boot):
+    """What is skipped is told once, whatever the number of passes."""
+    tree = root_tree()
+    tree["/link"] = Link("opt", *OWN)
+    conf = ROOT + "/dev/vdx /home ext4 nofail,wait=1\nt /home/in tmpfs\nt /link/app tmpfs\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+        log = log_lines(guest)
+        for words in ("the device did not come within 1 s", "/home is skipped, its row says nofail",
+                      "/home/in is skipped, what it stands on is absent"):
+            assert len([line for line in log if words in line]) == 1, words
+        assert "/opt/app" in {mount.target for mount in guest.mounts()}
+
+
+@BOTH
 def test_many_notes(kernel, root_tree, image, initramfs, boot):
     """They wait until all paths are known, and none is lost for that."""
     tree = root_tree()

@@ -118,8 +118,6 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	uint64_t end_us;
 	int result;
 
-	if (row->flags & IDMAP_SKIPPED) /* and told, before links were followed */
-		return skip(build, row);
 	if (skipped_around(build, row->target)) {
 		result = skip(build, row);
 		if (!result)
@@ -224,6 +222,7 @@ static int add_followed(struct idmap_build *build, int failed, const struct idma
 
 	idmap_stage_drop(&build->stage);
 	idmap_notes_forget(build->notes);
+	build->skips = false;
 	result = follow_links(build, ret_error);
 	if (!result && failed != IDMAP_BY_LINK) { /* it was no link's fault */
 		*ret_error = error;

@@ -237,7 +237,7 @@ void idmap_stage_drop(struct idmap_stage *stage)
 		/* What was found may have been another tree, before links were known. */
 		if (row->flags & IDMAP_FOUND_RO)
 			row->attr &= ~(uint32_t)IDMAP_RDONLY;
-		row->flags &= ~(uint32_t)(IDMAP_FOUND_RO | IDMAP_TURNED_RO);
+		row->flags &= ~(uint32_t)(IDMAP_FOUND_RO | IDMAP_TURNED_RO | IDMAP_SKIPPED);
 		if (!(row->flags & IDMAP_PLACED)) /* the last one, which failed */
 			idmap_target_unmake(stage, row);
 	}
