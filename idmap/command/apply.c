@@ -24,6 +24,7 @@ struct apply {
 	struct record record;
 	struct mounts mounts;
 	uint32_t recorded;
+	bool followed;	    /* they are by real paths */
 	uint64_t number;    /* of the table */
 	const char *before; /* the options that the folder's mount has, where that is replaced */
 	struct mount_id replaces; /* and that mount */
@@ -83,7 +84,8 @@ static int place(struct idmap_build *build, const struct idmap_row *row, int tre
 	while (build->plan.row[at] != row)
 		at++;
 	/* Rows were taken down, since a link has changed the plan. */
-	if (at < apply->recorded) {
+	if (build->followed && !apply->followed) {
+		apply->followed = true;
 		record_drop(&apply->record);
 		result = begin_record(apply, apply->record.folder, ret_error);
 	}
@@ -206,9 +208,9 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 		return idmap_fail(
 			ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
 			"the rows stand in %s, but the one on %s is not seen there: it was"
-			" moved, or another mount covers it; put that right, or take them"
-			" back with idmap undo --root %s",
-			folder, path, folder);
+			" moved, or another mount covers it; move it back, or unmount what"
+			" covers it, and say this again",
+			folder, path);
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
 			  "%u mounts of an earlier apply stand in %s, of another table; take them"
 			  " back with idmap undo --root %s",

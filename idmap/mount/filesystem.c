@@ -196,6 +196,10 @@ static const char *missing_option(const struct idmap_row *row, const char *has)
 	idmap_print(list, sizeof(list), ",%s,", has);
 	while (*(option = next_option(&first, &second))) {
 		idmap_print(wanted, sizeof(wanted), ",%s,", option);
+		if (idmap_contains(list, wanted))
+			continue;
+		/* Or with what the filesystem has added: compress=zstd:3. */
+		wanted[strlen(wanted) - 1] = ':';
 		if (!idmap_contains(list, wanted))
 			return option;
 	}
@@ -225,8 +229,9 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 			option = missing_option(row, mount.data);
 			if (option)
 				idmap_note(stage->notes,
-					   "%s stands on %s already, and is there as it is (%s): %s"
-					   " on %s has no effect; unmount that first",
+					   "%s stands on %s already, and stays as it is there (%s),"
+					   " whatever %s on %s says; where that differs, unmount it"
+					   " first",
 					   row->source, mount.target, mount.data, option,
 					   row->target);
 			break;

@@ -489,6 +489,17 @@ def test_undo_of_a_row_that_covers_a_mount(script):
     assert done.out == ["rc 0", "2", "rc 0", "1"] or "needs Linux 6.15" in done.err[0]
 
 
+def test_record_of_a_second_pass(script):
+    """Links of the root have all rows placed twice; recorded is what stands."""
+    done = script(f"""
+        mkdir -p /run/r/home /run/r/y /run/r/var /run/r/usr/lib/x; ln -s /etc /run/r/var/etc; ln -s usr/lib /run/r/lib
+        table 't /home tmpfs\\n/lib/x /mnt bind\\ntmpfs /var/etc overlay\\n/y /var/etc bind lower\\n'
+        idmap apply -c /run/table --root /run/r; grep -c 'home' /run/idmap/apply/*
+        idmap apply -c /run/table --root /run/r; idmap undo --root /run/r; mounts""")
+    assert done.out[:4] == ["rc 0", "1", "rc 0", "rc 0"] and len(done.out) == 5
+    assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
+
+
 def test_map_of_a_user_namespace(script):
     done = script(f"unshare --user --map-root-user --mount {IDMAP} mount /run/r/images /run/r/srv -o {MAP}; echo rc $?")
     assert done.out == ["rc 1"] or (done.out == ["rc 5"] and "the ids are not all of the user namespace" in done.err[-1])
