@@ -81,14 +81,21 @@ static bool concerns(const struct idmap_carried *carried, const struct idmap_row
 		 (row->flags & IDMAP_RBIND && idmap_path_inside(carried->real, row->inside))));
 }
 
-/* Whether a row that is still to come covers the place where it would land. */
-static bool is_covered_later(const struct idmap_plan *plan, const struct idmap_carried *carried)
+/*
+ * Whether a row that is still to come covers the place where it would land. The one at hand does
+ * not, if it shows what is mounted in its source.
+ */
+static bool is_covered_later(const struct idmap_plan *plan, const struct idmap_carried *carried,
+			     const struct idmap_row *at_hand)
 {
 	uint32_t i;
 
 	for (i = 0; i < plan->rows; i++) {
 		const struct idmap_row *row = plan->row[i];
 
+		if (row == at_hand && row->flags & IDMAP_RBIND &&
+		    idmap_path_inside(carried->real, row->inside))
+			continue;
 		if (!(row->flags & (IDMAP_PLACED | IDMAP_SKIPPED)) && !idmap_row_is_root(row) &&
 		    strcmp(row->target, carried->real) &&
 		    idmap_path_inside(carried->real, row->target))
@@ -125,7 +132,7 @@ int idmap_carry_for(struct idmap_stage *stage, const struct idmap_row *row,
 		return 0;
 	for (carried = stage->carry; !result && carried; carried = carried->next)
 		if (!carried->cloned && concerns(carried, row) &&
-		    !is_covered_later(stage->plan, carried))
+		    !is_covered_later(stage->plan, carried, row))
 			result = carry_before(stage, row, carried, ret_error);
 	return result;
 }

@@ -500,6 +500,18 @@ def test_record_of_a_second_pass(script):
     assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
+def test_rbind_of_a_folder_on_itself(script):
+    """What is mounted in it is shown by the row's map and options, and stays when the row goes."""
+    done = script(f"""
+        mkdir -p /run/r/b/a; mount -t tmpfs theirs /run/r/b/a
+        table '/dev/root / auto rw,idmap=0:0:65536\\n/b /b rbind idmap=0:0:65536\\n'
+        idmap apply -c /run/table --root /run/r; mounts | grep /run/r/b; idmap undo --root /run/r; mounts | grep /run/r/b""")
+    if done.out != ["rc 5"] and "needs Linux 6.15" not in "".join(done.err):
+        assert done.out == [
+            "rc 0", "/run/r/b/a / rw,relatime tmpfs", "/run/r/b /b ro,nosuid,nodev,relatime,idmapped tmpfs",
+            "/run/r/b/a / ro,nosuid,nodev,relatime,idmapped tmpfs", "rc 0", "/run/r/b/a / rw,relatime tmpfs"]
+
+
 def test_map_of_a_user_namespace(script):
     done = script(f"unshare --user --map-root-user --mount {IDMAP} mount /run/r/images /run/r/srv -o {MAP}; echo rc $?")
     assert done.out == ["rc 1"] or (done.out == ["rc 5"] and "the ids are not all of the user namespace" in done.err[-1])
