@@ -46,7 +46,6 @@ struct boot {
 	struct idmap_notes notes;  /* in an arena of their own */
 	bool pivots;		   /* pivot_root(2) may work from here */
 	bool no_way_back;	   /* for what a failure can do */
-	int self_fd;		   /* of this program, where a row may cover /proc; or -1 */
 	int record_fd;		   /* of an earlier start of us, before a row covers it; or -1 */
 	bool hangs;		   /* something does not answer */
 	bool has_console;	   /* fds 0 to 2 are the console, not /dev/null */

@@ -110,8 +110,6 @@ static int prepare(void *arg)
 		poll(NULL, 0, 1000);
 	boot->build.row_us = boot->build.devices.start_us = idmap_now_us();
 	boot->record_fd = tell_open_record(boot);
-	if (boot->cmdline.root.booted)
-		boot->self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	if (boot->build.plan.maps_at_once > FEW_MAPS)
 		idmap_raise_files();
 	if (idmap_build(&boot->build, &boot->error)) {
@@ -141,8 +139,7 @@ int main(int argc, char **argv, char **envp)
 	boot.argv = argv;
 	boot.envp = envp;
 	boot.cmdline.onfail = CONFIG_ONFAIL;
-	boot.build.devices.uevent_fd = boot.build.devices.stop_fd = boot.self_fd = -1;
-	boot.record_fd = -1;
+	boot.build.devices.uevent_fd = boot.build.devices.stop_fd = boot.record_fd = -1;
 	notes_arena.at = memory + sizeof(memory) - NOTES_SIZE;
 	notes_arena.end = memory + sizeof(memory);
 	idmap_notes_init(&boot.notes, &notes_arena);

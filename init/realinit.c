@@ -15,9 +15,10 @@
 
 #define NOBODY 65534 /* what an id is seen as that the map leaves out */
 
-/* Whether the file is this very program, `self_fd`, and would only start itself for ever. */
-static bool is_self(int self_fd, int root_fd, const char *path)
+/* Whether the file is this very program, and would only start itself for ever. */
+static bool is_self(int root_fd, const char *path)
 {
+	idmap_closed int self_fd = idmap_open("/proc/self/exe", O_RDONLY);
 	idmap_closed int fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
 	char a[1024], b[1024];
 	off_t at = 0;
@@ -40,17 +41,13 @@ static bool is_self(int self_fd, int root_fd, const char *path)
 static int check(struct boot *boot, const char *path, struct idmap_program *ret, bool *ret_self)
 {
 	const int root_fd = boot->build.stage.seen_fd;
-	idmap_closed int self_fd = -1;
 	int result;
 
 	*ret_self = false;
 	result = idmap_program_check(&boot->build.stage, path, ret);
-	if (!result &&
-	    ret->is_like_us) { /* or /proc/self/exe need not be asked, which takes its time */
-		if (boot->self_fd < 0)
-			self_fd = idmap_open("/proc/self/exe", O_RDONLY);
-		*ret_self = is_self(boot->self_fd < 0 ? self_fd : boot->self_fd, root_fd, path);
-	}
+	/* Else /proc/self/exe need not be asked, which takes its time. */
+	if (!result && ret->is_like_us)
+		*ret_self = is_self(root_fd, path);
 	return *ret_self ? -ELOOP : result;
 }
 
@@ -97,8 +94,7 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 	}
 	/* Started by the kernel as init=, we are what that names; it says nothing of the real one.
 	 */
-	if (cmdline->init &&
-	    !(booted && is_self(boot->self_fd, boot->build.stage.seen_fd, cmdline->init))) {
+	if (cmdline->init && !(booted && is_self(boot->build.stage.seen_fd, cmdline->init))) {
 		boot->init = cmdline->init;
 		return check_named(boot, "init", cmdline->init, program, ret_error);
 	}

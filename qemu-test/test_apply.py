@@ -94,7 +94,7 @@ def test_what_others_have_mounted(kernel, guest_with_idmap):
     with guest_with_idmap(kernel) as guest:
         guest.run("/bin/mount", "-t", "ext4", "-o", "commit=10", "/dev/vdc", "/mnt")
         *told, code = sh(guest, "idmap mount /dev/vdc /srv -t ext4 -o rw,commit=20,idmap=5000:0:10")
-        assert ("/dev/vdc stands on /mnt already, and stays as it is there (rw,commit=10), whatever commit=20 on /srv says;"
+        assert ("/dev/vdc stands on /mnt already, and is as it is there (rw,commit=10) on /srv, too, whatever its row says;"
                 " where that differs, unmount it first") in told[0] and code == "rc 0"
         assert sh(guest, "idmap mount /dev/vdc /opt -t ext4 -o rw,commit=10,idmap=5000:0:10") == ["rc 0"]
 

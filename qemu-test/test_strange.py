@@ -91,11 +91,12 @@ def test_shared_in_place(stage0, plain_tree, kernel, image, second, boot):
 
 
 @TWO
-def test_row_on_proc_in_place(stage0, plain_tree, kernel, image, boot):
-    """Whether init= is idmap-init itself is known without /proc; else it starts itself for ever."""
+def test_row_on_proc_in_place(stage0, plain_tree, kernel, image, boot_fails):
+    """What comes after it would be neither mapped nor told."""
     tree = plain_tree("t /proc tmpfs rw\n")
-    with boot(kernel, stage0(kernel), f"root=/dev/vda init={INIT}", [Disk(image(tree, "erofs"))]) as guest:
-        assert guest.report()["argv"][0] == "/sbin/init"
+    console = boot_fails(kernel, stage0(kernel), f"root=/dev/vda init={INIT}", [Disk(image(tree, "erofs"))])
+    assert last_words(console) == (PRE + "/etc/idmap.conf:1:3: that would cover /proc, by way of which rows are mounted;"
+                                   " name another folder", "0x00000200")
 
 
 # ---- attributes ----
@@ -313,8 +314,8 @@ def test_init_of_nobody_behind(kernel, root_tree, image, initramfs, boot):
     conf = ROOT + "/dev/vdb /srv erofs idmap=5000:0:10\n"
     with boot(kernel, initramfs(kernel, conf), "quiet init=/srv/init",
               [Disk(image(root_tree(), "erofs")), Disk(image(usr, "erofs"))]) as guest:
-        assert PRE + ("/srv/init of the new root is nobody's (65534): the map of what it lies on leaves its owner"
-                      " out; extend that map") in log_lines(guest)
+        assert PRE + ("/srv/init of the new root has the uid 7 on disk, which the map leaves out: it is nobody's"
+                      " (65534); did you mean 7:0:10?") in log_lines(guest)
 
 
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)

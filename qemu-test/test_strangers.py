@@ -230,15 +230,16 @@ def test_map_on_a_bind_of_a_scripts_overlay(kernel, root_tree, image, scripted, 
     assert "what it shows is an overlay, whose ids are not those on disk" in line and code == "0x00000500"
 
 
+@pytest.mark.parametrize("words", ["uid=7,gid=7,umask=0077", "ro"])
 @BOTH
-def test_filesystem_that_a_script_has_mounted(kernel, root_tree, image, scripted, boot):
+def test_filesystem_that_a_script_has_mounted(words, kernel, root_tree, image, scripted, boot):
     """It stands with the script's owners, and that is told."""
-    initrd = scripted(kernel, ROOT + "/dev/vdb /srv vfat uid=7,gid=7,umask=0077\n", """
+    initrd = scripted(kernel, ROOT + f"/dev/vdb /srv vfat {words}\n", """
         mkdir /run/other
         mount -t vfat -o ro,uid=5,gid=5,umask=022 /dev/vdb /run/other""", "vfat,nls_cp437,nls_iso8859-1,nls_ascii,nls_utf8")
     with boot(kernel, initrd, "", [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(), "/file": File("x")}, "vfat"))]) as guest:
         assert guest.ask("stat /srv")["uid"] == 5
-        assert [line for line in log_lines(guest) if "stands on /run/other already, and stays as it is there" in line]
+        assert [line for line in log_lines(guest) if "stands on /run/other already, and is as it is there" in line]
 
 
 @pytest.mark.parametrize("how", ["image", "layer", "bind", "apply"])

@@ -187,8 +187,8 @@ static bool same_options(const struct idmap_row *a, const struct idmap_row *b)
 	return !strcmp(one, other);
 }
 
-/* The row's first option that a filesystem does not have; NULL: it has all of them. */
-static const char *missing_option(const struct idmap_row *row, const char *has)
+/* Whether the row has an option that a filesystem that stands does not have. */
+static bool missing_option(const struct idmap_row *row, const char *has)
 {
 	const char *first = row->root_data, *second = row->data, *option;
 	char list[1024], wanted[IDMAP_OPTION_MAX + 3];
@@ -201,9 +201,36 @@ static const char *missing_option(const struct idmap_row *row, const char *has)
 		/* Or with what the filesystem has added: compress=zstd:3. */
 		wanted[strlen(wanted) - 1] = ':';
 		if (!idmap_contains(list, wanted))
-			return option;
+			return true;
 	}
-	return NULL;
+	return false;
+}
+
+/* Whether the row has an option that begins like this. */
+static bool says(const struct idmap_row *row, const char *begin, size_t length)
+{
+	const char *first = row->root_data, *second = row->data, *option;
+
+	while (*(option = next_option(&first, &second)))
+		if (!strncmp(option, begin, length))
+			return true;
+	return false;
+}
+
+/* Whether it stands with owners or modes, of a filesystem that has none, that the row does not say.
+ */
+static bool has_owners(const struct idmap_row *row, const char *has)
+{
+	static const char *const keys[] = {"uid=", "gid=", "fmask=", "dmask="};
+	size_t i;
+
+	for (; *has; has += strcspn(has, ","), has += *has == ',')
+		for (i = 0; i < COUNT_OF(keys); i++)
+			if (!strncmp(has, keys[i], strlen(keys[i])) &&
+			    strncmp(has + 1, "mask=0022", 9) &&
+			    !says(row, keys[i], strlen(keys[i])) && !says(row, "umask=", 6))
+				return true;
+	return false;
 }
 
 /* The same, where somebody has mounted it before us: that is theirs, and only told. */
@@ -213,7 +240,6 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 	struct idmap_arena arena;
 	struct idmap_error unused;
 	struct idmap_mountinfo mount;
-	const char *option;
 	char number[24], *text, *memory;
 	size_t size;
 
@@ -226,14 +252,12 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 		while (idmap_mountinfo_next(&text, &mount)) {
 			if (strcmp(mount.number, number) && strcmp(mount.source, row->device))
 				continue;
-			option = missing_option(row, mount.data);
-			if (option)
+			if (missing_option(row, mount.data) || has_owners(row, mount.data))
 				idmap_note(stage->notes,
-					   "%s stands on %s already, and stays as it is there (%s),"
-					   " whatever %s on %s says; where that differs, unmount it"
-					   " first",
-					   row->source, mount.target, mount.data, option,
-					   row->target);
+					   "%s stands on %s already, and is as it is there (%s) on"
+					   " %s, too, whatever its row says; where that differs,"
+					   " unmount it first",
+					   row->source, mount.target, mount.data, row->target);
 			break;
 		}
 	munmap(memory, MOUNTS_MEMORY);
