@@ -162,7 +162,7 @@ def test_apply_and_a_server_that_stops(kernels, root_tree, image, programs, init
     """Nobody can end it, but whoever waits is told for what; and it goes on when the server does."""
     kernel = kernels("newest")
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", 100000, 100000, 0o755)
+    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
     initrd = initramfs(kernel, ROOT, modules=VIRTIOFS)
     args = virtiofs(host_tree(WORK), "hostshare", "--sandbox=chroot")
     server, = virtiofs.processes

@@ -5,14 +5,12 @@ them, a root whose /run or /dev is a link, and a real init that starts us again.
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 from common import INIT, ROOT, last_words, log_lines
 from guest import Disk
-from images import Dir, File, Link
+from images import Dir, File, Link, busybox
 
 BOTH = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 OWN = (100000, 100000)
@@ -65,7 +63,7 @@ def test_links_in_a_mount_that_stands(row, kernel, plain_tree, image, stage0, st
 def test_links_and_apply(kernels, root_tree, image, programs, stranger, initramfs, boot):
     """The same two, by idmap apply: below a folder, and on the system that runs."""
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
     other = root_tree()
     other["/var/run"], other["/srv/folder"] = Link("/run", *OWN), Link("/root", *OWN)
     kernel = kernels("newest")
@@ -158,7 +156,7 @@ def test_record_of_a_stranger(kernel, stage0, plain_tree, image, boot):
 def test_what_would_cover_proc(kernel, root_tree, image, programs, initramfs, boot):
     """All rows or none, and nothing by hand either."""
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
     with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
         before = guest.mounts()
         guest.ask("write", "/run/table", "t /proc tmpfs\n/images/app /srv bind\n")
@@ -184,7 +182,7 @@ def test_root_that_was_mounted_ro(append, said, kernels, stage0, plain_tree, ima
 @BOTH
 def test_somebody_elses_mount_on_the_workshop(kernel, root_tree, image, programs, initramfs, boot):
     tree = root_tree()
-    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
     with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
         guest.ask("write", "/run/table", "/images/app /srv bind\n")
         guest.run("/bin/sh", "-c", "mkdir /run/.idmap; mount -t tmpfs theirs /run/.idmap")
@@ -210,9 +208,9 @@ def scripted(initramfs, programs, tmp_path):
         script = tmp_path / "init"
         script.write_text(f"{SCRIPT}{commands}\nexec /sbin/idmap-init\n")
         script.chmod(0o755)
-        busybox = Path(shutil.which("busybox"))
-        add = [(programs.init, "/sbin/idmap-init"), (programs.folder / "idmap", "/bin/idmap"),
-               *((busybox, f"/bin/{name}") for name in ("sh", "mkdir", "mount", "cat", "insmod", "sleep", "["))]
+        program = busybox()["/bin/busybox"].content
+        add = [(programs.init, "/sbin/idmap-init"), (programs.command, "/bin/idmap"),
+               *((program, f"/bin/{name}") for name in ("sh", "mkdir", "mount", "cat", "insmod", "sleep", "["))]
         return initramfs(kernel, conf, init=script, add=add, modules=f"virtio_pci,virtio_blk,erofs,{modules}")
 
     return make
@@ -253,7 +251,7 @@ def test_file_on_an_unbindable_mount(only_there, how, kernel, stage0, plain_tree
     tree = plain_tree({"layer": "none /mnt overlay\nroot:/srv/file /mnt erofs lower\n", "apply": ""}.get(how, row))
     if not only_there:
         tree["/srv/file"] = File(other, *OWN)
-    tree["/bin/idmap"] = File(programs.folder / "idmap", *OWN, 0o755)
+    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
     disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(5000, 5000), "/file": File(right, 5000, 5000)}, "erofs"))]
     initrd = stage0(kernel, modules=["loop", "overlay"], then="mount -t erofs -o ro /root/dev/vdb /root/srv;"
                     " mount --make-unbindable /root/srv")

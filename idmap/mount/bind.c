@@ -52,15 +52,12 @@ int idmap_check_same(const struct idmap_stage *stage, const struct idmap_row *ro
 		     struct idmap_error *ret_error)
 {
 	idmap_closed int seen_fd = -1;
-	struct stat seen, found;
 	bool folder;
 
 	if (stage->plan->new_root)
 		return 0;
 	seen_fd = idmap_open_source(stage, row, true, &folder);
-	if (seen_fd < 0 || fstat(seen_fd, &seen) ||
-	    (fd >= 0 && !fstat(fd, &found) && seen.st_dev == found.st_dev &&
-	     seen.st_ino == found.st_ino))
+	if (seen_fd < 0 || (fd >= 0 && idmap_same_file(seen_fd, fd)))
 		return 0;
 	return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, EINVAL,
 			  "SOURCE lies on a mount that is unbindable, which cannot be cloned; make"

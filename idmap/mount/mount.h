@@ -68,6 +68,8 @@ void idmap_parents_close(struct idmap_stage *stage);
 int idmap_attach_at(struct idmap_stage *stage, enum idmap_spot spot, int *tree_fd);
 /* Unmounts what hangs at a spot, with all that stands on it. */
 void idmap_detach_from(const struct idmap_stage *stage, enum idmap_spot spot);
+/* Whether both descriptors are of one file. */
+bool idmap_same_file(int one_fd, int other_fd);
 /*
  * Where in a root it comes to stand: opens that. Links of the root count, and they have been
  * followed; where it stands alone they are now. -errno.

@@ -197,7 +197,7 @@ int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error 
 {
 	idmap_closed int root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
 	struct idmap_carried *carried;
-	struct stat root = {0}, target = {0};
+	struct stat target;
 	int result;
 
 	for (carried = stage->carry; carried; carried = carried->next) {
@@ -208,14 +208,13 @@ int idmap_stage_carry(struct idmap_stage *stage, int old_fd, struct idmap_error 
 		target_fd = idmap_open_carried(stage, root_fd, carried);
 		result = target_fd;
 		/* A link to / is no folder for it. */
-		if (target_fd >= 0 && !fstat(root_fd, &root) && !fstat(target_fd, &target) &&
-		    root.st_dev == target.st_dev && root.st_ino == target.st_ino)
+		if (target_fd >= 0 && idmap_same_file(root_fd, target_fd))
 			result = -ENOTDIR;
 		if (result >= 0)
 			result = or_errno(sys_move_mount(old_fd, carried->path + 1, target_fd, "",
 							 MOVE_MOUNT_T_EMPTY_PATH));
 		/* A folder goes on a folder, and a file on a file. */
-		if (result == -EINVAL && !S_ISDIR(target.st_mode))
+		if (result == -EINVAL && !fstat(target_fd, &target) && !S_ISDIR(target.st_mode))
 			result = -ENOTDIR;
 		carried->left = idmap_no_folder(result);
 		if (result && !carried->left)

@@ -225,6 +225,14 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 
 /* --- what comes along ------------------------------------------------------------------------ */
 
+bool idmap_same_file(int one_fd, int other_fd)
+{
+	struct stat one, other;
+
+	return !fstat(one_fd, &one) && !fstat(other_fd, &other) && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
 int idmap_open_carried(const struct idmap_stage *stage, int root_fd,
 		       const struct idmap_carried *carried)
 {
@@ -242,12 +250,14 @@ static int carry_clone(const struct idmap_stage *stage, int view_fd,
 	idmap_closed int root_fd = idmap_open_root(stage->plan);
 	idmap_closed int clone_fd = or_errno(sys_open_tree(
 		root_fd, carried->path + 1, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
-
 	idmap_closed int target_fd = idmap_open_carried(stage, view_fd, carried);
 	int result = clone_fd < 0 ? clone_fd : idmap_leave_peers(stage->plan, clone_fd);
 
 	if (!result && target_fd < 0)
 		result = target_fd;
+	/* A link to / is no folder for it. */
+	if (!result && idmap_same_file(view_fd, target_fd))
+		result = -ENOTDIR;
 	return result ? result
 		      : or_errno(sys_move_mount(clone_fd, "", target_fd, "",
 						MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
@@ -255,8 +265,7 @@ static int carry_clone(const struct idmap_stage *stage, int view_fd,
 
 int idmap_carry_clone(const struct idmap_stage *stage, struct idmap_carried *carried)
 {
-	/* A link to / is no folder for it. */
-	int result = carried->real[1] ? carry_clone(stage, stage->seen_fd, carried) : -ENOTDIR;
+	int result = carry_clone(stage, stage->seen_fd, carried);
 
 	carried->cloned = !result;
 	/* What brings its folder may not be in the disk view, as nothing is cloned from that. */
