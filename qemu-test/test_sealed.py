@@ -126,11 +126,11 @@ def test_tables_of_others(uid, mode, kernel, root_tree, image, sealed, initramfs
 
 def test_always(kernel, root_tree, image, programs, initramfs, boot, boot_fails):
     """Kconfig's SEALED: without a file, too."""
-    folder = programs.folder / "size" / "sealed"
-    host.make(folder, "default_defconfig")
+    folder = programs.guest_folder / "size" / "sealed"
+    host.make_for_guest(folder, "default_defconfig")
     config = folder / ".config"
     config.write_text(config.read_text().replace("# CONFIG_SEALED is not set", "CONFIG_SEALED=y"))
-    host.make(folder, "all")
+    host.make_for_guest(folder, "all")
     initrd = initramfs(kernel, ROOT, init=folder / "idmap-init")
     disks = [Disk(image(root_tree(), "erofs"))]
     line, _ = last_words(boot_fails(kernel, initrd, "init=/bin/sh", disks))
