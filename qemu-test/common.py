@@ -39,6 +39,11 @@ SLOT = ["-device", "pcie-root-port,id=hotplug-slot,chassis=1"]
 FOUND_MOST_US = 400_000
 
 
+def in_turn(*cases: tuple) -> list[tuple]:
+    """Each case on one of two kernels, for what does not depend on them: ("6.1", …), ("newest", …) and so on."""
+    return [(("6.1", "newest")[number % 2], *case) for number, case in enumerate(cases)]
+
+
 def of_x86_64(why: str) -> pytest.MarkDecorator:
     """For a test, or as the pytestmark of a module, that is not run with a guest of another architecture."""
     return pytest.mark.skipif(not GUEST.is_usual, reason=f"not with a guest of {GUEST.name}: {why}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from common import ROOT, log_lines, seen
+from common import ROOT, in_turn, log_lines, seen
 from guest import Disk
 from images import Dir, File, Link
 
@@ -17,7 +17,7 @@ LIB = "/dev/vdb /lib/data erofs idmap=5000:0:10\n"
 Z = "/dev/vdb /z/data erofs idmap=5000:0:10\n"
 
 
-@pytest.mark.parametrize("rows,target", [
+@pytest.mark.parametrize("kernel,rows,target", in_turn(
     (LIB + "/usr/lib/data/keys /aaa bind\n", "/aaa"),
     (LIB + "/usr/lib/data/keys /aaa bind nofail\n", "/aaa"),
     (LIB + "root:/usr/lib/data/image /aaa erofs\n", "/aaa"),
@@ -25,8 +25,7 @@ Z = "/dev/vdb /z/data erofs idmap=5000:0:10\n"
     (LIB + "none /aaa overlay\n/usr/lib/data/keys /aaa bind lower\n", "/aaa"),
     (Z + "t /usr/lib/data/sub tmpfs\n", "/usr/lib/data/sub"),
     (Z + "t /usr/lib/data/sub tmpfs X-mount.mkdir\n", "/usr/lib/data/sub"),
-], ids=["bind", "bind nofail", "image", "image nofail", "layer", "target", "target mkdir"])
-@BOTH
+), indirect=["kernel"], ids=["bind", "bind nofail", "image", "image nofail", "layer", "target", "target mkdir"])
 def test_behind_a_link(rows, target, kernel, root_tree, image, initramfs, boot):
     """Rows may stand in any order, and the path that a link leads to is what counts: nothing is absent before all
     links are known."""
@@ -100,6 +99,15 @@ def test_absent_row_beside_a_link(kernel, root_tree, image, initramfs, boot):
 
 
 @BOTH
+def test_odd_root_beside_a_link(kernel, root_tree, image, initramfs, boot):
+    """The root is built more than once then, and told of once."""
+    tree = root_tree()
+    tree["/"], tree["/link"] = Dir(5, 5), Link("opt", *OWN)
+    with boot(kernel, initramfs(kernel, ROOT + "t /link/app tmpfs\n"), "quiet", [Disk(image(tree, "erofs"))]) as guest:
+        assert len([line for line in log_lines(guest) if "has the uid 5 on disk" in line]) == 1
+
+
+@BOTH
 def test_many_notes(kernel, root_tree, image, initramfs, boot):
     """They wait until all paths are known, and none is lost for that."""
     tree = root_tree()
@@ -121,15 +129,14 @@ def test_absent_all_the_same(kernel, root_tree, image, initramfs, boot, boot_fai
     assert "/no/such in the new root cannot be cloned (not there)" in console
 
 
-@pytest.mark.parametrize("rows,path", [
+@pytest.mark.parametrize("kernel,rows,path", in_turn(
     ("t /run/x tmpfs X-mount.mkdir,mode=0711\n", "/run/x"),
     ("t /run tmpfs X-mount.mkdir,mode=0711\n", "/run"),
     ("t /dev/shm tmpfs X-mount.mkdir,mode=0711\n", "/dev/shm"),
     ("t /run/x tmpfs X-mount.mkdir,mode=0711\nt /zz tmpfs X-mount.mkdir\n", "/run/x"),
     ("t /run/x/y/z tmpfs X-mount.mkdir,mode=0711\n", "/run/x/y/z"),
     ("LINK\nt /run/x tmpfs X-mount.mkdir,mode=0711\n", "/run/x"),
-], ids=["in run", "run", "in dev", "two", "deep", "link"])
-@BOTH
+), indirect=["kernel"], ids=["in run", "run", "in dev", "two", "deep", "link"])
 def test_root_without_folders(rows, path, kernel, root_tree, image, initramfs, boot):
     """A folder that is made for a row is where /run and the others land, too: before the row."""
     tree = {name: entry for name, entry in root_tree().items() if name.split("/")[1] not in ("run", "dev", "proc", "sys")}

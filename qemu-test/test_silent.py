@@ -188,8 +188,8 @@ BINDS = {
 }
 
 
-@pytest.mark.parametrize("how", BINDS)
-@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("kernel,how", [*(("6.1", how) for how in BINDS), ("newest", "tmpfs"),
+                                        ("newest", "bind of a mapped upper")], indirect=["kernel"])
 def test_acl_of_a_bind(how, kernel, root_tree, image, initramfs, boot):
     def folder(base, **more):
         return Dir(base, base, 0o750, xattrs={"system.posix_acl_access": acl_for_group(base + 4)}, **more)

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from common import INIT, ROOT, last_words, log_lines
+from common import INIT, ROOT, in_turn, last_words, log_lines
 from guest import Disk
 from images import Dir, File, Link, busybox
 
@@ -240,9 +240,9 @@ def test_filesystem_that_a_script_has_mounted(words, kernel, root_tree, image, s
         assert [line for line in log_lines(guest) if "stands on /run/other already, and is as it is there" in line]
 
 
-@pytest.mark.parametrize("how", ["image", "layer", "bind", "apply"])
-@pytest.mark.parametrize("only_there", [True, False], ids=["only there", "beneath as well"])
-@BOTH
+@pytest.mark.parametrize("kernel,how,only_there", in_turn(
+    ("image", True), ("image", False), ("layer", False), ("bind", True), ("apply", False), ("apply", True)),
+    indirect=["kernel"])
 def test_file_on_an_unbindable_mount(only_there, how, kernel, stage0, plain_tree, image, programs, boot, boot_fails):
     """No clone has that mount, and what lies beneath is another file."""
     other = image({"/": Dir(), "/beneath": File("x")}, "erofs")
@@ -265,10 +265,10 @@ def test_file_on_an_unbindable_mount(only_there, how, kernel, stage0, plain_tree
         assert cause in answer["stderr"] and answer["exit"] == 3 and "/mnt" not in standing(guest)
 
 
-@pytest.mark.parametrize("links", [{"/sbin/init": "/run/init"}, {"/sbin": "/run"},
-                                   {"/sbin/init": "/var/run/init", "/run": "/var/run"}], ids=["file", "folder", "run"])
-@pytest.mark.parametrize("rows", ["", "t /opt/app tmpfs\n"], ids=["root", "rows"])
-@BOTH
+@pytest.mark.parametrize("kernel,rows,links", in_turn(
+    ("", {"/sbin/init": "/run/init"}), ("", {"/sbin": "/run"}),
+    ("", {"/sbin/init": "/var/run/init", "/run": "/var/run"}), ("t /opt/app tmpfs\n", {"/sbin": "/run"})),
+    indirect=["kernel"], ids=["file", "folder", "run", "rows"])
 def test_init_behind_a_link_into_run(rows, links, kernel, root_tree, image, initramfs, boot_fails):
     """The image's own /run is covered by ours, where no init is; that is found before the switch."""
     tree = root_tree()

@@ -205,6 +205,7 @@ static int follow_links(struct idmap_build *build, struct idmap_error *ret_error
 	idmap_stage_drop(&build->stage);
 	if (changed < 0)
 		return changed;
+	idmap_notes_forget(build->notes); /* of a root that is built once more */
 	build->followed = true;
 	result = idmap_plan_make(build->table, build->plan.root, &build->plan);
 	return result ? result : changed;
