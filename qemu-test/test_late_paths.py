@@ -43,8 +43,7 @@ def test_behind_a_link(rows, target, kernel, root_tree, image, initramfs, boot):
         assert not [line for line in log_lines(guest) if "skipped" in line]
 
 
-@pytest.mark.parametrize("more", ["", ",idmap=5000:0:10"], ids=["plain", "mapped"])
-@BOTH
+@pytest.mark.parametrize("kernel,more", in_turn(("",), (",idmap=5000:0:10",)), indirect=["kernel"], ids=["plain", "mapped"])
 def test_what_lay_there_before(more, kernel, root_tree, image, initramfs, boot):
     """The folder beneath, which is ro and has another owner, decides nothing and is not told of."""
     tree = root_tree()
@@ -71,7 +70,7 @@ def test_volatile_overlay_and_a_link(kernel, root_tree, image, initramfs, boot):
         assert "/opt/app" in {mount.target for mount in guest.mounts()}
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
+@BOTH
 def test_sealed_image_file_and_a_link(kernel, root_tree, image, seal, initramfs, boot):
     """The same of the device that verifies, by its name."""
     tree = root_tree()
@@ -163,8 +162,8 @@ def test_nothing_is_left_of_made_folders(kernel, root_tree, image, initramfs, bo
         assert guest.ask("stat /run") == {"error": "ENOENT"}
 
 
-@pytest.mark.parametrize("last", ["/images/app /home bind idmap=100000:5:1\n", ""], ids=["disk view", "alone"])
-@BOTH
+@pytest.mark.parametrize("kernel,last", in_turn(("/images/app /home bind idmap=100000:5:1\n",), ("",)),
+                         indirect=["kernel"], ids=["disk view", "alone"])
 def test_folder_that_another_row_brings(last, kernel, root_tree, image, initramfs, boot):
     tree = root_tree()
     tree["/run"], tree["/var"] = Link("var/run", *OWN), Dir(*OWN)

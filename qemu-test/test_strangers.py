@@ -228,8 +228,7 @@ def test_map_on_a_bind_of_a_scripts_overlay(kernel, root_tree, image, scripted, 
     assert "what it shows is an overlay, whose ids are not those on disk" in line and code == "0x00000500"
 
 
-@pytest.mark.parametrize("words", ["uid=7,gid=7,umask=0077", "ro"])
-@BOTH
+@pytest.mark.parametrize("kernel,words", in_turn(("uid=7,gid=7,umask=0077",), ("ro",)), indirect=["kernel"])
 def test_filesystem_that_a_script_has_mounted(words, kernel, root_tree, image, scripted, boot):
     """It stands with the script's owners, and that is told."""
     initrd = scripted(kernel, ROOT + f"/dev/vdb /srv vfat {words}\n", """
@@ -322,8 +321,7 @@ def test_mount_of_others_where_a_folder_is_made(kernel, stage0, plain_tree, imag
         assert "of-script" in guest.ask("ls /srv")["entries"]
 
 
-@pytest.mark.parametrize("booted", [True, False], ids=["booted", "script"])
-@BOTH
+@pytest.mark.parametrize("kernel,booted", in_turn((True,), (False,)), indirect=["kernel"])
 def test_unbindable_mount_in_run(booted, kernel, plain_tree, root_tree, image, stage0, scripted, boot_fails):
     """No clone of /run has it, and a row in /run needs one."""
     row = "t /run/y tmpfs X-mount.mkdir\n"
