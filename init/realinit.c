@@ -13,8 +13,6 @@
 #include "device/device.h"
 #include "mount/program.h"
 
-#define NOBODY 65534 /* what an id is seen as that the map leaves out */
-
 /* Whether the file is this very program, and would only start itself for ever. */
 static bool is_self(int root_fd, const char *path)
 {

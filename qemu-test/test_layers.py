@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -166,9 +167,10 @@ def test_volatile_upper(kernel, root_tree, image, initramfs, boot, boot_fails, t
         last, code = last_words(boot_fails(kernel, initrd, "", disks))
         assert last.endswith("; what a volatile overlay wrote may not be whole after its boot; take volatile out, and"
                              " delete the folder work of the upper disk") and code == "0x00000400"
-    debugfs(top, "rm /work/work/incompat/volatile/dirty", write=True)
-    for path in ("/work/work/incompat/volatile", "/work/work/incompat", "/work/work", "/work"):
-        debugfs(top, f"rmdir {path}", write=True)
+    path = Path("/", "work", "work", "incompat", "volatile")
+    debugfs(top, f"rm {path / 'dirty'}", write=True)
+    for folder in (path, *list(path.parents)[:-1]):
+        debugfs(top, f"rmdir {folder}", write=True)
     with boot(kernel, initrds[1], "", disks) as guest:
         assert owners(guest) == OWNERS
 

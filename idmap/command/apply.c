@@ -182,6 +182,7 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 	struct record before;
 	size_t standing, gone;
 	char path[PATH_MAX];
+	bool unseen;
 	int result;
 
 	if (!record_read(&before, folder))
@@ -196,7 +197,8 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 	}
 	if (!standing)
 		return 0;
-	if (!gone && before.plan == apply->number && !find_unseen(&before, &apply->mounts, path)) {
+	unseen = before.plan == apply->number && find_unseen(&before, &apply->mounts, path);
+	if (!gone && before.plan == apply->number && !unseen) {
 		if (before.count < apply->build.plan.rows)
 			fprintf(stderr,
 				"idmap apply: %u rows were skipped then; take the others back with"
@@ -204,7 +206,7 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 				apply->build.plan.rows - (uint32_t)before.count);
 		return 1;
 	}
-	if (before.plan == apply->number && find_unseen(&before, &apply->mounts, path))
+	if (unseen)
 		return idmap_fail(
 			ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
 			"the rows stand in %s, but the one on %s is not seen there: it was"

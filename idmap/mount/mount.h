@@ -93,6 +93,8 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 
 /* --- owners.c: what a map makes of the owner of a tree ---------------------------------------- */
 
+#define NOBODY 65534 /* what an id is seen as that the map leaves out */
+
 /* Notes what is odd about the map of a tree whose root, a folder or a file, has these ids on disk.
  */
 void idmap_owners_look(struct idmap_notes *notes, const struct idmap_row *row,

@@ -11,7 +11,6 @@
 #include "mount/mount.h"
 
 #define HINT_SIZE 160
-#define NOBODY 65534 /* what an id is seen as that the map leaves out */
 
 static const char *const kind_names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 

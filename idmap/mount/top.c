@@ -13,7 +13,8 @@
 #include "mount/behind.h"
 
 #define NEW_UPPER "upper.new"
-#define VOLATILE "work/work/incompat"
+#define WORK "work"
+#define VOLATILE WORK "/" WORK "/incompat" /* overlayfs makes one more of that name in it */
 
 /* linux/posix_acl_xattr.h: an entry, little-endian, behind a version of four bytes. */
 enum { ACL_HEADER = 4, ACL_ENTRY = 8, ACL_USER = 2, ACL_GROUP = 8 };

@@ -6,8 +6,6 @@
 #include "mount/behind.h"
 #include "mount/bind.h"
 
-#define NOBODY 65534
-
 /* A layer's tree once more, without any map; its kind of source is the same. */
 static int build_unmapped(struct idmap_stage *stage, struct idmap_row *row,
 			  struct idmap_error *ret_error)
