@@ -22,7 +22,7 @@
 struct apply {
 	struct idmap_build build;
 	struct record record;
-	struct mounts mounts;
+	struct mounts mounts, after; /* before it, whose paths what comes along has, and after it */
 	uint32_t recorded;
 	bool followed;	    /* they are by real paths */
 	uint64_t number;    /* of the table */
@@ -101,39 +101,88 @@ static int place(struct idmap_build *build, const struct idmap_row *row, int tre
 	return result;
 }
 
-/* What came along with rows that show it is theirs, and what is mounted there later is not. */
-static int record_what_came(struct apply *apply, struct idmap_error *ret_error)
+/* Whether a mount on the folder's own one has that path, beneath the rows. */
+static bool is_beneath_rows(const struct apply *apply, const char *path)
+{
+	const uint64_t number = mounts_id(&apply->after, apply->record.folder).number;
+	size_t i;
+
+	for (i = 0; i < apply->after.count; i++)
+		if (!strcmp(apply->after.mount[i].target, path) &&
+		    strtoull(apply->after.mount[i].parent, NULL, 10) == number)
+			return true;
+	return false;
+}
+
+/* Whether what is mounted on a row was in the folder before. */
+static bool came_along(const struct apply *apply, const struct idmap_mountinfo *mount)
+{
+	const struct idmap_carried *carried;
+	char path[PATH_MAX];
+
+	for (carried = apply->build.carry; carried; carried = carried->next) {
+		idmap_print(path, sizeof(path), "%s%s", apply->record.folder, carried->real);
+		if (idmap_path_inside(mount->target, path) && !is_beneath_rows(apply, path))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What a row shows with its tree goes with it, what was in the folder before comes back, and what
+ * is mounted there later is somebody's.
+ */
+static int record_all_inner(struct apply *apply, struct idmap_error *ret_error)
 {
 	const struct idmap_plan *plan = &apply->build.plan;
-	int result = mounts_read(&apply->mounts, ret_error);
+	int result = mounts_read(&apply->after, ret_error);
 	uint32_t i;
 	size_t j;
 
 	for (i = 0; !result && i < plan->rows; i++) {
+		const struct idmap_row *row = plan->row[i];
 		char path[PATH_MAX];
 		uint64_t number;
 
-		if (!(plan->row[i]->flags & IDMAP_RBIND) || plan->row[i]->flags & IDMAP_SKIPPED)
+		if (idmap_row_is_root(row) || row->flags & (IDMAP_SKIPPED | IDMAP_LAYER))
 			continue;
-		record_target(&apply->record, plan->row[i], path);
-		number = mounts_id(&apply->mounts, path).number;
-		for (j = 0; j < apply->mounts.count; j++)
-			if (mounts_inside(&apply->mounts, &apply->mounts.mount[j], number))
-				record_inside(&apply->record,
-					      mount_id_of(AT_FDCWD, apply->mounts.mount[j].target));
+		number = mounts_id(&apply->after, record_target(&apply->record, row, path)).number;
+		for (j = 0; number && j < apply->after.count; j++) {
+			const struct idmap_mountinfo *mount = &apply->after.mount[j];
+			struct inner_mount inner = {mount_id_listed(mount), false};
+
+			if (!mounts_inside(&apply->after, mount, number))
+				continue;
+			inner.along = came_along(apply, mount);
+			if (inner.along || row->flags & IDMAP_RBIND)
+				record_inner(&apply->record, inner);
+		}
 	}
 	return result;
 }
 
-/* The first row of the record that stands in the folder; false: there is none. */
+/* The next row from *at on whose mount stands, and its path; NULL: there is none. */
+static const struct recorded *next_standing(const struct record *record,
+					    const struct mounts *mounts, size_t *at,
+					    char path[PATH_MAX])
+{
+	while (*at < record->count) {
+		const struct recorded *recorded = &record->row[(*at)++];
+
+		record_target(record, recorded->row, path);
+		if (recorded->id.number && record_stands(record, recorded, mounts))
+			return recorded;
+	}
+	return NULL;
+}
+
 static bool stands_in(const struct record *record, const struct mounts *mounts, const char *folder,
 		      char path[PATH_MAX])
 {
-	size_t i;
+	size_t at = 0;
 
-	for (i = 0; i < record->count; i++)
-		if (record->row[i].id.number && record_stands(record, &record->row[i], mounts) &&
-		    idmap_path_inside(record_target(record, record->row[i].row, path), folder))
+	while (next_standing(record, mounts, &at, path))
+		if (idmap_path_inside(path, folder))
 			return true;
 	return false;
 }
@@ -159,16 +208,15 @@ static int look_inside(const struct apply *apply, const char *folder, struct idm
 	return result;
 }
 
-/* The first row whose mount stands, and is not what is seen by its path; false: there is none. */
+/* The first row that stands, and is not what is seen by its path; false: there is none. */
 static bool find_unseen(const struct record *record, const struct mounts *mounts,
 			char path[PATH_MAX])
 {
-	size_t i;
+	const struct recorded *recorded;
+	size_t at = 0;
 
-	for (i = 0; i < record->count; i++)
-		if (record->row[i].id.number && record_stands(record, &record->row[i], mounts) &&
-		    mount_id_of(AT_FDCWD, record_target(record, record->row[i].row, path)).number !=
-			    record->row[i].id.number)
+	while ((recorded = next_standing(record, mounts, &at, path)))
+		if (mount_id_of(AT_FDCWD, path).number != recorded->id.number)
 			return true;
 	return false;
 }
@@ -189,9 +237,10 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 		return 0;
 	standing = record_count(&before, &apply->mounts, true);
 	gone = record_count(&before, &apply->mounts, false);
-	if (!before.done && standing) {
-		fputs("idmap apply: an interrupted one has left rows in place; they are taken back\n",
-		      stderr);
+	if (standing && (!before.done || before.halfway)) {
+		fprintf(stderr,
+			"idmap apply: an interrupted %s has left rows in place; they are taken back\n",
+			before.halfway ? "idmap undo" : "one");
 		result = take_back(&before, &apply->mounts, ret_error);
 		return result ? result : mounts_read(&apply->mounts, ret_error);
 	}
@@ -214,9 +263,12 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 			" covers it, and say this again",
 			folder, path);
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
-			  "%u mounts of an earlier apply stand in %s, of another table; take them"
-			  " back with idmap undo --root %s",
-			  (uint32_t)standing, folder, folder);
+			  "%u mounts of an earlier apply stand in %s%s; take them back with idmap"
+			  " undo --root %s",
+			  (uint32_t)standing, folder,
+			  before.plan == apply->number ? ", and others of it are not there any more"
+						       : ", of another table",
+			  folder);
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
@@ -239,12 +291,12 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 		record_drop(&apply->record);
 		return result;
 	}
-	result = record_what_came(apply, ret_error);
+	result = record_all_inner(apply, ret_error);
 	if (!result)
 		result = record_end(&apply->record, true, ret_error);
 	/* What is not known to be whole does not stay. */
 	if (result && !apply->by_hand && record_read(&written, folder))
-		take_back(&written, &apply->mounts, &unused);
+		take_back(&written, &apply->after, &unused);
 	return result;
 }
 

@@ -99,10 +99,18 @@ static inline bool mount_same(struct mount_id a, struct mount_id b)
 	return a.number == b.number && a.unique == b.unique;
 }
 
+/* Where one of them has no unique number, by the other one. */
+static inline bool mount_alike(struct mount_id a, struct mount_id b)
+{
+	return a.number == b.number && (!a.unique || !b.unique || a.unique == b.unique);
+}
+
 /* Reads anew what is mounted. */
 int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
 /* The mount that a path leads to, or with an empty one the descriptor. */
 struct mount_id mount_id_of(int dir_fd, const char *path);
+/* That of a mount on the list; without the unique one where another covers it. */
+struct mount_id mount_id_listed(const struct idmap_mountinfo *mount);
 /* What is mounted there, on top; or NULL. */
 const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path);
 /* Its numbers; 0: nothing is mounted there. */
@@ -130,6 +138,12 @@ struct recorded {
 	struct mount_id id; /* 0: it has no mount of its own */
 };
 
+/* A mount that is no row, on a row's tree. */
+struct inner_mount {
+	struct mount_id id;
+	bool along; /* it was in the folder before; false: a row shows it with its tree */
+};
+
 /* What stands in the record of a folder. */
 struct record {
 	const char *folder; /* absolute and real */
@@ -139,13 +153,14 @@ struct record {
 	struct idmap_table table;
 	struct recorded *row;
 	size_t count;
-	struct mount_id *inside; /* mounts that came along with rows */
-	size_t inside_count;
+	struct inner_mount *inner;
+	size_t inner_count;
 	uint64_t plan; /* a number for the table as it was written; 0: rows by hand */
 	const char
 		*before; /* the options of the folder's mount, where that was replaced; or NULL */
 	struct mount_id replaces; /* that mount */
 	bool done;		  /* it was not interrupted */
+	bool halfway;		  /* an undo has stopped, and these rows are left */
 };
 
 /* One idmap works at a time: a descriptor that is the lock, or -errno. Waits, and says so. */
@@ -158,8 +173,8 @@ int record_go_on(struct record *record, struct idmap_error *ret_error);
 /* Before the row's mount is in place. -errno: it cannot be written. */
 int record_row(struct record *record, const struct idmap_row *row, struct mount_id id,
 	       struct idmap_error *ret_error);
-/* A mount that came along with some row. */
-void record_inside(struct record *record, struct mount_id id);
+/* Once all rows are in place. */
+void record_inner(struct record *record, struct inner_mount inner);
 int record_end(struct record *record, bool done, struct idmap_error *ret_error);
 /* Nothing of it stands. */
 void record_drop(struct record *record);
@@ -194,10 +209,10 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 int replace_folder(struct idmap_build *build, const char *folder, struct idmap_error *ret_error);
 /*
  * The folder's mount gives its place to its clone without the map, and with the options that it had
- * before. `asks`, or NULL: tells only what would stand in the way once the rows of that are gone.
+ * before the record's apply; rows that stand go with it. `asks`: tells only what would stand in the
+ * way.
  */
-int unmap_folder(const char *folder, const char *before, const struct record *asks,
-		 struct idmap_error *ret_error);
+int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret_error);
 /* Takes down what an interrupted idmap has left. Only under the lock. */
 void take_down_stale(const struct command *command, const struct mounts *mounts);
 /* The new root stands beneath the old one still: that alone stays. */

@@ -80,6 +80,15 @@ struct mount_id mount_id_of(int dir_fd, const char *path)
 	return id;
 }
 
+struct mount_id mount_id_listed(const struct idmap_mountinfo *mount)
+{
+	const struct mount_id top = mount_id_of(AT_FDCWD, mount->target);
+	const uint64_t number = strtoull(mount->id, NULL, 10);
+
+	/* One that is covered cannot be looked at. */
+	return top.number == number ? top : (struct mount_id){.number = number};
+}
+
 static const struct idmap_mountinfo *by_number(const struct mounts *mounts, uint64_t number)
 {
 	size_t i;

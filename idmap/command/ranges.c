@@ -58,6 +58,11 @@ static struct group group_at(const struct owners *owners, size_t at)
 	return group;
 }
 
+static bool has(const struct group *group, uint32_t id)
+{
+	return id >= group->first && id <= group->last;
+}
+
 /*
  * The extent of a group behind those that there are. The owner of the folder itself is its root;
  * where he has a range to himself, it is that of a user whose other ids begin with 1 (rootless
@@ -65,54 +70,71 @@ static struct group group_at(const struct owners *owners, size_t at)
  */
 static bool add_group(struct suggestion *suggestion, const struct group *group, uint32_t root)
 {
-	const struct suggested *before =
-		suggestion->count ? &suggestion->extent[suggestion->count - 1] : NULL;
-	const uint64_t seen = before ? before->seen + before->count : 0;
-	uint64_t base, count = seen == 1 ? RANGE - 1 : RANGE;
+	const struct suggested *extent = suggestion->extent;
+	uint64_t seen = 0, base, count;
+	size_t i;
 
+	for (i = 0; i < suggestion->count; i++)
+		seen += extent[i].count;
 	if (group->first == group->last && group->first == root && group->others)
 		return suggestion_add(suggestion, root, seen, 1);
 	base = base_of(group->first, group->last, root);
-	/* Where its range would begin the one before has not ended: then it is what follows. */
-	if (before && base < before->disk + before->count)
-		base = before->disk + before->count;
+	/* Where its range would begin one below has not ended: then it is what follows. */
+	for (i = 0; i < suggestion->count; i++)
+		if (extent[i].disk < group->first && base < extent[i].disk + extent[i].count)
+			base = extent[i].disk + extent[i].count;
+	count = seen == 1 ? RANGE - 1 : RANGE;
 	while (base + count <= group->last)
 		count += RANGE;
 	if (base + count > IDMAP_ID_MAX)
 		count = IDMAP_ID_MAX + UINT64_C(1) - base;
+	for (i = 0; i < suggestion->count; i++)
+		if (extent[i].disk > group->last && base + count > extent[i].disk)
+			count = extent[i].disk - base;
 	return suggestion_add(suggestion, base, seen, count);
 }
 
-/* Extents for the ids of a kind, sorted in owners. */
+static void tell_no_id(const struct owner *owner, const char *name)
+{
+	fprintf(stderr, "%llu files have the %s %u, which is no id, such as %s: it is left out\n",
+		(unsigned long long)owner->files, name, owner->id,
+		one_line(owner->example ? owner->example : "?"));
+}
+
+/*
+ * Extents for the ids of a kind, sorted in owners: for those among which the folder's owner is, who
+ * is to be seen as root or near to that, and for the others, each in turn.
+ */
 static bool suggest_kind(const struct owners *owners, enum idmap_kind kind, uint32_t root,
 			 struct suggestion *ret)
 {
 	const char *name = kind == IDMAP_UID ? "uid" : "gid";
+	bool others = false;
 	size_t i = 0;
 
-	while (i < owners->count) {
+	while (i < owners->count || !others) {
 		const struct owner *owner = &owners->owner[i];
 		struct group group;
 
-		if (owner->kind != kind) {
+		if (i == owners->count) {
+			others = true;
+			i = 0;
+		} else if (owner->kind != kind) {
 			i++;
-			continue;
-		}
-		if (owner->id > IDMAP_ID_MAX) {
-			fprintf(stderr,
-				"%llu files have the %s %u, which is no id, such as %s: it is left"
-				" out\n",
-				(unsigned long long)owner->files, name, owner->id,
-				one_line(owner->example ? owner->example : "?"));
+		} else if (owner->id > IDMAP_ID_MAX) {
+			if (others)
+				tell_no_id(owner, name);
 			i++;
-			continue;
+		} else {
+			group = group_at(owners, i);
+			i = group.end;
+			if (has(&group, root) == others)
+				continue;
+			fprintf(stderr, "%llu files have %ss from %u to %u\n",
+				(unsigned long long)group.files, name, group.first, group.last);
+			if (!add_group(ret, &group, root))
+				return false;
 		}
-		group = group_at(owners, i);
-		fprintf(stderr, "%llu files have %ss from %u to %u\n",
-			(unsigned long long)group.files, name, group.first, group.last);
-		if (!add_group(ret, &group, root))
-			return false;
-		i = group.end;
 	}
 	return true;
 }

@@ -25,7 +25,9 @@
 #define REPLACES_LINE "# replaces "
 #define MOUNT_LINE "# mount "
 #define INSIDE_LINE "# inside "
+#define ALONG_LINE "# along "
 #define DONE_LINE "# done"
+#define HALFWAY_LINE "# halfway"
 #define ROW_SIZE (1 << 20)
 
 int record_lock(const struct command *command, struct idmap_error *ret_error)
@@ -136,9 +138,10 @@ int record_row(struct record *record, const struct idmap_row *row, struct mount_
 	return flush(record, RECORDS, ret_error);
 }
 
-void record_inside(struct record *record, struct mount_id id)
+void record_inner(struct record *record, struct inner_mount inner)
 {
-	fprintf(record->out, INSIDE_LINE "%" PRIu64 " %" PRIu64 "\n", id.number, id.unique);
+	fprintf(record->out, "%s%" PRIu64 " %" PRIu64 "\n", inner.along ? ALONG_LINE : INSIDE_LINE,
+		inner.id.number, inner.id.unique);
 }
 
 int record_end(struct record *record, bool done, struct idmap_error *ret_error)
@@ -148,6 +151,8 @@ int record_end(struct record *record, bool done, struct idmap_error *ret_error)
 	/* The one of rows by hand has no end. */
 	if (record->plan && done)
 		fputs(DONE_LINE "\n", record->out);
+	if (record->halfway)
+		fputs(HALFWAY_LINE "\n", record->out);
 	result = flush(record, RECORDS, ret_error);
 	fclose(record->out);
 	record->out = NULL;
@@ -196,14 +201,15 @@ static char *copy_line(const char *text)
 	return strndup(text, strcspn(text, "\n"));
 }
 
-static void add_inside(struct record *record, struct mount_id id)
+static void add_inner(struct record *record, const char *numbers, bool along)
 {
-	struct mount_id *more = realloc(record->inside, (record->inside_count + 1) * sizeof(*more));
+	struct inner_mount *more =
+		realloc(record->inner, (record->inner_count + 1) * sizeof(*more));
 
 	if (!more)
 		return;
-	record->inside = more;
-	more[record->inside_count++] = id;
+	record->inner = more;
+	more[record->inner_count++] = (struct inner_mount){read_id(numbers), along};
 }
 
 /* The comments: the number in front of each line that is a row, and what concerns all of it. */
@@ -231,9 +237,13 @@ static void read_comments(struct record *record, const char *text)
 		} else if ((value = behind(text, MOUNT_LINE))) {
 			id = read_id(value);
 		} else if ((value = behind(text, INSIDE_LINE))) {
-			add_inside(record, read_id(value));
+			add_inner(record, value, false);
+		} else if ((value = behind(text, ALONG_LINE))) {
+			add_inner(record, value, true);
 		} else if (behind(text, DONE_LINE)) {
 			record->done = true;
+		} else if (behind(text, HALFWAY_LINE)) {
+			record->halfway = true;
 		}
 	}
 }
@@ -314,19 +324,15 @@ static bool ends_in(const char *path, const char *target)
 
 const struct idmap_map *records_map(const struct idmap_mountinfo *mount)
 {
-	const uint64_t number = strtoull(mount->id, NULL, 10);
-	struct mount_id id = mount_id_of(AT_FDCWD, mount->target);
+	const struct mount_id id = mount_id_listed(mount);
 	const struct idmap_map *map = NULL;
 	struct record record;
 	DIR *folder = opendir(RECORDS);
 	size_t i;
 
-	if (id.number != number) /* it is covered */
-		id = (struct mount_id){.number = number};
 	while (!map && record_next(folder, &record))
 		for (i = 0; i < record.count; i++)
-			if (record.row[i].id.number == id.number &&
-			    (!id.unique || mount_same(record.row[i].id, id)) &&
+			if (mount_alike(record.row[i].id, id) &&
 			    ends_in(mount->target, record.row[i].row->target))
 				map = record.row[i].row->map;
 	if (folder)

@@ -14,19 +14,40 @@
 #define WORKSHOP "/run" FOLDER
 #define MEMORY (1 << 20)
 
-/* Whether it is a row of the record, or came along with one. */
-static bool is_recorded(const struct record *record, const struct idmap_mountinfo *mount)
+/* Whether the mount of that number, in the folder, goes with the rows of the record. */
+static bool goes(const struct record *record, uint64_t number)
 {
-	const uint64_t number = strtoull(mount->id, NULL, 10);
 	size_t i;
 
 	for (i = 0; i < record->count; i++)
-		if (record->row[i].id.number == number)
+		if (record->row[i].id.number == number && !recorded_is_root(&record->row[i]))
 			return true;
-	for (i = 0; i < record->inside_count; i++)
-		if (record->inside[i].number == number)
+	for (i = 0; i < record->inner_count; i++)
+		if (record->inner[i].id.number == number && !record->inner[i].along)
 			return true;
 	return false;
+}
+
+/* The number of the mount that it stands on, once the rows of the record are gone. */
+static const char *stands_on(const struct mounts *mounts, const struct record *record,
+			     const struct idmap_mountinfo *mount)
+{
+	const char *parent = mount->parent;
+	size_t i, steps;
+
+	for (i = 0; record && i < record->inner_count; i++)
+		if (record->inner[i].along &&
+		    record->inner[i].id.number == strtoull(mount->id, NULL, 10))
+			break;
+	if (!record || i == record->inner_count)
+		return parent;
+	for (steps = 0; steps < mounts->count && goes(record, strtoull(parent, NULL, 10)); steps++)
+		for (i = 0; i < mounts->count; i++)
+			if (!strcmp(mounts->mount[i].id, parent)) {
+				parent = mounts->mount[i].parent;
+				break;
+			}
+	return parent;
 }
 
 /* What is mounted in the folder comes along where the folder itself is replaced. */
@@ -56,7 +77,7 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 		const struct idmap_mountinfo *mount = &mounts->mount[i];
 
 		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder) ||
-		    (but && is_recorded(but, mount)))
+		    (but && goes(but, strtoull(mount->id, NULL, 10))))
 			continue;
 		if (mount->unbindable)
 			return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
@@ -67,7 +88,7 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 			return -ENOMEM;
 		carried = idmap_alloc(arena, sizeof(*carried));
 		carried->path = mount->target + strlen(folder);
-		carried->real = mount->parent;
+		carried->real = stands_on(mounts, but, mount);
 		*tail = carried;
 		tail = &carried->next;
 	}
@@ -130,9 +151,9 @@ int replace_folder(struct idmap_build *build, const char *folder, struct idmap_e
 	return result;
 }
 
-int unmap_folder(const char *folder, const char *before, const struct record *asks,
-		 struct idmap_error *ret_error)
+int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret_error)
 {
+	const char *folder = record->folder, *before = record->before;
 	char table[512], words[400];
 	struct idmap_root root = {.booted = true, .folder = folder, .shared = true, .unmaps = true};
 	struct idmap_arena arena, notes_arena;
@@ -157,7 +178,7 @@ int unmap_folder(const char *folder, const char *before, const struct record *as
 	if (!result)
 		result = mounts_read(&mounts, ret_error);
 	if (!result)
-		result = read_carried(&build, &mounts, &arena, folder, asks, NULL, ret_error);
+		result = read_carried(&build, &mounts, &arena, folder, record, NULL, ret_error);
 	if (!result && !asks)
 		result = replace_folder(&build, folder, ret_error);
 	print_notes(&notes);

@@ -11,49 +11,83 @@
 
 /* --- rows ------------------------------------------------------------------------------------ */
 
-/* Writes anew what is left of it: the rows before `count`. */
-static void record_rest(const struct record *record, size_t count)
+/* Writes anew what is left of it: the rows that stand. */
+static void record_rest(const struct record *record, const struct mounts *mounts)
 {
 	struct record rest;
 	struct idmap_error unused;
 	size_t i;
 
-	if (!count || record_begin(&rest, record->folder, record->plan, record->before,
-				   record->replaces, &unused))
+	if (record_begin(&rest, record->folder, record->plan, record->before, record->replaces,
+			 &unused))
 		return;
-	for (i = 0; i < count; i++)
-		record_row(&rest, record->row[i].row, record->row[i].id, &unused);
-	for (i = 0; i < record->inside_count; i++)
-		record_inside(&rest, record->inside[i]);
+	for (i = 0; i < record->count; i++)
+		if (!record->row[i].id.number || record_stands(record, &record->row[i], mounts))
+			record_row(&rest, record->row[i].row, record->row[i].id, &unused);
+	for (i = 0; i < record->inner_count; i++)
+		record_inner(&rest, record->inner[i]);
+	rest.halfway = true;
 	record_end(&rest, record->done, &unused);
 }
 
-/* Whether that mount inside a row came along with it, and is nobody's since. */
-static bool came_along(const struct record *record, const struct idmap_mountinfo *mount)
+/* What the record says of that mount, which is no row; NULL: it is somebody's since. */
+static const struct inner_mount *inner_of(const struct record *record,
+					  const struct idmap_mountinfo *mount)
 {
-	const struct mount_id id = mount_id_of(AT_FDCWD, mount->target);
+	const struct mount_id id = mount_id_listed(mount);
 	size_t i;
 
-	/* Of an interrupted one it is not recorded, and nobody has had the time to add any. */
-	if (!record->done)
-		return true;
-	for (i = 0; i < record->inside_count; i++)
-		if (mount_same(record->inside[i], id))
+	for (i = 0; i < record->inner_count; i++)
+		if (mount_alike(record->inner[i].id, id))
+			return &record->inner[i];
+	return NULL;
+}
+
+static bool is_row(const struct record *record, const struct idmap_mountinfo *mount)
+{
+	const struct mount_id id = mount_id_listed(mount);
+	size_t i;
+
+	for (i = 0; i < record->count; i++)
+		if (mount_alike(record->row[i].id, id))
 			return true;
 	return false;
 }
 
-/* Unmounts what came along with a row that shows it, the deepest first; -EBUSY: more stands there.
+/*
+ * Whether what stands on the row was in the folder before, and nobody has mounted anything there
+ * since: then it comes along where the folder is replaced, and the row goes with what was replaced.
  */
+static bool goes_with_folder(const struct record *record, uint64_t number,
+			     const struct mounts *mounts)
+{
+	bool along = false;
+	size_t i;
+
+	for (i = 0; i < mounts->count; i++) {
+		const struct inner_mount *inner;
+
+		if (!mounts_inside(mounts, &mounts->mount[i], number))
+			continue;
+		inner = inner_of(record, &mounts->mount[i]);
+		if (!inner && !is_row(record, &mounts->mount[i]))
+			return false;
+		along |= inner && inner->along;
+	}
+	return along;
+}
+
+/* Unmounts what the row shows with its tree, the deepest first; -EBUSY: more stands there. */
 static int undo_inside(const struct record *record, uint64_t number, struct mounts *mounts,
 		       struct idmap_error *ret_error)
 {
 	const struct idmap_mountinfo *deepest;
 	size_t i;
 
-	for (i = 0; i < mounts->count; i++)
+	/* Of an interrupted one none is recorded, and nobody has had the time to add any. */
+	for (i = 0; record->done && i < mounts->count; i++)
 		if (mounts_inside(mounts, &mounts->mount[i], number) &&
-		    !came_along(record, &mounts->mount[i]))
+		    !inner_of(record, &mounts->mount[i]))
 			return -EBUSY;
 	do {
 		deepest = NULL;
@@ -94,7 +128,9 @@ static int undo_row(const struct record *record, const struct recorded *recorded
 		      : 0;
 }
 
-static int undo_rows(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
+/* `root`: the folder itself is replaced afterwards. */
+static int undo_rows(struct record *record, bool root, struct mounts *mounts,
+		     struct idmap_error *ret_error)
 {
 	size_t i;
 	int result;
@@ -102,13 +138,14 @@ static int undo_rows(struct record *record, struct mounts *mounts, struct idmap_
 	for (i = record->count; i--;) {
 		const struct recorded *recorded = &record->row[i];
 
-		if (recorded_is_root(recorded) || !record_stands(record, recorded, mounts))
+		if (recorded_is_root(recorded) || !record_stands(record, recorded, mounts) ||
+		    (root && goes_with_folder(record, recorded->id.number, mounts)))
 			continue;
 		result = undo_row(record, recorded, mounts, ret_error);
 		if (!result)
 			result = mounts_read(mounts, ret_error);
 		if (result) {
-			record_rest(record, i + 1);
+			record_rest(record, mounts);
 			return result;
 		}
 	}
@@ -141,7 +178,7 @@ static int check_root(const struct record *record, const char *folder,
 				  "the map of %s itself cannot be taken off (%m), that needs Linux"
 				  " 6.15 or newer; nothing is changed: unmount it, or leave it",
 				  folder);
-	return unmap_folder(folder, record->before, record, ret_error);
+	return unmap_folder(record, true, ret_error);
 }
 
 /* An interrupted one has put the new root beneath the old one, which hides it still. */
@@ -170,9 +207,9 @@ int take_back(struct record *record, struct mounts *mounts, struct idmap_error *
 	if (root)
 		result = check_root(record, record->folder, ret_error);
 	if (!result)
-		result = undo_rows(record, mounts, ret_error);
+		result = undo_rows(record, root, mounts, ret_error);
 	if (!result && root)
-		result = unmap_folder(record->folder, record->before, NULL, ret_error);
+		result = unmap_folder(record, false, ret_error);
 	if (!result)
 		record_remove(record->folder);
 	return result;

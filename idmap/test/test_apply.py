@@ -351,7 +351,7 @@ def test_bad_use(arguments, words):
 KILLED = """
         table '{rows}'
         mount -t tmpfs below /run/r/mnt; mkdir /run/r/mnt/in; mount -t tmpfs in /run/r/mnt/in
-        before=$(mounts)
+        before=$(mounts | sort)
         for n in $(seq 40); do
             strace -f -o /dev/null -e 'inject={call}:signal=SIGKILL:when='$n {idmap} apply -c /run/table --root /run/r
             [ $? -ne 0 ] || break
@@ -487,6 +487,56 @@ def test_undo_of_a_row_that_covers_a_mount(script):
         table '/dev/root / auto rw,{MAP}\\nnew /mnt tmpfs\\n'; idmap apply -c /run/table --root /run/r
         mounts | grep -c mnt; idmap undo --root /run/r; mounts | grep -c mnt""")
     assert done.out == ["rc 0", "2", "rc 0", "1"] or "needs Linux 6.15" in done.err[0]
+
+
+@pytest.mark.parametrize("kind", ["bind", "rbind"])
+def test_undo_of_a_row_onto_which_mounts_came_along(kind, script):
+    """They go back to where they were, what came with the row itself goes with it, and what somebody has
+    mounted there since is never taken down."""
+    done = script(f"""
+        mkdir -p /run/r/srv/data /run/r/x/data /run/r/x/in; mount -t tmpfs old /run/r/srv/data
+        mkdir /run/r/srv/data/more; mount -t tmpfs more /run/r/srv/data/more; touch /run/r/srv/data/more/file
+        mount -t tmpfs in /run/r/x/in
+        table '/dev/root / auto rw,idmap=0:0:65536\n/x /srv {kind}\nt /etc tmpfs\n'; before=$(mounts | sort)
+        idmap apply -c /run/table --root /run/r; ls /run/r/srv/data/more
+        mount -t tmpfs users /run/r/srv/in; touch /run/r/srv/in/users
+        idmap undo --root /run/r; ls /run/r/srv/in; umount /run/r/srv/in; idmap undo --root /run/r; ls /run/r/srv/data/more
+        [ "$before" = "$(mounts | sort)" ] || mounts; ls -A /run/idmap/apply""")
+    if done.out[0] == "rc 0" and "needs Linux 6.15" not in "".join(done.err):
+        assert done.out == ["rc 0", "file", "rc 1", "users", "rc 0", "file", ".lock"]
+
+
+def test_undo_of_a_row_on_what_another_shows(script):
+    """Two mounts of one path then, and only the upper one can be looked at by it."""
+    done = script("""
+        table 't /srv tmpfs X-mount.mkdir\n/srv /opt rbind\n/images /mnt bind\n'
+        mkdir /run/r/srv/data; table 't /srv/data tmpfs\n/srv /opt rbind\n/images /opt/data bind\n'
+        idmap apply -c /run/table --root /run/r; mounts | grep -c /run/r/opt/data
+        idmap undo --root /run/r; mounts | grep -c /run/r/""")
+    assert done.out == ["rc 0", "2", "rc 0", "0"] and not done.err
+
+
+def test_apply_after_an_undo_that_has_stopped(script):
+    """What was taken back is put in place once more, and all of it is when that is done."""
+    done = script("""
+        table 't /etc tmpfs\n/images/app /srv bind idmap=100000:0:1\n'; idmap apply -c /run/table --root /run/r
+        cd /run/r/etc; idmap undo --root /run/r; idmap apply -c /run/table --root /run/r
+        cd /; idmap apply -c /run/table --root /run/r; owners /run/r/srv; idmap undo --root /run/r; mounts | grep -c /run/r/""")
+    assert done.out == ["rc 0", "rc 1", "rc 1", "rc 0", "/run/r/srv 0:0", "rc 0", "0"]
+    assert [line.partition(";")[0] for line in done.err] == [
+        "idmap undo: /run/r/etc cannot be unmounted (busy)",
+        "idmap apply: an interrupted idmap undo has left rows in place",
+        "idmap apply: /run/r/etc cannot be unmounted (busy)",
+        "idmap apply: an interrupted idmap undo has left rows in place"]
+
+
+def test_apply_where_a_row_is_gone(script):
+    done = script("""
+        table 't /etc tmpfs\n/images/app /srv bind\n'; idmap apply -c /run/table --root /run/r; umount /run/r/srv
+        idmap apply -c /run/table --root /run/r; table 't /etc tmpfs\n'; idmap apply -c /run/table --root /run/r""")
+    assert done.out == ["rc 0", "rc 1", "rc 1"]
+    assert done.err == [f"idmap apply: 1 mounts of an earlier apply stand in /run/r, {why}; take them back with idmap"
+                        " undo --root /run/r" for why in ("and others of it are not there any more", "of another table")]
 
 
 def test_record_of_a_second_pass(script):

@@ -171,14 +171,17 @@ def suggested(folder, ids, check=True):
     ((0, 66000, 140000), "idmap=0:0:1,65536:1:131071"),
     ((0, 100000, 165535), "idmap=0:0:1,100000:1:131071"),
     ((100000, 4294967294), "idmap=100000:0:1,4294936224:1:31071"),
-    ((4294967294,), "idmap=4294967294:0:1")])
+    ((4294967294,), "idmap=4294967294:0:1"),
+    ((100000, 0, 100000, 100007), "idmap=100000:0:65536,0:65536:65536"),  # as lost+found is root's on disk
+    ((165600, 99000), "idmap=165600:0:65536,65536:65536:65536")])
 def test_ranges(ids, option, tmp_path):
     assert suggested(tmp_path / "tree", ids) == option
 
 
 @ROOT_ONLY
 def test_any_ids(tmp_path):
-    """Whatever owners there are, no file is nobody's under what is suggested."""
+    """Whatever owners there are, no file is nobody's under what is suggested, and the folder's is root or
+    in root's range."""
     numbers = random.Random(1)
     for run in range(60):
         near = [numbers.choice((0, 1000, 65536, 99999, 100000, 165536, 4294900000)) for _ in range(3)]
@@ -187,6 +190,8 @@ def test_any_ids(tmp_path):
         option = suggested(tmp_path / str(run), ids, check=False)
         said = idmap("check", "-c", tmp_path / "conf", "--tree", f"/dev/vda={tmp_path / str(run)}").stderr
         assert said == "", (ids, option, said)
+        disk, _, count = map(int, re.search(r"=([^,]*)", option)[1].split(":"))
+        assert disk <= ids[0] < disk + count, (ids, option)
 
 
 @ROOT_ONLY
