@@ -295,7 +295,7 @@ def boot(run_folder: Path) -> Callable[..., guest.Guest]:
 
     def make(kernel: host.Kernel, initrd: Path | None, append: str = "",
              disks: Sequence[guest.Disk] = (), **options: Any) -> guest.Guest:
-        return guest.Guest(kernel.vmlinuz, initrd, append, disks,
+        return guest.Guest(kernel.image, initrd, append, disks,
                            log_dir=run_folder / "guests", **options)
 
     return make
@@ -337,7 +337,7 @@ def boot_fails(run_folder: Path, programs: host.Programs) -> Callable[..., str]:
 
     def run(kernel: host.Kernel, initrd: Path | None, append: str = "",
             disks: Sequence[guest.Disk] = (), **options: Any) -> str:
-        console = guest.expect_no_init(kernel.vmlinuz, initrd, append, disks,
+        console = guest.expect_no_init(kernel.image, initrd, append, disks,
                                        log_dir=run_folder / "guests", **options)
         check_as_command(programs, initrd, append, console)
         return console

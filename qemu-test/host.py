@@ -10,6 +10,7 @@ import functools
 import gzip
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -25,12 +26,15 @@ KERNELS = ["5.10", "6.1", "6.12", "7.x"]
 # Those of Debian 13's backports, as long as they lie there: a few tests boot them, too.
 BACKPORTS = ["6.18", "7.2", "7.3"]
 
+ZSTD = b"\x28\xb5\x2f\xfd"  # how a frame of it begins
+
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     # One of KERNELS or BACKPORTS, "newest", such a name with a flavour of arch.py's, as -plain, or "own".
     name: str
     vmlinuz: Path
+    image: Path  # the same for a guest, unpacked where it would take a third of a boot
     modules: Path  # lib/modules/VERSION
     version: str
 
@@ -87,7 +91,32 @@ def find_kernel(name: str) -> Kernel:
     if isinstance(folder, str):
         raise KernelMissing(folder)
     modules, = (folder / "lib" / "modules").iterdir()
-    return Kernel(name, folder / "vmlinuz", modules, modules.name)
+    image = folder / "vmlinuz"
+    # Built of what is named alone, it has no way in but that of a bzImage.
+    if GUEST.is_usual and version != "own":
+        image = unpacked(image)
+    return Kernel(name, folder / "vmlinuz", image, modules, modules.name)
+
+
+def unpacked(vmlinuz: Path) -> Path:
+    """The ELF file out of a bzImage that zstd has packed, beside it: QEMU starts that as well (PVH), and
+    under TCG unpacking is dear. Another one as it is: lz4's costs little."""
+    elf = vmlinuz.with_name("vmlinux")
+    with locked(vmlinuz.with_name("vmlinux.lock")):
+        if elf.exists():
+            return elf
+        bzimage = vmlinuz.read_bytes()
+        # Documentation/arch/x86/boot.rst: setup_sects, payload_offset and payload_length
+        start = ((bzimage[0x1f1] or 4) + 1) * 512
+        offset, length = struct.unpack_from("<II", bzimage, 0x248)
+        payload = bzimage[start + offset:start + offset + length]
+        if payload[:4] != ZSTD:
+            return vmlinuz
+        new = elf.with_suffix(".new")
+        with open(new, "wb") as out:  # the size stands behind it
+            subprocess.run(["zstd", "-dcq"], input=payload[:-4], stdout=out, check=True)
+        new.rename(elf)
+    return elf
 
 
 def find_virtiofsd(name: str) -> Path:
