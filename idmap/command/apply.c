@@ -353,6 +353,8 @@ static int apply_plan(const struct command *command, struct input *input, const 
 			command->name, folder);
 		return 0;
 	}
+	if (!result && !apply.build.plan.rows)
+		return 0;
 	if (!result && apply.build.plan.new_root)
 		result = look_inside(&apply, folder, ret_error);
 	if (!result && apply.build.plan.new_root) {
@@ -373,6 +375,7 @@ int apply_input(const struct command *command, struct input *input, const char *
 		int (*read)(struct input *input, struct idmap_error *ret_error))
 {
 	struct idmap_error error;
+	struct record before;
 	idmap_closed int lock_fd = record_lock(command, &error);
 	int code, result;
 
@@ -390,7 +393,8 @@ int apply_input(const struct command *command, struct input *input, const char *
 	if (read(input, &error))
 		return tell_failed(command, &error);
 	code = tell_input(input);
-	if (code != EXIT_DONE || !input->plan.rows)
+	/* Without rows there is nothing to do, if nothing of an earlier table is there. */
+	if (code != EXIT_DONE || (!input->plan.rows && !(record && record_read(&before, folder))))
 		return code;
 	late_begin();
 	result = apply_plan(command, input, folder, record, &error);

@@ -19,8 +19,9 @@
 struct tree {
 	struct input *input;
 	const struct idmap_row *row;
-	const char *folder;
+	const char *folder; /* what the row shows of it */
 	struct owners owners;
+	bool nosuid;
 	struct owners acl;     /* ids in ACLs that the map leaves out */
 	uint64_t strangers;    /* setuid or setgid files of ids that it leaves out */
 	uint64_t roots;	       /* setuid files that become root's, and were another's */
@@ -40,13 +41,27 @@ static void count(uint64_t *counter, char example[256], const char *path)
 		idmap_print(example, 256, "%s", path);
 }
 
+/* Whether it is seen without setuid: of a layer the overlay's row says that. */
+static bool is_nosuid(const struct tree *tree)
+{
+	const struct idmap_plan *plan = &tree->input->plan;
+	const struct idmap_row *row = tree->row;
+	uint32_t i;
+
+	for (i = 0; tree->row->flags & IDMAP_LAYER && i < plan->rows; i++)
+		if (plan->row[i]->flags & IDMAP_OVERLAY &&
+		    !strcmp(plan->row[i]->target, tree->row->target))
+			row = plan->row[i];
+	return row->attr & IDMAP_NOSUID;
+}
+
 /* setuid and setgid: whom a program runs as that anybody may start. */
 static void look_at_mode(struct tree *tree, const char *path, const struct stat *st)
 {
 	const bool uid = st->st_mode & S_ISUID, gid = st->st_mode & S_ISGID;
 	uint32_t id;
 
-	if (!S_ISREG(st->st_mode) || !(uid || gid) || tree->row->attr & IDMAP_NOSUID)
+	if (!S_ISREG(st->st_mode) || !(uid || gid) || tree->nosuid)
 		return;
 	if ((uid && !seen(tree->row, IDMAP_UID, st->st_uid, &id)) ||
 	    (gid && !seen(tree->row, IDMAP_GID, st->st_gid, &id)))
@@ -171,8 +186,9 @@ static void tell_all(const struct tree *tree)
 		idmap_note_row(
 			&tree->input->notes, tree->row,
 			"%lu setuid files become root's and were another's on disk, such as %s; say"
-			" nosuid, or take the bit off",
-			(unsigned long)tree->roots, tree->root);
+			" nosuid%s, or take the bit off",
+			(unsigned long)tree->roots, tree->root,
+			tree->row->flags & IDMAP_LAYER ? " in the row of the overlay" : "");
 	if (tree->capabilities)
 		idmap_note_row(
 			&tree->input->notes, tree->row,
@@ -184,34 +200,73 @@ static void tell_all(const struct tree *tree)
 		look_for_init(tree);
 }
 
-/* Walks the folder for each row that has that source. */
+/*
+ * The folder in the tree that the row shows, an open descriptor, and its path; -ENOENT: it has
+ * none, which is an upper that has not been used.
+ */
+static int open_shown(const struct tree *tree, char path[32], struct idmap_error *ret_error)
+{
+	idmap_closed int tree_fd = idmap_open(tree->folder, O_PATH | O_DIRECTORY);
+	const char *subdir = tree->row->subdir ? tree->row->subdir : "/";
+	idmap_closed int subdir_fd = idmap_open_inside(tree_fd, subdir, O_PATH | O_DIRECTORY, 0);
+	int fd;
+
+	if (subdir_fd < 0)
+		return idmap_fail(ret_error, tree->row, IDMAP_NO_SOURCE, -subdir_fd,
+				  "%s has no folder %s to show (%m); correct X-mount.subdir=",
+				  tree->folder, subdir);
+	fd = tree->row->flags & IDMAP_UPPER
+		     ? idmap_open_inside(subdir_fd, "/upper", O_PATH | O_DIRECTORY,
+					 RESOLVE_NO_SYMLINKS)
+		     : dup(subdir_fd);
+	idmap_print(path, 32, "/proc/self/fd/%u", fd);
+	return fd;
+}
+
+/* What the row makes of what is below `folder`, to the notes. */
+static int check_row(struct input *input, const struct idmap_row *row, const char *folder,
+		     struct idmap_error *ret_error)
+{
+	struct tree tree = {.input = input, .row = row, .folder = folder};
+	char shown[32];
+	idmap_closed int fd = open_shown(&tree, shown, ret_error);
+	int result;
+
+	if (fd < 0)
+		return fd == -ENOENT && row->flags & IDMAP_UPPER ? 0 : fd;
+	tree.folder = shown;
+	tree.nosuid = is_nosuid(&tree);
+	tree.value = malloc(VALUE_SIZE);
+	if (!tree.value)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "no memory");
+	result = walk_folder(shown, look, &tree, &tree.owners, ret_error);
+	if (!result)
+		tell_all(&tree);
+	owners_free(&tree.owners);
+	owners_free(&tree.acl);
+	free(tree.value);
+	return result;
+}
+
+/* Looks at the folder for each row that has that source. */
 static int check_tree(struct input *input, const char *source, const char *folder,
 		      struct idmap_error *ret_error)
 {
 	bool found = false;
+	int result = 0;
 	uint32_t i;
 
-	for (i = 0; i < input->plan.rows; i++) {
-		struct tree tree = {.input = input, .row = input->plan.row[i], .folder = folder};
-		int result;
+	for (i = 0; !result && i < input->plan.rows; i++) {
+		const struct idmap_row *row = input->plan.row[i];
 
-		if (strcmp(tree.row->source, source))
+		if (strcmp(row->source, source))
 			continue;
 		found = true;
-		if (!tree.row->map)
-			continue;
-		tree.value = malloc(VALUE_SIZE);
-		if (!tree.value)
-			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "no memory");
-		result = walk_folder(folder, look, &tree, &tree.owners, ret_error);
-		if (!result)
-			tell_all(&tree);
-		owners_free(&tree.owners);
-		owners_free(&tree.acl);
-		free(tree.value);
-		if (result)
-			return result;
+		if (row->map)
+			result = check_row(input, row, folder, ret_error);
 	}
+	if (result)
+		return result;
 	return found ? 0
 		     : idmap_fail(
 			       ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,

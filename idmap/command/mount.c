@@ -123,7 +123,20 @@ static int read_given(struct input *input, struct idmap_error *ret_error)
 				  " idmap apply",
 				  TEXT_SIZE);
 	idmap_table_file(&input->table, "mount", buffer, strlen(buffer));
+	/* Whoever mounts it by hand means it, as with mount(8). */
+	if (input->table.first)
+		input->table.first->flags &= ~(uint32_t)IDMAP_NOAUTO;
 	return idmap_plan_make(&input->table, &input->parameters.root, &input->plan), 0;
+}
+
+/* Several -o are one list, as for mount(8). */
+static const char *joined(const char *before, const char *options)
+{
+	char *list = NULL;
+
+	if (!before)
+		return options;
+	return asprintf(&list, "%s,%s", before, options) > 0 ? list : options;
 }
 
 static int run(int argc, char **argv)
@@ -133,13 +146,12 @@ static int run(int argc, char **argv)
 	struct stat st;
 	int at, count = 0;
 
-	given[2] = NULL;
-	given[3] = "defaults";
+	given[2] = given[3] = NULL;
 	for (at = 1; at < argc; at++) {
 		if (!strcmp(argv[at], "-t") && at + 1 < argc)
 			given[2] = argv[++at];
 		else if (!strcmp(argv[at], "-o") && at + 1 < argc)
-			given[3] = argv[++at];
+			given[3] = joined(given[3], argv[++at]);
 		else if ((*argv[at] == '-' && argv[at][1]) || count == 2)
 			return bad_use(
 				&command_mount, argv[at],
@@ -154,6 +166,8 @@ static int run(int argc, char **argv)
 	for (at = 0; at < 3; at++)
 		if (given[at] && !*given[at])
 			return bad_use(&command_mount, names[at], "empty; write it out");
+	if (!given[3])
+		given[3] = "defaults";
 	if (is_path(given[0], given[2]))
 		given[0] = absolute(given[0]);
 	given[1] = absolute(given[1]);

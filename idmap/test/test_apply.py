@@ -539,6 +539,31 @@ def test_apply_where_a_row_is_gone(script):
                         " undo --root /run/r" for why in ("and others of it are not there any more", "of another table")]
 
 
+@pytest.mark.parametrize("table", ["# t /etc tmpfs", "t /etc tmpfs noauto"])
+def test_apply_of_no_rows(table, script):
+    """It is another table like any other; with nothing in place there is nothing to say."""
+    done = script(f"""
+        table '{table}\\n'; idmap apply -c /run/table --root /run/r; ls /run/idmap/apply
+        table 't /etc tmpfs\\n'; idmap apply -c /run/table --root /run/r
+        table '{table}\\n'; idmap apply -c /run/table --root /run/r; idmap undo --root /run/r
+        idmap apply -c /run/table --root /run/r; mounts""")
+    assert done.out == ["rc 0", "rc 0", "rc 1", "rc 0", "rc 0", "/run/r / rw,relatime tmpfs"]
+    assert done.err == ["idmap apply: 1 mounts of an earlier apply stand in /run/r, of another table; take them back with"
+                        " idmap undo --root /run/r"]
+
+
+@pytest.mark.parametrize("options,seen", [("-o idmap=100000:0:1 -o rw", "rw 0:0"), ("-o rw,noauto", "rw 100000:100000"),
+                                          ("-o noexec -o nosymfollow", "ro,noexec,nosymfollow 100000:100000"),
+                                          ("", "ro 100000:100000")])
+def test_mount_options(options, seen, script):
+    """Several -o are one list, and noauto is no word for whoever mounts by hand: as with mount(8)."""
+    done = script(f"""
+        idmap mount /run/r/images/app /run/r/srv {options}; stat -c %u:%g /run/r/srv/file
+        mounts | grep srv""")
+    words = [word for word in done.out[2].split()[2].split(",") if word in ("ro", "rw", "noexec", "nosymfollow")]
+    assert done.out[:2] == ["rc 0", seen.split()[1]] and ",".join(words) == seen.split()[0] and not done.err
+
+
 def test_record_of_a_second_pass(script):
     """Links of the root have all rows placed twice; recorded is what stands."""
     done = script(f"""

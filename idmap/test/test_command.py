@@ -363,6 +363,44 @@ def test_check_of_a_tree(tree, tmp_path):
 
 
 @ROOT_ONLY
+def test_check_of_what_a_row_shows(tree, tmp_path):
+    """Of a tree with several guests each row's own, of an upper what is to be seen of it; and setuid in a
+    layer as its overlay shows it."""
+    folder = tree(100000)
+    web = folder / "guests/web"
+    web.mkdir(parents=True)
+    (folder / "sbin").rename(web / "sbin")
+    (folder / "guests/db").write_text("")
+    for path, owner in (("guests", 300000), ("guests/db", 300000), ("guests/web", 100000)):
+        os.chown(folder / path, owner, owner)
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda / erofs X-mount.subdir=guests/web,idmap=100000:0:65536\n"
+                    "/dev/vda /home erofs X-mount.subdir=home,idmap=100000:0:65536\n")
+    check = lambda source="/dev/vda": idmap("check", "-c", conf, "--tree", f"{source}={folder}")
+    assert check().stderr == ""
+    os.chown(web / "sbin/init", 5, 100000)
+    assert "such as /sbin/init: they are nobody's" in check().stderr
+    conf.write_text("/dev/vda / erofs X-mount.subdir=guests/no,idmap=100000:0:65536\n")
+    said = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}", code=3).stderr
+    assert said == f"idmap check: {conf}:1: /dev/vda on /: {folder} has no folder /guests/no to show (not there); correct X-mount.subdir=\n"
+    os.chown(web / "sbin/su", 101000, 100000)
+    (web / "sbin/su").chmod(0o4755)
+    table = ("/dev/vda / erofs\nnone /srv overlay {}\n"
+             "/dev/vdb /srv erofs lower,X-mount.subdir=guests/web,idmap=u:101000:0:1,u:5:5:1,u:100000:9:999,u:165534:7:1,g:100000:0:65536\n")
+    conf.write_text(table.format("nodev"))
+    assert check("/dev/vdb").stderr == ""
+    conf.write_text(table.format("suid"))
+    assert check("/dev/vdb").stderr.endswith(
+        "1 setuid files become root's and were another's on disk, such as /sbin/su; say nosuid in the row of the"
+        " overlay, or take the bit off\n")
+    conf.write_text("/dev/vda / erofs\nupper /etc overlay\n/etc /etc bind lower\n/dev/vdb /etc ext4 upper,idmap=100000:0:1\n")
+    assert check("/dev/vdb").stderr == ""
+    (folder / "upper").mkdir()
+    os.chown(folder / "upper", 7, 100000)
+    assert "such as /: they are nobody's" in check("/dev/vdb").stderr
+
+
+@ROOT_ONLY
 def test_check_of_root_and_init(tree, tmp_path):
     """The words of the boot."""
     folder = tree(231072)
