@@ -117,11 +117,16 @@ KERNELS = {"bookworm": "6.1", "trixie": "6.12", "forky": "newest"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_right_table(name, kernels, made, disks, boot, ran):
+def test_right_table(name, kernels, made, disks, image, seal, boot, ran):
+    """The hooks bring what the rows need, dm-verity's module among it."""
     kernel = kernels(KERNELS[TOOLS[name][0]])
     append = "root=/dev/vda rootfstype=erofs ro"
-    with boot(kernel, made(name, kernel, TABLE), append, disks) as guest:
+    sealed = seal(image({"/": Dir(), "/sealed": File("")}, "erofs"))
+    table = TABLE + f"/dev/vdc /mnt erofs verity.hashdevice=/dev/vdd,verity.roothash={sealed.root_hash}\n"
+    with boot(kernel, made(name, kernel, table), append, [*disks, *sealed.disks]) as guest:
         check_root(guest)
+        assert "sealed" in guest.ask("ls /mnt")["entries"]
+        assert [m.source for m in guest.mounts() if m.target == "/mnt"] == ["/dev/dm-0"]
     tool, _, suite = name.rpartition("-")
     ran(f"{tool.removesuffix('-systemd')} of {suite}", kernel.name, "with systemd in it" if "systemd" in tool else "alone")
 

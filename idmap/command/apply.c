@@ -73,22 +73,26 @@ static int begin_record(struct apply *apply, const char *folder, struct idmap_er
 					     apply->replaces, ret_error);
 }
 
+/* Rows that were taken down, since a link has changed the plan, are none any more. */
+static int follow_record(struct apply *apply, struct idmap_error *ret_error)
+{
+	if (!apply->build.followed || apply->followed)
+		return 0;
+	apply->followed = true;
+	record_drop(&apply->record);
+	return begin_record(apply, apply->record.folder, ret_error);
+}
+
 /* A row is written before its mount goes into place, with the layers that it merges. */
 static int place(struct idmap_build *build, const struct idmap_row *row, int tree_fd,
 		 struct idmap_error *ret_error)
 {
 	struct apply *apply = (struct apply *)((char *)build - offsetof(struct apply, build));
 	uint32_t at = 0;
-	int result = 0;
+	int result = follow_record(apply, ret_error);
 
 	while (build->plan.row[at] != row)
 		at++;
-	/* Rows were taken down, since a link has changed the plan. */
-	if (build->followed && !apply->followed) {
-		apply->followed = true;
-		record_drop(&apply->record);
-		result = begin_record(apply, apply->record.folder, ret_error);
-	}
 	for (; !result && apply->recorded <= at; apply->recorded++) {
 		const struct idmap_row *next = build->plan.row[apply->recorded];
 
@@ -291,7 +295,9 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 		record_drop(&apply->record);
 		return result;
 	}
-	result = record_all_inner(apply, ret_error);
+	result = follow_record(apply, ret_error);
+	if (!result)
+		result = record_all_inner(apply, ret_error);
 	if (!result)
 		result = record_end(&apply->record, true, ret_error);
 	/* What is not known to be whole does not stay. */

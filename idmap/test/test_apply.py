@@ -575,6 +575,14 @@ def test_record_of_a_second_pass(script):
     assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
+def test_record_of_a_second_pass_without_rows(script):
+    done = script("""
+        mkdir -p /run/r/a/x; ln -s a /run/r/l; table '/dev/nope /a erofs nofail,wait=0\\nt /l/x tmpfs\\n'
+        idmap apply -c /run/table --root /run/r; grep -c 'mount\\|tmpfs' /run/idmap/apply/run-r
+        idmap undo --root /run/r""")
+    assert done.out == ["rc 0", "0", "rc 0"] and len(done.err) == 3 and "is skipped" in done.err[1] + done.err[2]
+
+
 def test_rbind_of_a_folder_on_itself(script):
     """What is mounted in it is shown by the row's map and options, and stays when the row goes."""
     done = script(f"""

@@ -362,6 +362,23 @@ def test_check_of_a_tree(tree, tmp_path):
     assert "capabilities" not in idmap("check", "-c", conf, "--tree", f"PARTLABEL=root={folder}").stderr
 
 
+def test_modules_of_a_plan(conf):
+    """What whoever makes an initramfs puts in; hooks/ take it."""
+    def words(table):
+        conf.write_text(table)
+        return idmap("plan", "--modules", "-c", conf).stdout.split()
+
+    assert words("/dev/vda / auto idmap=0:5:1\nt /tmp tmpfs\n/x /y bind\n") == []
+    assert words("/dev/vda / erofs:squashfs\nnone /etc overlay\n/etc /etc bind lower\n/dev/vdb /b erofs\n") == [
+        "erofs", "squashfs", "overlay"]
+    assert words("/dev/vda / ext4\n/dev/vdb /b vfat\ntag /c 9p\n/dev/vdc /d msdos iocharset=utf8,codepage=850\n") == [
+        "ext4", "vfat", "nls_cp437", "nls_iso8859-1", "nls_ascii", "9p", "9pnet_virtio", "msdos", "nls_utf8", "nls_cp850"]
+    assert words(f"/dev/vda / erofs verity.roothash={'0' * 64},verity.hashoffset=512\nroot:/i /i erofs\n") == [
+        "erofs", "dm_verity", "loop"]
+    assert words("/i / squashfs\n") == ["squashfs", "loop"]
+    idmap("plan", "--modules", "--json", "-c", conf, code=2)
+
+
 @ROOT_ONLY
 def test_check_of_what_a_row_shows(tree, tmp_path):
     """Of a tree with several guests each row's own, of an upper what is to be seen of it; and setuid in a

@@ -11,15 +11,10 @@ depends() {
     return 0
 }
 
-# The filesystems that the table's rows name.
-idmap_types() {
-    idmap plan -c /etc/idmap.conf --root / | cut -d ' ' -f 3 | tr : '\n' | sort -u | grep -vxE 'auto|r?bind|tmpfs'
-}
-
 installkernel() {
     [[ -e /etc/idmap.conf ]] || return 0
     # shellcheck disable=SC2046 # a word each
-    instmods $(idmap_types)
+    instmods $(idmap plan --modules -c /etc/idmap.conf --root /)
 }
 
 install() {
