@@ -39,6 +39,25 @@ def test_show(kernel, root_tree, image, initramfs, programs, boot):
             assert {mount["target"]: mount["map"] for mount in found} == maps
 
 
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_show_of_binds(kernel, root_tree, image, second, initramfs, programs, boot):
+    """Without a map of their own they have that of what they show, and before Linux 6.15 no record says so."""
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    conf = ROOT + "/dev/vdb /srv erofs idmap=5000:0:10\n/srv /mnt bind\n/srv/deep /opt bind\n/srv/deep /images bind idmap=5000:9:1\n"
+    disks = [Disk(image(tree, "erofs")), Disk(second())]
+    with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
+        guest.run("/bin/idmap", "mount", "/srv", "/owners")
+        maps = {mount["target"]: mount["map"] and mount["map"]["uids"]
+                for mount in json.loads(guest.run("/bin/idmap", "show", "--json"))}
+        told = [[5000, 0, 10]]
+        # Two that show the folder have other maps, so that of a bind cannot be told there.
+        deep = told if kernel.name == "newest" else None
+        assert maps == {"/": [[100000, 0, 65536]], "/srv": told, "/mnt": told, "/owners": told, "/opt": deep,
+                        "/images": [[5000, 9, 1]]}
+        assert guest.run("/bin/idmap", "show", "/mnt").split() == ["/mnt", "erofs", "idmap=5000:0:10"]
+
+
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_other_commands(kernel, root_tree, image, initramfs, programs, boot):
     """They ask nothing of the kernel but files, in a guest as on the machine where an image is made."""

@@ -183,12 +183,14 @@ BINDS = {
     "mapped upper": "upper /srv overlay\n/etc /srv bind lower\n/dev/vdb /srv ext4 upper,idmap=300000:0:65536\n",
     "bind of a mapped upper": "/dev/vdb /mnt ext4 rw,idmap=300000:0:65536\nupper /srv overlay\n"
                               "/dev/vdc /srv erofs lower,idmap=200000:0:65536\n/mnt/etc /srv bind rw,upper\n",
+    "mapped tmpfs": "upper /srv overlay\n/etc /srv bind lower\nt /srv tmpfs upper,idmap=0:0:65536\n",
     "of an overlay": "tmpfs /mnt overlay\n/dev/vdc /mnt erofs lower,idmap=200000:0:65536\n"
                      "tmpfs /srv overlay\n/mnt /srv bind lower\n",
 }
 
 
-@pytest.mark.parametrize("kernel,how", [*(("6.1", how) for how in BINDS), ("newest", "tmpfs"),
+@pytest.mark.parametrize("kernel,how", [*(("6.1", how) for how in BINDS if how != "mapped tmpfs"),
+                                        ("newest", "tmpfs"), ("6.12", "mapped tmpfs"), ("newest", "mapped tmpfs"),
                                         ("newest", "bind of a mapped upper")], indirect=["kernel"])
 def test_acl_of_a_bind(how, kernel, root_tree, image, initramfs, boot):
     def folder(base, **more):

@@ -192,8 +192,8 @@ bool record_stands(const struct record *record, const struct recorded *recorded,
 size_t record_count(const struct record *record, const struct mounts *mounts, bool standing);
 /* It is the folder itself. */
 bool recorded_is_root(const struct recorded *recorded);
-/* The map that some record has for that mount, or NULL. */
-const struct idmap_map *records_map(const struct idmap_mountinfo *mount);
+/* The row that some record has for that mount, or NULL. */
+const struct idmap_row *records_row(const struct idmap_mountinfo *mount);
 
 /* --- root.c: the folder itself ---------------------------------------------------------------- */
 

@@ -312,7 +312,7 @@ bool recorded_is_root(const struct recorded *recorded)
 	return idmap_row_is_root(recorded->row) && !(recorded->row->flags & IDMAP_LAYER);
 }
 
-/* --- the maps of all records ----------------------------------------------------------------- */
+/* --- the rows of all records ----------------------------------------------------------------- */
 
 /* Whether the path ends in the row's target: the folder may be / by now. */
 static bool ends_in(const char *path, const char *target)
@@ -322,20 +322,20 @@ static bool ends_in(const char *path, const char *target)
 	return !strcmp(target, "/") || (length >= end && !strcmp(path + length - end, target));
 }
 
-const struct idmap_map *records_map(const struct idmap_mountinfo *mount)
+const struct idmap_row *records_row(const struct idmap_mountinfo *mount)
 {
 	const struct mount_id id = mount_id_listed(mount);
-	const struct idmap_map *map = NULL;
+	const struct idmap_row *row = NULL;
 	struct record record;
 	DIR *folder = opendir(RECORDS);
 	size_t i;
 
-	while (!map && record_next(folder, &record))
+	while (!row && record_next(folder, &record))
 		for (i = 0; i < record.count; i++)
 			if (mount_alike(record.row[i].id, id) &&
 			    ends_in(mount->target, record.row[i].row->target))
-				map = record.row[i].row->map;
+				row = record.row[i].row;
 	if (folder)
 		closedir(folder);
-	return map;
+	return row;
 }

@@ -182,20 +182,66 @@ static bool show_by_kernel(struct show *show)
 
 /* --- by what was recorded -------------------------------------------------------------------- */
 
+/* An idmapped mount, and what is known of it. */
+struct listed {
+	const struct idmap_mountinfo *mount;
+	const struct idmap_map *map; /* NULL: it is not known */
+	bool bind;		     /* a row without a map has made it, by what it shows */
+};
+
 /*
- * The map of the one that was mounted there after so many `others` that are idmapped. What stands
- * above those of PID 1 is not its own, and nothing is known of it.
+ * By what PID 1 has recorded: of a target's rows that have a map the one after so many `others`
+ * that are idmapped. What stands above those of PID 1 is not its own, and nothing is known of it.
  */
-static const struct idmap_map *recorded_map(const struct idmap_table *table, const char *target,
-					    uint32_t others)
+static void look_up(const struct idmap_table *table, uint32_t others, struct listed *listed)
 {
+	const char *target = listed->mount->target;
 	const struct idmap_row *row;
 
-	for (row = table->first; row; row = row->next)
-		if (row->target && !strcmp(row->target, target) && row->map &&
-		    !(row->flags & IDMAP_LAYER) && !others--)
-			return row->map;
-	return NULL;
+	for (row = table->first; row; row = row->next) {
+		const bool same = row->target && !strcmp(row->target, target);
+
+		if (same && row->map && !(row->flags & IDMAP_LAYER) && !others--) {
+			listed->map = row->map;
+			return;
+		}
+		listed->bind |= row->target && row->flags & IDMAP_CLONE && !row->map &&
+				(same || (row->flags & IDMAP_RBIND &&
+					  idmap_path_inside(target, row->target)));
+	}
+}
+
+static bool same_map(const struct idmap_map *a, const struct idmap_map *b)
+{
+	int kind;
+
+	for (kind = 0; kind < IDMAP_KINDS; kind++)
+		if (a->extents[kind] != b->extents[kind] ||
+		    memcmp(a->extent[kind], b->extent[kind],
+			   a->extents[kind] * sizeof(*a->extent[kind])))
+			return false;
+	return true;
+}
+
+/*
+ * A bind of what is mapped has that one's map. It is the one of all mounts whose map is known and
+ * that show the same files; NULL: they differ.
+ */
+static const struct idmap_map *map_behind(const struct listed *all, size_t count,
+					  const struct idmap_mountinfo *mount)
+{
+	const struct idmap_map *map = NULL;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (!all[i].map || strcmp(all[i].mount->number, mount->number) ||
+		    !idmap_path_inside(mount->root, all[i].mount->root))
+			continue;
+		if (map && !same_map(map, all[i].map))
+			return NULL;
+		map = all[i].map;
+	}
+	return map;
 }
 
 static uint32_t count_at(const struct idmap_mountinfo *mounts, size_t count, const char *target)
@@ -208,12 +254,18 @@ static uint32_t count_at(const struct idmap_mountinfo *mounts, size_t count, con
 	return found;
 }
 
+static bool is_asked(const struct show *show, const struct idmap_mountinfo *mount)
+{
+	return !show->path || strtoull(mount->id, NULL, 10) == show->holder.number;
+}
+
 static int show_by_record(struct show *show, struct idmap_error *ret_error)
 {
 	struct mounts mounts = {0};
+	struct listed *all;
 	struct idmap_table table;
 	char *record;
-	size_t size, i;
+	size_t size, i, count = 0;
 	int result = mounts_read(&mounts, ret_error);
 
 	if (result)
@@ -221,21 +273,28 @@ static int show_by_record(struct show *show, struct idmap_error *ret_error)
 	idmap_table_init(&table, &show->arena);
 	if (!idmap_file_read(RECORD, &show->arena, &record, &size))
 		idmap_table_file(&table, RECORD, record, size);
+	all = calloc(mounts.count + 1, sizeof(*all));
+	if (!all)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
 	for (i = 0; i < mounts.count; i++) {
 		const struct idmap_mountinfo *mount = &mounts.mount[i];
-		const struct idmap_map *map;
+		const struct idmap_row *row;
 
-		if (show->path && strtoull(mount->id, NULL, 10) != show->holder.number)
-			continue;
-		show->held = true;
+		show->held |= is_asked(show, mount);
 		if (!idmap_contains(mount->options, ",idmapped"))
 			continue;
-		map = records_map(mount);
-		if (!map)
-			map = recorded_map(&table, mount->target,
-					   count_at(mounts.mount, i, mount->target));
-		add(show, mount->source, mount->target, mount->type, map);
+		row = records_row(mount);
+		all[count] = (struct listed){mount, row ? row->map : NULL, row};
+		if (!row)
+			look_up(&table, count_at(mounts.mount, i, mount->target), &all[count]);
+		count++;
 	}
+	for (i = 0; i < count; i++)
+		if (is_asked(show, all[i].mount))
+			add(show, all[i].mount->source, all[i].mount->target, all[i].mount->type,
+			    all[i].map || !all[i].bind ? all[i].map
+						       : map_behind(all, count, all[i].mount));
+	free(all);
 	return 0;
 }
 

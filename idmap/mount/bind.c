@@ -48,6 +48,13 @@ static int clone_in_folder(struct idmap_stage *stage, const struct idmap_row *ro
 	return fd;
 }
 
+static int fail_unbindable(const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, EINVAL,
+			  "SOURCE lies on a mount that is unbindable, which cannot be cloned; make"
+			  " that private (mount --make-private)");
+}
+
 int idmap_check_same(const struct idmap_stage *stage, const struct idmap_row *row, int fd,
 		     struct idmap_error *ret_error)
 {
@@ -59,9 +66,7 @@ int idmap_check_same(const struct idmap_stage *stage, const struct idmap_row *ro
 	seen_fd = idmap_open_source(stage, row, true, &folder);
 	if (seen_fd < 0 || (fd >= 0 && idmap_same_file(seen_fd, fd)))
 		return 0;
-	return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, EINVAL,
-			  "SOURCE lies on a mount that is unbindable, which cannot be cloned; make"
-			  " that private (mount --make-private)");
+	return fail_unbindable(row, ret_error);
 }
 
 static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
@@ -83,6 +88,8 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, 
 			   "SOURCE is a link, or behind one, and that leads to %s (%m); make that"
 			   " in the image, or correct the link",
 			   row->inside);
+	else if (source_fd >= 0 && fd == -EINVAL)
+		fail_unbindable(row, ret_error);
 	else if (fd < 0)
 		idmap_fail(
 			ret_error, row, source_fd < 0 ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -fd,

@@ -128,11 +128,12 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	/* What lies below the row that is not there is not what is meant. */
 	if (skipped) {
 		result = idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOENT,
-				    "the row for %s, which %s lies on, is absent; %s",
+				    "the row for %s, which %s lies on, is absent%s",
 				    skipped->target, row->source,
-				    row->flags & IDMAP_LAYER ? "take nofail from that row, as a"
+				    row->flags & IDMAP_LAYER ? "; take nofail from that row, as a"
 							       " layer cannot be left out"
-							     : "say nofail here, too");
+				    : row->flags & IDMAP_NOFAIL ? ""
+								: "; say nofail here, too");
 		ret_error->absent = true;
 	} else {
 		result = wait_for_device(build, row, ret_error);

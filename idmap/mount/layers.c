@@ -67,6 +67,8 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 		 "the upper disk belongs to other layers; empty its folders upper and work"},
 		{ELOOP, "name folders of which none lies inside another"},
 		{EBUSY, "the upper disk is in use by another overlay; give this one its own"},
+		{ENOSPC, "the top has none for overlayfs' own folders: make room on the upper disk,"
+			 " inodes too, or raise size= and nr_inodes="},
 		{0, "look at the layers' images"},
 	};
 	const char *remedy = idmap_words_for(remedies, (uint32_t)error);

@@ -253,7 +253,7 @@ static inline int idmap_image_mount(struct idmap_stage *stage, struct idmap_row 
 /* --- layers.c: trees become one tree --------------------------------------------------------- */
 
 /* Of the highest layer, and of the row that is its top: the trees without a map, O_PATH, or -1; and
- * the maps that they are shown by, or NULL. */
+ * the maps that they are shown by, or NULL. A top with a map and no such tree is a tmpfs. */
 struct idmap_unmapped {
 	int layer_fd, top_fd;
 	const struct idmap_map *layer_map, *top_map;

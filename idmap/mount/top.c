@@ -25,25 +25,28 @@ static bool is_acl(const char *name)
 }
 
 /*
- * The ids in an ACL of the layer, from those on disk to those that the top's filesystem stores. An
- * id that is not seen has no rights to keep. Gives the new size.
+ * The ids in an ACL of the layer, from those on disk to those that the top's filesystem stores, or
+ * to those that are seen there. An id that is not seen has no rights to keep. Gives the new size.
  */
-static size_t shift_acl(char *acl, size_t size, const struct idmap_map *layer,
-			const struct idmap_map *top)
+static size_t shift_acl(char *acl, size_t size, const struct idmap_unmapped *unmapped)
 {
+	const struct idmap_map *layer = unmapped->layer_map, *top = unmapped->top_map;
+	const bool to_disk = unmapped->top_fd >= 0;
 	char *to = acl + ACL_HEADER;
 	size_t at;
 
 	for (at = ACL_HEADER; at + ACL_ENTRY <= size; at += ACL_ENTRY) {
 		const uint64_t tag = idmap_little(acl + at, 2);
 		const enum idmap_kind kind = tag == ACL_USER ? IDMAP_UID : IDMAP_GID;
-		uint32_t id = (uint32_t)idmap_little(acl + at + 4, 4);
+		uint32_t id = (uint32_t)idmap_little(acl + at + 4, 4), disk;
 		size_t i;
 
 		if (tag == ACL_USER || tag == ACL_GROUP) {
 			if ((layer && !idmap_map_seen(layer, kind, id, &id)) ||
-			    (top && !idmap_map_disk(top, kind, id, &id)))
+			    (top && !idmap_map_disk(top, kind, id, &disk)))
 				continue;
+			if (top && to_disk)
+				id = disk;
 		}
 		memmove(to, acl + at, ACL_ENTRY);
 		for (i = 0; i < 4; i++)
@@ -80,8 +83,7 @@ static int copy_attribute(const struct looks *looks, const char *name)
 	if (size < 0)
 		return -errno;
 	if (acl)
-		size = (ssize_t)shift_acl(value, (size_t)size, looks->unmapped->layer_map,
-					  looks->unmapped->top_map);
+		size = (ssize_t)shift_acl(value, (size_t)size, looks->unmapped);
 	return or_errno(fsetxattr(acl ? looks->unmapped_to_fd : looks->to_fd, name, value,
 				  (size_t)size, 0));
 }

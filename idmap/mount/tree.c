@@ -50,7 +50,9 @@ static int merge(struct idmap_stage *stage, struct idmap_row *row, struct idmap_
 		layer_fd = build_unmapped(stage, row->below, ret_error);
 		if (layer_fd < 0)
 			return layer_fd;
-		if (unmapped.top_map) {
+		/* A tmpfs would be another one. It has maps since Linux 6.3, which takes what is
+		 * seen. */
+		if (unmapped.top_map && !idmap_type_has("tmpfs", row->upper->type)) {
 			top_fd = build_unmapped(stage, row->upper, ret_error);
 			if (top_fd < 0)
 				return top_fd;

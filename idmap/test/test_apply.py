@@ -564,6 +564,20 @@ def test_mount_options(options, seen, script):
     assert done.out[:2] == ["rc 0", seen.split()[1]] and ",".join(words) == seen.split()[0] and not done.err
 
 
+def test_what_is_told_of_what_is_absent_or_full(script):
+    """The remedy is one that the row has not got already, and is about what is at fault."""
+    done = script("""
+        table '/dev/nope /srv ext4 nofail,wait=0\\n/srv /mnt bind nofail\\n'; idmap apply -c /run/table --root /run/r
+        table 'tmpfs /srv overlay nr_inodes=4\\n/images /srv bind lower\\n'; idmap apply -c /run/table --root /run/r
+        mount -t tmpfs c /run/r/mnt; mkdir /run/r/mnt/c; mount --make-unbindable /run/r/mnt
+        for map in "" idmap=0:5:1; do table "/mnt/c /srv bind $map\\n"; idmap apply -c /run/table --root /run/r; done""")
+    assert done.out == ["rc 0", "rc 4", "rc 3", "rc 3"]
+    assert "/srv on /mnt: the row for /srv, which /srv lies on, is absent" == done.err[2].partition(":2: ")[2]
+    assert "raise size= and nr_inodes=" in done.err[4]
+    assert [line.partition("/srv: ")[2] for line in done.err[5:]] == 2 * [
+        "SOURCE lies on a mount that is unbindable, which cannot be cloned; make that private (mount --make-private)"]
+
+
 def test_record_of_a_second_pass(script):
     """Links of the root have all rows placed twice; recorded is what stands."""
     done = script(f"""
