@@ -277,3 +277,26 @@ def test_roots_that_stand(kernel, plain_tree, image, stage0, boot_fails):
     line, code = last_words(console)
     assert line == ("idmap-init: cmdline: roothash=: the kernel has mounted the root, and nothing has verified it; boot"
                     " with an initramfs, or take it out") and code.startswith("0x00000200")
+
+
+KILLS = """cd /run; printf '%s\\n' "$1" >tab; i=0
+while [ $i -lt 50 ]; do
+	idmap apply -c tab >/dev/null 2>&1 & usleep $((i * 700)); kill -9 $!; wait $!
+	idmap undo >/dev/null 2>&1; i=$((i + 1))
+done"""
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
+def test_killed_apply(kernel, root_tree, image, second, seal, initramfs, programs, boot):
+    """What it leaves of the device mapper goes with it, or is taken down by the next one, and the disk is free."""
+    tree = root_tree()
+    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    sealed = seal(second(), True)
+    row = f"/dev/vdb /srv erofs idmap=5000:0:10,verity.roothash={sealed.root_hash},verity.hashoffset={sealed.offset}"
+    disks = [Disk(image(tree, "erofs")), Disk(sealed.data)]
+    with boot(kernel, initramfs(kernel, ROOT, modules=MODULES), "", disks) as guest:
+        guest.run("/bin/sh", "-c", KILLS, "sh", row)
+        assert by_mapper(guest) == {} and not [m for m in guest.mounts() if m.target == "/srv"]
+        assert guest.run("/bin/sh", "-c", "idmap apply -c /run/tab && stat -c %u:%g /srv/file && idmap undo") == "7:7\n"
+        guest.run("/bin/mount", "-t", "erofs", "-o", "ro", "/dev/vdb", "/mnt")
+        assert [m.target for m in guest.mounts() if m.source == "/dev/vdb"] == ["/mnt"]

@@ -195,6 +195,7 @@ void take_down_stale(const struct command *command, const struct mounts *mounts)
 	const char *name = mount ? strrchr(mount->root, '/') : NULL;
 	struct idmap_stage stage;
 
+	idmap_mapper_take_down_stale();
 	if (!name || strcmp(name, FOLDER))
 		return;
 	fprintf(stderr,

@@ -223,7 +223,16 @@ int idmap_mapper_verify(const struct idmap_plan *plan, const struct idmap_row *r
 bool idmap_mapper_is_corrupted(const struct idmap_mapped *mapped, const struct idmap_row *row);
 /* Links below /dev/mapper to the devices of a plan's rows, where no udev makes them. */
 void idmap_mapper_link(const struct idmap_plan *plan);
+/*
+ * Removes what one that was killed has left: devices of our names that have no table in use, and
+ * that nobody has open. Only where no other idmap is at work.
+ */
+void idmap_mapper_take_down_stale(void);
 #else
+static inline void idmap_mapper_take_down_stale(void)
+{
+}
+
 static inline void idmap_mapper_link(const struct idmap_plan *plan)
 {
 	(void)plan;

@@ -34,6 +34,12 @@ struct dm_target_spec {
 	uint32_t next;
 	char target_type[16];
 };
+struct dm_name_list {
+	uint64_t dev;
+	uint32_t next;
+	char name[];
+};
+#define DM_LIST_DEVICES 0xc138fd02ul
 #define DM_DEV_CREATE 0xc138fd03ul
 #define DM_DEV_REMOVE 0xc138fd04ul
 #define DM_DEV_SUSPEND 0xc138fd06ul
@@ -63,7 +69,7 @@ struct making {
 	char line[HASHTREE_LINE_SIZE];
 };
 
-static int ask(int control_fd, const struct idmap_row *row, unsigned long command, uint32_t flags,
+static int ask(int control_fd, const char *name, unsigned long command, uint32_t flags,
 	       struct request *request)
 {
 	struct dm_ioctl *ioctl_ = &request->ioctl;
@@ -72,7 +78,7 @@ static int ask(int control_fd, const struct idmap_row *row, unsigned long comman
 	ioctl_->data_size = sizeof(*request);
 	ioctl_->data_start = sizeof(*ioctl_);
 	ioctl_->flags = flags;
-	idmap_print(ioctl_->name, sizeof(ioctl_->name), "%s", row->verity->name);
+	idmap_print(ioctl_->name, sizeof(ioctl_->name), "%s", name);
 	return or_errno(ioctl(control_fd, (int)command, ioctl_));
 }
 
@@ -100,8 +106,8 @@ static int open_node(struct making *making, uint64_t number)
 static int open_same(struct making *making)
 {
 	struct request request = {0};
-	int result = ask(making->control_fd, making->row, DM_TABLE_STATUS, DM_STATUS_TABLE_FLAG,
-			 &request);
+	int result = ask(making->control_fd, making->row->verity->name, DM_TABLE_STATUS,
+			 DM_STATUS_TABLE_FLAG, &request);
 
 	if (result)
 		return result;
@@ -119,22 +125,29 @@ static int load(const struct making *making)
 	request.target.length = making->tree.size / 512;
 	idmap_print(request.target.target_type, sizeof(request.target.target_type), VERITY);
 	idmap_print(request.line, sizeof(request.line), "%s", making->line);
-	return ask(making->control_fd, making->row, DM_TABLE_LOAD, DM_READONLY_FLAG, &request);
+	return ask(making->control_fd, making->row->verity->name, DM_TABLE_LOAD, DM_READONLY_FLAG,
+		   &request);
 }
 
+/*
+ * It is to go with its last user before its table is in use: whoever is killed before leaves one
+ * that has none, and after leaves nothing.
+ */
 static int create(struct making *making, struct idmap_text *ret_words)
 {
+	const char *name = making->row->verity->name;
+	const int control_fd = making->control_fd;
 	struct request request = {0};
 	idmap_closed int log_fd = -1;
 	struct idmap_text uuid;
-	int result, fd;
+	int result, fd = -1;
 
 	/* As libcryptsetup has it, so that veritysetup(8) knows it. */
 	idmap_text_init(&uuid, request.ioctl.uuid, sizeof(request.ioctl.uuid));
 	idmap_text_add(&uuid, "CRYPT-VERITY-");
 	idmap_hashtree_hex(&uuid, making->tree.uuid, 16);
-	idmap_text_add(&uuid, "-%s", making->row->verity->name);
-	result = ask(making->control_fd, making->row, DM_DEV_CREATE, 0, &request);
+	idmap_text_add(&uuid, "-%s", name);
+	result = ask(control_fd, name, DM_DEV_CREATE, 0, &request);
 	if (result)
 		return result;
 	result = load(making);
@@ -143,14 +156,16 @@ static int create(struct making *making, struct idmap_text *ret_words)
 		result = load(making);
 		idmap_klog_read(log_fd, ret_words);
 	}
-	memset(&request, 0, sizeof(request));
 	if (!result)
-		result = ask(making->control_fd, making->row, DM_DEV_SUSPEND, 0,
-			     &request); /* resumes it */
-	fd = result ? result : open_node(making, request.ioctl.dev);
+		result = fd = open_node(making, request.ioctl.dev);
 	memset(&request, 0, sizeof(request));
-	ask(making->control_fd, making->row, DM_DEV_REMOVE, DM_DEFERRED_REMOVE, &request);
-	return fd;
+	ask(control_fd, name, DM_DEV_REMOVE, DM_DEFERRED_REMOVE, &request);
+	memset(&request, 0, sizeof(request));
+	if (result >= 0)
+		result = ask(control_fd, name, DM_DEV_SUSPEND, 0, &request); /* resumes it */
+	if (result < 0)
+		idmap_close(&fd);
+	return result < 0 ? result : fd;
 }
 
 /*
@@ -306,7 +321,8 @@ bool idmap_mapper_is_corrupted(const struct idmap_mapped *mapped, const struct i
 {
 	struct request request = {0};
 
-	return !ask(mapped->control_fd, row, DM_TABLE_STATUS, 0, &request) && *request.line == 'C';
+	return !ask(mapped->control_fd, row->verity->name, DM_TABLE_STATUS, 0, &request) &&
+	       *request.line == 'C';
 }
 
 void idmap_mapper_link(const struct idmap_plan *plan)
@@ -322,5 +338,44 @@ void idmap_mapper_link(const struct idmap_plan *plan)
 		idmap_print(target, sizeof(target), "../dm-%u", verity->minor);
 		idmap_print(path, sizeof(path), "/dev/mapper/%s", verity->name);
 		symlink(target, path);
+	}
+}
+
+/* A name of set_name()'s for what is no root. */
+static bool is_ours(const char *name)
+{
+	const size_t digits = strspn(name, "0123456789abcdef");
+
+	return digits >= 32 && !strncmp(name + digits, "-verity", 7);
+}
+
+void idmap_mapper_take_down_stale(void)
+{
+	struct {
+		struct dm_ioctl ioctl;
+		char list[16384];
+	} all = {.ioctl = {.version = {DM_VERSION_MAJOR},
+			   .data_size = sizeof(all),
+			   .data_start = sizeof(all.ioctl)}};
+	const struct dm_name_list *device = (const void *)all.list;
+	idmap_closed int control_fd = -1;
+
+	/* Opening its node would load it. */
+	if (!access("/sys/class/misc/device-mapper", F_OK))
+		control_fd = idmap_open(CONTROL, O_RDWR);
+	if (control_fd < 0 || ioctl(control_fd, (int)DM_LIST_DEVICES, &all))
+		return;
+	for (; device->dev; device = (const void *)((const char *)device + device->next)) {
+		struct request request = {0};
+
+		/* One that works has a table, and its users. */
+		if (is_ours(device->name) &&
+		    !ask(control_fd, device->name, DM_TABLE_STATUS, 0, &request) &&
+		    !request.ioctl.target_count && !request.ioctl.open_count) {
+			memset(&request, 0, sizeof(request));
+			ask(control_fd, device->name, DM_DEV_REMOVE, 0, &request);
+		}
+		if (!device->next)
+			break;
 	}
 }
