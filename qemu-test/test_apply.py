@@ -121,8 +121,8 @@ def test_mounts_of_others_by_the_same_number(kernel, theirs, guest_with_idmap):
         done = sh(guest, "echo /dev/vdc /srv ext4 rw,idmap=5000:0:10 >/run/table; idmap apply -c /run/table;" + theirs)
         assert [line for line in done if line.startswith("rc")] in (["rc 0"], ["rc 0"] * 2)
         theirs = guest.mounts()
-        undone = sh(guest, "cp /run/idmap/apply/- /run/copy; idmap undo")
+        undone = sh(guest, "cp /run/idmap/apply/-@* /run/copy; echo /run/idmap/apply/-@* >/run/name; idmap undo")
         assert undone == ["idmap undo: 1 mounts of it are not there any more", "rc 0"] and guest.mounts() == theirs
         # Whoever applies it once more gets what the table says.
-        assert sh(guest, "cp /run/copy /run/idmap/apply/-; idmap apply -c /run/table")[-1] == "rc 0"
+        assert sh(guest, "cp /run/copy $(cat /run/name); idmap apply -c /run/table")[-1] == "rc 0"
         assert seen(guest, "/srv/file") == (7, 7)

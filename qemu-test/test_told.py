@@ -438,7 +438,7 @@ def test_two_rows_that_do_not_agree(kernel, root_tree, image, told):
 def test_nothing_known_on_the_disk(root_tree, image, tmp_path, told):
     line, code = told("root=/dev/vda ro", None, [Disk(patched(image(root_tree(), "erofs"), tmp_path, 1024, b"junk"))])
     assert line.startswith("cmdline: root=: /dev/vda on /: no type mounts (") and code == 4
-    assert line.endswith("; what is on the device is none that is known here: load its module (mkinitramfs -m)")
+    assert line.endswith("; what is on the device is none that is known here: look at what was written there, or name its TYPE and load its module (mkinitramfs -m)")
 
 
 def test_type_of_a_list_that_fits(kernel, root_tree, image, tmp_path, told):

@@ -12,7 +12,7 @@
 
 #define NOTES_MOST 1000
 #define LINE_MOST 2047	/* COMMAND_LINE_SIZE of asm/setup.h less its NUL, but on riscv */
-#define FOLDER_MOST 250 /* bytes: it becomes the name of a file */
+#define FOLDER_MOST 240 /* bytes: it becomes the name of a file */
 #define ROOM (4 << 20)	/* for a row by hand, and what devices are found at */
 
 const char *one_line(const char *string)

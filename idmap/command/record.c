@@ -56,10 +56,14 @@ int record_lock(const struct command *command, struct idmap_error *ret_error)
 
 /* --- the record ------------------------------------------------------------------------------ */
 
-/* The name of the folder's record: slashes become dashes, as in the units of systemd. */
+/*
+ * The name of the folder's record: slashes become dashes, as in the units of systemd. What is mounted
+ * there is of one mount namespace, and others may have the same /run.
+ */
 static void record_path(const char *folder, char path[PATH_MAX])
 {
 	struct idmap_text text;
+	struct stat space;
 	const char *c;
 
 	idmap_text_init(&text, path, PATH_MAX);
@@ -71,6 +75,8 @@ static void record_path(const char *folder, char path[PATH_MAX])
 			       : *c == '\\' ? "\\x5c"
 					    : "%.*s",
 			       1, c);
+	if (!stat("/proc/self/ns/mnt", &space))
+		idmap_text_add(&text, "@%lu", (unsigned long)space.st_ino);
 }
 
 /* The path of the row's mount, in the folder that it was applied to. */

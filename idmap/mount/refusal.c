@@ -174,9 +174,10 @@ int idmap_no_type_mounts(const struct idmap_stage *stage, const struct idmap_row
 	else if (*tried)
 		idmap_fail_more(ret_error, "what is on the device is none that is known here: ");
 	idmap_fail_more(ret_error, "%s",
-			cause					? cause
+			cause		   ? cause
+			: *tried && !holds ? "look at what was written there, or name its TYPE and"
+					     " load its module (mkinitramfs -m)"
 			: !*tried || !strcmp(row->type, "auto") ? "load its module (mkinitramfs -m)"
-			: holds					? "write that as TYPE"
-				: "name the right TYPE and load its module (mkinitramfs -m)");
+								: "write that as TYPE");
 	return error;
 }

@@ -207,7 +207,7 @@ void idmap_read_row(struct idmap_table *table, const struct idmap_place *place,
 	else if (row->flags & IDMAP_CLONE)
 		row->source = row->inside =
 			idmap_normal_path(table, place, &field[FIELD_SOURCE], source, "SOURCE");
-	else if (!strncmp(source, "root:", 5))
+	else if (!strncmp(source, "root:", 5) && !idmap_has_no_device(row->type))
 		read_image(table, row, &field[FIELD_SOURCE]);
 	else if (strlen(source) > IDMAP_OPTION_MAX)
 		idmap_table_error(

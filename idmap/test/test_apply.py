@@ -21,6 +21,7 @@ idmap() {{ {IDMAP} "$@"; echo "rc $?"; }}
 mounts() {{ awk '{{ print $5, $4, $6, $(NF - 2) }}' /proc/self/mountinfo | grep "^/run/" ; }}
 left() {{ ls -A /run | grep -vx mount; }}
 owners() {{ stat -c '%n %u:%g' "$@"; }}
+records() {{ ls /run/idmap/apply | sed 's/@.*//'; }}
 table() {{ printf "$@" >/run/table; }}
 mount -t tmpfs run /run
 mkdir /run/r
@@ -58,12 +59,12 @@ def test_rows(script):
     done = script(f"""
         table '/images/app /opt/app bind {MAP}\\nt /srv tmpfs mode=0700\\n'
         idmap apply -c /run/table --root /run/r
-        owners /run/r/opt/app/file; mounts; left; ls /run/idmap/apply
+        owners /run/r/opt/app/file; mounts; left; records
         idmap apply -c /run/table --root /run/r
         idmap show --json >/run/shown
         echo 'u /mnt tmpfs' >>/run/table
         idmap apply -c /run/table --root /run/r
-        idmap undo --root /run/r; mounts; ls /run/idmap/apply
+        idmap undo --root /run/r; mounts; records
         idmap undo --root /run/r""")
     assert done.out == [
         "rc 0", "/run/r/opt/app/file 0:0", "/run/r / rw,relatime tmpfs",
@@ -170,7 +171,7 @@ def test_killed(script):
     done = script(f"""
         table 't /mnt tmpfs\\n/images/app /opt/app bind {MAP}\\n/dev/none /srv ext4 wait=30\\n'
         {IDMAP} apply -c /run/table --root /run/r &
-        while ! grep -q ' /opt/app bind' /run/idmap/apply/run-r 2>/dev/null; do sleep 0.1; done
+        while ! grep -q ' /opt/app bind' /run/idmap/apply/run-r@* 2>/dev/null; do sleep 0.1; done
         kill -9 $!; wait
         mounts | grep -c idmap
         table 't /etc tmpfs\\n'
@@ -578,6 +579,17 @@ def test_what_is_told_of_what_is_absent_or_full(script):
         "SOURCE lies on a mount that is unbindable, which cannot be cloned; make that private (mount --make-private)"]
 
 
+def test_two_mount_namespaces(script):
+    """As a service with PrivateMounts= has one, with the same /run."""
+    done = script("""
+        table 't /etc tmpfs\\n'; idmap apply -c /run/table --root /run/r
+        unshare --mount --propagation private sh -c "umount /run/r/etc; $IDMAP apply -c /run/table --root /run/r; echo $?; \\
+            $IDMAP apply -c /run/table --root /run/r"
+        records; idmap undo --root /run/r; mounts; idmap undo --root /run/r""".replace("$IDMAP", str(IDMAP)))
+    assert done.out == ["rc 0", "0", "run-r", "run-r", "rc 0", "/run/r / rw,relatime tmpfs", "rc 1"]
+    assert len(done.err) == 2 and "the rows stand in /run/r already" in done.err[0]
+
+
 def test_record_of_a_second_pass(script):
     """Links of the root have all rows placed twice; recorded is what stands."""
     done = script(f"""
@@ -592,7 +604,7 @@ def test_record_of_a_second_pass(script):
 def test_record_of_a_second_pass_without_rows(script):
     done = script("""
         mkdir -p /run/r/a/x; ln -s a /run/r/l; table '/dev/nope /a erofs nofail,wait=0\\nt /l/x tmpfs\\n'
-        idmap apply -c /run/table --root /run/r; grep -c 'mount\\|tmpfs' /run/idmap/apply/run-r
+        idmap apply -c /run/table --root /run/r; grep -c 'mount\\|tmpfs' /run/idmap/apply/run-r@*
         idmap undo --root /run/r""")
     assert done.out == ["rc 0", "0", "rc 0"] and len(done.err) == 3 and "is skipped" in done.err[1] + done.err[2]
 
