@@ -57,8 +57,8 @@ int record_lock(const struct command *command, struct idmap_error *ret_error)
 /* --- the record ------------------------------------------------------------------------------ */
 
 /*
- * The name of the folder's record: slashes become dashes, as in the units of systemd. What is mounted
- * there is of one mount namespace, and others may have the same /run.
+ * The name of the folder's record: slashes become dashes, as in the units of systemd. What is
+ * mounted there is of one mount namespace, and others may have the same /run.
  */
 static void record_path(const char *folder, char path[PATH_MAX])
 {

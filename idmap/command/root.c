@@ -28,18 +28,24 @@ static bool goes(const struct record *record, uint64_t number)
 	return false;
 }
 
-/* The number of the mount that it stands on, once the rows of the record are gone. */
+static bool is_along(const struct record *record, uint64_t number)
+{
+	size_t i;
+
+	for (i = 0; i < record->inner_count; i++)
+		if (record->inner[i].along && record->inner[i].id.number == number)
+			return true;
+	return false;
+}
+
+/* The number of the mount that it stands on, once the rows of the record, or NULL, are gone. */
 static const char *stands_on(const struct mounts *mounts, const struct record *record,
 			     const struct idmap_mountinfo *mount)
 {
 	const char *parent = mount->parent;
 	size_t i, steps;
 
-	for (i = 0; record && i < record->inner_count; i++)
-		if (record->inner[i].along &&
-		    record->inner[i].id.number == strtoull(mount->id, NULL, 10))
-			break;
-	if (!record || i == record->inner_count)
+	if (!record || !is_along(record, strtoull(mount->id, NULL, 10)))
 		return parent;
 	for (steps = 0; steps < mounts->count && goes(record, strtoull(parent, NULL, 10)); steps++)
 		for (i = 0; i < mounts->count; i++)

@@ -125,6 +125,6 @@ int walk_folder(const char *folder,
 	if (result == -1)
 		return idmap_fail(
 			ret_error, NULL, IDMAP_NO_SOURCE, errno,
-			"%s cannot be read (%m); run this as root, or name another folder", folder);
+			"%s cannot be read (%m); run this as root, or name another folder", real);
 	return result;
 }
