@@ -420,8 +420,7 @@ static int run(int argc, char **argv)
 
 	for (at = 1; at < argc; at++)
 		if (!take_input(&input, argc, argv, &at) || input.json)
-			return bad_use(&command_apply, argv[at],
-				       "no option, or one without its value");
+			return bad_use(&command_apply, argv[at], NO_OPTION);
 	folder = real_folder(&command_apply, input.folder ? input.folder : "/", &code);
 	return folder ? apply_input(&command_apply, &input, folder, true, read_input) : code;
 }

@@ -343,8 +343,7 @@ static int run(int argc, char **argv)
 					       "no SOURCE=DIR with a folder that is there");
 			trees++;
 		} else if (!take_input(&input, argc, argv, &at)) {
-			return bad_use(&command_check, argv[at],
-				       "no option, or one without its value");
+			return bad_use(&command_check, argv[at], NO_OPTION);
 		}
 	}
 	if (read_input(&input, &error)) {

@@ -48,9 +48,11 @@ int bad_use(const struct command *command, const char *what, const char *words);
 const char *real_folder(const struct command *command, const char *folder, int *ret_code);
 /* Tells why the command failed, and gives the exit code. */
 int tell_failed(const struct command *command, const struct idmap_error *error);
+/* Of what take_input() does not take. */
+#define NO_OPTION "no option, one without its value, or one that is given twice"
 /*
- * Takes an option that all tables are named with: -c, -k, --root, --json; true: it was one.
- * `at` is the index of the option, and becomes that of its value.
+ * Takes an option that all tables are named with: -c, -k, --root, --sealed, --json; true: it was
+ * one. `at` is the index of the option, and becomes that of its value.
  */
 bool take_input(struct input *input, int argc, char **argv, int *at);
 /* A map as an option text, and what is wrong with it. */

@@ -66,20 +66,23 @@ const char *real_folder(const struct command *command, const char *folder, int *
 
 bool take_input(struct input *input, int argc, char **argv, int *at)
 {
-	const char *option = argv[*at];
+	const struct {
+		const char *name, **value;
+	} options[] = {{"-c", &input->conf},
+		       {"-k", &input->cmdline},
+		       {"--sealed", &input->sealed},
+		       {"--root", &input->folder}};
+	size_t i;
 
-	if (!strcmp(option, "--json"))
-		input->json = true;
-	else if (!strcmp(option, "-c") && *at + 1 < argc)
-		input->conf = argv[++*at];
-	else if (!strcmp(option, "-k") && *at + 1 < argc)
-		input->cmdline = argv[++*at];
-	else if (!strcmp(option, "--sealed") && *at + 1 < argc)
-		input->sealed = argv[++*at];
-	else if (!strcmp(option, "--root") && *at + 1 < argc)
-		input->folder = argv[++*at];
-	else
+	if (!strcmp(argv[*at], "--json"))
+		return input->json = true;
+	for (i = 0; i < COUNT_OF(options); i++)
+		if (!strcmp(argv[*at], options[i].name))
+			break;
+	/* Of two the first would be dropped without a word. */
+	if (i == COUNT_OF(options) || *at + 1 == argc || *options[i].value)
 		return false;
+	*options[i].value = argv[++*at];
 	return true;
 }
 

@@ -148,14 +148,13 @@ static int run(int argc, char **argv)
 
 	given[2] = given[3] = NULL;
 	for (at = 1; at < argc; at++) {
-		if (!strcmp(argv[at], "-t") && at + 1 < argc)
+		if (!strcmp(argv[at], "-t") && at + 1 < argc && !given[2])
 			given[2] = argv[++at];
 		else if (!strcmp(argv[at], "-o") && at + 1 < argc)
 			given[3] = joined(given[3], argv[++at]);
 		else if ((*argv[at] == '-' && argv[at][1]) || count == 2)
-			return bad_use(
-				&command_mount, argv[at],
-				"no option, one without its value, or one argument too many");
+			return bad_use(&command_mount, argv[at],
+				       NO_OPTION ", or one argument too many");
 		else
 			given[count++] = argv[at];
 	}

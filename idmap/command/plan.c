@@ -166,8 +166,7 @@ static int run(int argc, char **argv)
 		if (!strcmp(argv[at], "--modules"))
 			modules = true;
 		else if (!take_input(&input, argc, argv, &at) || (modules && input.json))
-			return bad_use(&command_plan, argv[at],
-				       "no option, or one without its value");
+			return bad_use(&command_plan, argv[at], NO_OPTION);
 	if (!buffer || read_input(&input, &error)) {
 		fprintf(stderr, "idmap plan: %s\n", buffer ? error.text : "no memory");
 		return buffer ? (int)error.class : EXIT_FAILED;

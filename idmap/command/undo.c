@@ -241,16 +241,15 @@ static int run(int argc, char **argv)
 {
 	struct idmap_error error;
 	idmap_closed int lock_fd = -1;
-	const char *folder = "/";
+	const char *folder = NULL;
 	int at, code;
 
 	for (at = 1; at < argc; at++) {
-		if (strcmp(argv[at], "--root") || at + 1 >= argc)
-			return bad_use(&command_undo, argv[at],
-				       "no option, or one without its value");
+		if (strcmp(argv[at], "--root") || at + 1 >= argc || folder)
+			return bad_use(&command_undo, argv[at], NO_OPTION);
 		folder = argv[++at];
 	}
-	folder = real_folder(&command_undo, folder, &code);
+	folder = real_folder(&command_undo, folder ? folder : "/", &code);
 	if (!folder)
 		return code;
 	lock_fd = record_lock(&command_undo, &error);

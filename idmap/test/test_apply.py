@@ -340,7 +340,7 @@ def test_not_root(script):
 
 
 @pytest.mark.parametrize("arguments,words", [
-    (["apply", "--root"], "--root: no option, or one without its value; see idmap apply --help"),
+    (["apply", "--root"], "--root: no option, one without its value, or one that is given twice; see idmap apply --help"),
     (["apply", "--json"], "--json: no option"), (["apply", "x"], "x: no option"),
     (["undo", "x"], "x: no option"), (["undo", "-c", "x"], "-c: no option"),
     (["mount", "a"], "a: SOURCE and TARGET are needed"), (["mount"], "nothing: SOURCE and TARGET are needed"),

@@ -151,8 +151,9 @@ def test_escapes_of_options_in_json(tmp_path):
 
 
 @pytest.mark.parametrize("arguments,said", [
-    (["plan", "-x"], "idmap plan: -x: no option, or one without its value; see idmap plan --help"),
-    (["plan", "-c"], "idmap plan: -c: no option, or one without its value; see idmap plan --help"),
+    (["plan", "-x"], "idmap plan: -x: no option, one without its value, or one that is given twice; see idmap plan --help"),
+    (["check", "-c", "/x", "-c", "/y"], "idmap check: -c: no option, one without its value, or one that is given twice; see idmap check --help"),
+    (["plan", "-c"], "idmap plan: -c: no option, one without its value, or one that is given twice; see idmap plan --help"),
     (["check", "--tree", "/dev/vda=/no/such"],
      "idmap check: /dev/vda=/no/such: no SOURCE=DIR with a folder that is there; see idmap check --help"),
     (["check", "-c", "/no/such"], "idmap check: /no/such cannot be read (not there); name the table with -c, or rows"
