@@ -102,7 +102,7 @@ static int read_standing(struct boot *boot, bool standing[EARLY_MOUNTS],
 	for (; idmap_mountinfo_next(&text, &mount); first = false) {
 		for (i = 0; i < EARLY_MOUNTS; i++)
 			standing[i] |= !strcmp(mount.target, places[i]);
-		boot->cmdline.root.shared |= mount.shared;
+		boot->cmdline.root.shared |= !!mount.peers;
 		boot->cmdline.root.others |= !first && strcmp(mount.target, places[PROC]);
 		if (first && !strcmp(mount.type, "rootfs")) {
 			boot->cmdline.root.booted = false;

@@ -13,7 +13,6 @@
 
 #define TREES_MOST 64
 #define IDS_TOLD 10
-#define VALUE_SIZE 65536
 
 /* What is found of one row's tree. */
 struct tree {
@@ -27,7 +26,7 @@ struct tree {
 	uint64_t roots;	       /* setuid files that become root's, and were another's */
 	uint64_t capabilities; /* of files, that lose their meaning */
 	char stranger[256], root[256], capability[256];
-	char *value;
+	const char *path; /* of what is looked at */
 };
 
 static bool seen(const struct idmap_row *row, enum idmap_kind kind, uint32_t id, uint32_t *ret)
@@ -74,43 +73,39 @@ static void look_at_mode(struct tree *tree, const char *path, const struct stat 
 /* capabilities(7): version 2 is for the root of the disk, version 3 says for whom it is. */
 static void look_at_capability(struct tree *tree, const char *path, const char *file)
 {
-	ssize_t size = lgetxattr(file, "security.capability", tree->value, VALUE_SIZE);
+	char value[24];
+	ssize_t size = lgetxattr(file, "security.capability", value, sizeof(value));
 	uint32_t root = 0, id;
 
 	if (size < 20)
 		return;
-	if (size >= 24 && idmap_little(tree->value, 4) >> 24 == 3)
-		root = (uint32_t)idmap_little(tree->value + 20, 4);
+	if (size >= 24 && idmap_little(value, 4) >> 24 == 3)
+		root = (uint32_t)idmap_little(value + 20, 4);
 	if (!seen(tree->row, IDMAP_UID, root, &id) || id)
 		count(&tree->capabilities, tree->capability, path);
 }
 
-/* linux/posix_acl_xattr.h */
-static void look_at_acl(struct tree *tree, const char *path, const char *file, const char *name)
+static void look_at_entry(void *arg, enum idmap_kind kind, uint32_t id)
 {
-	ssize_t size = lgetxattr(file, name, tree->value, VALUE_SIZE), at;
+	struct tree *tree = arg;
+	uint32_t unused;
 
-	for (at = 4; at + 8 <= size; at += 8) {
-		const uint64_t tag = idmap_little(tree->value + at, 2);
-		const enum idmap_kind kind = tag == 2 ? IDMAP_UID : IDMAP_GID;
-		uint32_t id = (uint32_t)idmap_little(tree->value + at + 4, 4), unused;
-
-		if ((tag == 2 || tag == 8) && !seen(tree->row, kind, id, &unused))
-			owners_add(&tree->acl, kind, id, path);
-	}
+	if (!seen(tree->row, kind, id, &unused))
+		owners_add(&tree->acl, kind, id, tree->path);
 }
 
 static void look(void *arg, const char *path, const char *file, const struct stat *st)
 {
 	struct tree *tree = arg;
 
+	tree->path = path;
 	look_at_mode(tree, path, st);
 	if (S_ISREG(st->st_mode))
 		look_at_capability(tree, path, file);
 	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
-		look_at_acl(tree, path, file, "system.posix_acl_access");
+		walk_acl(file, "system.posix_acl_access", look_at_entry, tree);
 	if (S_ISDIR(st->st_mode))
-		look_at_acl(tree, path, file, "system.posix_acl_default");
+		walk_acl(file, "system.posix_acl_default", look_at_entry, tree);
 }
 
 static const char *const names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
@@ -236,15 +231,11 @@ static int check_row(struct input *input, const struct idmap_row *row, const cha
 		return fd == -ENOENT && row->flags & IDMAP_UPPER ? 0 : fd;
 	tree.folder = shown;
 	tree.nosuid = is_nosuid(&tree);
-	tree.value = malloc(VALUE_SIZE);
-	if (!tree.value)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "no memory");
 	result = walk_folder(shown, look, &tree, &tree.owners, ret_error);
 	if (!result)
 		tell_all(&tree);
 	owners_free(&tree.owners);
 	owners_free(&tree.acl);
-	free(tree.value);
 	return result;
 }
 

@@ -2,7 +2,10 @@
 /*
  * idmap(8): the same table and the same words as a boot's, for people and for other programs.
  */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "version.h"
@@ -24,12 +27,25 @@ static void usage(FILE *out)
 	      out);
 }
 
+/* What is told goes into no file that is opened here, where the caller has closed 0, 1 or 2. */
+static void keep_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY); /* to write there stays an error */
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command = NULL;
 	size_t i;
 	int code;
 
+	keep_standard_files();
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
 		usage(stdout);
 		return EXIT_DONE;

@@ -161,25 +161,50 @@ static bool fits(const struct suggestion *found, const struct owners *owners, en
 	return true;
 }
 
+struct walk {
+	struct owners owners;
+	const char *path;
+};
+
+static void add_entry(void *arg, enum idmap_kind kind, uint32_t id)
+{
+	struct walk *walk = arg;
+
+	owners_add(&walk->owners, kind, id, walk->path);
+}
+
+/* Whoever is named by an ACL is to be let in, too. */
+static void look(void *arg, const char *path, const char *file, const struct stat *st)
+{
+	struct walk *walk = arg;
+
+	walk->path = path;
+	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
+		walk_acl(file, "system.posix_acl_access", add_entry, walk);
+	if (S_ISDIR(st->st_mode))
+		walk_acl(file, "system.posix_acl_default", add_entry, walk);
+}
+
 int suggest_ranges(const char *folder, struct suggestion ret[IDMAP_KINDS])
 {
 	struct suggestion *uid = &ret[IDMAP_UID], *gid = &ret[IDMAP_GID];
 	struct idmap_error error;
-	struct owners owners;
+	struct walk walk;
+	struct owners *owners = &walk.owners;
 	uint32_t root_uid, root_gid;
 
-	if (walk_folder(folder, NULL, NULL, &owners, &error))
+	if (walk_folder(folder, look, &walk, owners, &error))
 		return suggestion_failed(&error);
-	root_uid = owners.root.st_uid;
-	root_gid = owners.root.st_gid;
-	if (!suggest_kind(&owners, IDMAP_UID, root_uid, uid) ||
-	    !suggest_kind(&owners, IDMAP_GID, root_gid, gid))
+	root_uid = owners->root.st_uid;
+	root_gid = owners->root.st_gid;
+	if (!suggest_kind(owners, IDMAP_UID, root_uid, uid) ||
+	    !suggest_kind(owners, IDMAP_GID, root_gid, gid))
 		return suggestion_no_memory();
 	/* A kind of which only root has files says less than the other one does. */
-	if (uid->count < gid->count && fits(gid, &owners, IDMAP_UID, root_uid))
+	if (uid->count < gid->count && fits(gid, owners, IDMAP_UID, root_uid))
 		*uid = *gid;
-	else if (gid->count < uid->count && fits(uid, &owners, IDMAP_GID, root_gid))
+	else if (gid->count < uid->count && fits(uid, owners, IDMAP_GID, root_gid))
 		*gid = *uid;
-	owners_free(&owners);
+	owners_free(owners);
 	return EXIT_DONE;
 }

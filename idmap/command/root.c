@@ -219,7 +219,7 @@ int put_back_folder(const char *folder, struct idmap_error *ret_error)
 
 	/* The old one, and the new one beneath it. */
 	for (times = 0; !result && times < 2; times++)
-		result = idmap_take_down(folder, true);
+		result = idmap_take_down(folder);
 	if (!result)
 		result = or_errno(
 			sys_move_mount(back_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));

@@ -8,10 +8,12 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "walk.h"
 
-#define OPEN_FOLDERS 64
+#define DEEPEST (PATH_MAX / 2) /* musl's nftw(3) goes no deeper, and says nothing of that */
+#define VALUE_SIZE 65536
 #define PROGRESS_US 500000
 
 /* nftw(3) hands nothing on to its callback. */
@@ -119,7 +121,8 @@ int walk_folder(const char *folder,
 	walk.error = ret_error;
 	walk.terminal = isatty(STDERR_FILENO);
 	walk.told_us = idmap_now_us();
-	result = nftw(real, look_at, OPEN_FOLDERS, FTW_PHYS);
+	idmap_raise_files();
+	result = nftw(real, look_at, DEEPEST, FTW_PHYS);
 	if (walk.terminal)
 		fprintf(stderr, "\r\033[K");
 	if (result == -1)
@@ -127,4 +130,20 @@ int walk_folder(const char *folder,
 			ret_error, NULL, IDMAP_NO_SOURCE, errno,
 			"%s cannot be read (%m); run this as root, or name another folder", real);
 	return result;
+}
+
+/* linux/posix_acl_xattr.h */
+void walk_acl(const char *file, const char *name,
+	      void (*found)(void *arg, enum idmap_kind kind, uint32_t id), void *arg)
+{
+	static char value[VALUE_SIZE];
+	ssize_t size = lgetxattr(file, name, value, sizeof(value)), at;
+
+	for (at = 4; at + 8 <= size; at += 8) {
+		const uint64_t tag = idmap_little(value + at, 2);
+
+		if (tag == 2 || tag == 8)
+			found(arg, tag == 2 ? IDMAP_UID : IDMAP_GID,
+			      (uint32_t)idmap_little(value + at + 4, 4));
+	}
 }

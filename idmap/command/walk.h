@@ -36,4 +36,8 @@ void owners_free(struct owners *owners);
 /* Adds one to the owner of that kind and id. */
 void owners_add(struct owners *owners, enum idmap_kind kind, uint32_t id, const char *example);
 
+/* Calls `found` for each user and group that the file's ACL of that name has entries for. */
+void walk_acl(const char *file, const char *name,
+	      void (*found)(void *arg, enum idmap_kind kind, uint32_t id), void *arg);
+
 #endif

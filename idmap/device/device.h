@@ -66,7 +66,8 @@ struct idmap_mountinfo {
 	const char *options; /* the mount's own */
 	const char *type, *source;
 	const char *data; /* options of the filesystem */
-	bool shared, unbindable;
+	const char *peers, *master; /* numbers of peer groups, or NULL */
+	bool unbindable;
 };
 /* Cuts the next line off *text, in place; false: there is none. */
 bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);

@@ -55,7 +55,10 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	ret->target = decode(next_word(&line));
 	ret->options = next_word(&line);
 	while (*(tag = next_word(&line)) && strcmp(tag, "-")) {
-		ret->shared |= !strncmp(tag, "shared:", 7);
+		if (!strncmp(tag, "shared:", 7))
+			ret->peers = tag + 7;
+		else if (!strncmp(tag, "master:", 7))
+			ret->master = tag + 7;
 		ret->unbindable |= !strcmp(tag, "unbindable");
 	}
 	ret->type = next_word(&line);

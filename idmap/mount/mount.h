@@ -183,10 +183,11 @@ static inline int idmap_verified_mount(const struct idmap_stage *stage, struct i
 /* --- replace.c: a mount gives its place to its clone ------------------------------------------ */
 
 /*
- * Unmounts what stands on the folder, with all below it. Where that is shared its peers elsewhere,
- * such as /dev of the machine, stay. -errno of mount(2) and umount2(2).
+ * Unmounts what stands on the folder, with all below it, and the copies of it that other mount
+ * namespaces have. Peers elsewhere in this one, such as /dev of the machine, stay. -errno of what
+ * reads mountinfo, of mount(2) and umount2(2).
  */
-int idmap_take_down(const char *folder, bool shared);
+int idmap_take_down(const char *folder);
 /* A clone of the root that we are in, or work on. */
 int idmap_clone_own_root(const struct idmap_plan *plan, const struct idmap_row *row,
 			 struct idmap_error *ret_error);

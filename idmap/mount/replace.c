@@ -5,10 +5,12 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <string.h>
 #include <sys/mount.h>
 
 #include "mount/mount.h"
 
+#define MEMORY (16 << 20) /* costs what is touched */
 #ifndef MOVE_MOUNT_BENEATH
 #define MOVE_MOUNT_BENEATH 0x200u /* linux/mount.h, 6.5 */
 #endif
@@ -28,10 +30,82 @@ static int carry_rest(struct idmap_stage *stage, struct idmap_error *ret_error)
 	return 0;
 }
 
-int idmap_take_down(const char *folder, bool shared)
-{
-	int result = shared ? or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL)) : 0;
+/* The mounts of this namespace. */
+struct listed {
+	struct idmap_mountinfo mount;
+	const struct listed *next;
+};
 
+static int list_mounts(const struct listed **ret)
+{
+	struct idmap_error unused;
+	struct idmap_arena arena; /* for as long as the process lives */
+	struct idmap_mountinfo mount;
+	char *text;
+	size_t size;
+	int result = idmap_arena_map(&arena, MEMORY, &unused);
+
+	*ret = NULL;
+	if (!result)
+		result = idmap_file_read("/proc/self/mountinfo", &arena, &text, &size);
+	while (!result && idmap_mountinfo_next(&text, &mount)) {
+		struct listed *listed = idmap_alloc(&arena, sizeof(*listed));
+
+		if (!listed)
+			return -ENOMEM;
+		*listed = (struct listed){mount, *ret};
+		*ret = listed;
+	}
+	return result;
+}
+
+/* Whether what is seen on the folder's path is mounted on something that is shared. */
+static bool stands_on_shared(const struct listed *all, const char *folder)
+{
+	const struct idmap_mountinfo *top = NULL;
+	const struct listed *one;
+
+	for (one = all; one; one = one->next)
+		if (!strcmp(one->mount.target, folder) &&
+		    (!top || !strcmp(one->mount.parent, top->id))) {
+			top = &one->mount;
+			one = all; /* what stands on it may have come before in the list */
+		}
+	for (one = all; top && one; one = one->next)
+		if (!strcmp(one->mount.id, top->parent))
+			return one->mount.peers;
+	return false;
+}
+
+/* Whether what is unmounted in it would be unmounted in something else, outside the folder, too. */
+static bool has_others(const struct listed *all, const struct idmap_mountinfo *mount,
+		       const char *folder)
+{
+	for (; all; all = all->next)
+		if (!idmap_path_inside(all->mount.target, folder) &&
+		    ((all->mount.peers && !strcmp(all->mount.peers, mount->peers)) ||
+		     (all->mount.master && !strcmp(all->mount.master, mount->peers))))
+			return true;
+	return false;
+}
+
+/*
+ * Where other namespaces have copies of the folder's mount they got the new one, too, and lose the
+ * old one with what is mounted in it. What is a peer of something else leaves it.
+ */
+int idmap_take_down(const char *folder)
+{
+	const struct listed *all, *one;
+	int result = list_mounts(&all);
+
+	if (!result && !stands_on_shared(all, folder))
+		result = or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
+	else
+		for (one = all; !result && one; one = one->next)
+			if (one->mount.peers && idmap_path_inside(one->mount.target, folder) &&
+			    has_others(all, &one->mount, folder))
+				result = or_errno(
+					mount(NULL, one->mount.target, NULL, MS_PRIVATE, NULL));
 	return result ? result : or_errno(umount2(folder, MNT_DETACH));
 }
 
@@ -49,13 +123,13 @@ static int replace(const struct idmap_plan *plan, int new_fd)
 		return old_fd;
 	if (!sys_move_mount(new_fd, "", old_fd, "",
 			    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH))
-		return idmap_take_down(folder, plan->root->shared);
+		return idmap_take_down(folder);
 	back_fd = idmap_clone(old_fd, true);
 	if (back_fd < 0)
 		return back_fd;
 	result = idmap_leave_peers(plan, back_fd);
 	if (!result)
-		result = idmap_take_down(folder, plan->root->shared);
+		result = idmap_take_down(folder);
 	if (result)
 		return result;
 	result = or_errno(sys_move_mount(new_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));

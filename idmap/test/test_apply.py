@@ -254,6 +254,25 @@ def test_mounts_of_others_stay(script):
         "/run/r/dev / rw,relatime tmpfs", "/run/r/dev/pts / rw,relatime tmpfs", "rc 0", "5"]
 
 
+@pytest.mark.parametrize("kind", ["slave", "unchanged"])
+@pytest.mark.parametrize("inside", ["", "mount -t tmpfs in /run/r/srv; mkdir /run/r/srv/in; mount -t tmpfs in /run/r/srv/in"])
+def test_copies_in_other_namespaces(inside, kind, script):
+    """As services have them on a machine whose / is shared: they see what is seen here, and nothing lies beneath."""
+    done = script(f"""
+        mount --make-shared /run
+        umount /run/r; mount -t tmpfs root /run/r; mkdir /run/r/srv; touch /run/r/file; chown 1000:1000 /run/r/file; {inside}
+        unshare --mount --propagation {kind} sleep 50 & sleep 0.3
+        theirs() {{ nsenter --mount=/proc/$!/ns/mnt awk '$5 ~ "^/run/r" {{ print $5, $6 }}' /proc/$!/mountinfo | sort; }}
+        before=$(theirs); table '/dev/root / auto rw,idmap=1000:0:1\\n'
+        for i in 1 2; do
+            idmap apply -c /run/table --root /run/r; theirs | grep -c idmapped; theirs | wc -l
+            nsenter --mount=/proc/$!/ns/mnt stat -c %u /run/r/file; idmap undo --root /run/r
+            [ "$before" = "$(theirs)" ] || theirs
+        done; kill $!""")
+    if "needs Linux 6.15" not in "".join(done.err):
+        assert done.out == ["rc 0", "1", "3" if inside else "1", "0", "rc 0"] * 2
+
+
 def test_links_to_the_root(script):
     done = script(f"""
         ln -s / /run/r/sl; touch /run/r/mine
@@ -588,6 +607,16 @@ def test_two_mount_namespaces(script):
         records; idmap undo --root /run/r; mounts; idmap undo --root /run/r""".replace("$IDMAP", str(IDMAP)))
     assert done.out == ["rc 0", "0", "run-r", "run-r", "rc 0", "/run/r / rw,relatime tmpfs", "rc 1"]
     assert len(done.err) == 2 and "the rows stand in /run/r already" in done.err[0]
+
+
+def test_closed_standard_files(script):
+    """What is told goes nowhere then, and into no file of ours."""
+    done = script(f"""
+        mkdir /run/r/x; chown 5:5 /run/r/x; table '/x /srv bind {MAP}\\n'
+        ({IDMAP} apply -c /run/table --root /run/r <&- >&- 2>&-); echo $?; grep -v '^#' /run/idmap/apply/run-r@*
+        ({IDMAP} plan -c /run/table --root /run/r >&-); echo $?""")
+    assert done.out == ["0", f"/x /srv bind ro,nosuid,nodev,{MAP}", "1"]
+    assert done.err[-1] == "idmap: the output cannot be written"
 
 
 def test_record_of_a_second_pass(script):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import struct
 import subprocess
 
 import pytest
@@ -203,3 +204,35 @@ def test_more_ranges_than_extents(tmp_path):
         os.chown(tree / str(i), 1000000 + i * 200000, 0)
     done = idmap("suggest", tree, code=5)
     assert done.stdout == "" and "than the kernel's limit of 340" in done.stderr
+
+
+@ROOT_ONLY
+def test_deep_folders(tmp_path):
+    """More of them than nftw(3) is asked to keep open, and than a process may have open at first."""
+    tree, deepest = f"{tmp_path}/tree", f"{tmp_path}/tree" + 1100 * "/d"
+    sh = lambda *words: subprocess.run(words, check=True)
+    sh("mkdir", "-p", deepest)
+    sh("chown", "-R", "100000:100000", tree)
+    sh("chown", "100005", f"{tree}/d")
+    sh("chown", "300000", deepest)
+    assert idmap("suggest", tree).stdout == "idmap=100000:0:65536,296608:65536:65536\n"
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vda /srv erofs idmap=100000:0:65536\n")
+    told = "1 files have the uid 300000" in idmap("check", "-c", conf, "--tree", f"/dev/vda={tree}").stderr
+    sh("rm", "-r", tree)  # pytest goes down by itself, and not so far
+    assert told
+
+
+@ROOT_ONLY
+def test_ids_that_acls_name(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    os.chown(tree, 100000, 100000)
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (
+        (1, 7, 0xffffffff), (2, 5, 300000), (4, 5, 0xffffffff), (8, 5, 400000), (0x10, 5, 0xffffffff), (0x20, 0, 0xffffffff)))
+    try:
+        os.setxattr(tree, "system.posix_acl_default", acl)
+    except OSError:
+        pytest.skip(f"no ACLs on the file system of {tmp_path}")
+    (tmp_path / "conf").write_text("/dev/vda /srv erofs " + idmap("suggest", tree).stdout)
+    assert idmap("check", "-c", tmp_path / "conf", "--tree", f"/dev/vda={tree}").stderr == ""

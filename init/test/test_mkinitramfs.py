@@ -424,7 +424,6 @@ def test_modules_folder_by_other_names(bench, kernel):
     (["-o"], "-o: needs a value; see mkinitramfs -h"),
     (["-o", ""], "-o: an empty value; see mkinitramfs -h"),
     (["-x"], "-x: no such option; see mkinitramfs -h"),
-    (["-c", "/a", "-c", "/b"], "-c: given twice; take one out"),
     (["stray"], "stray: no option; see mkinitramfs -h"),
     (["-o", "o", "-m", "erofs"], "-m: needs -k; name a lib/modules/VERSION folder with -k"),
     *((["-a", value], f"-a {value}: no source with an absolute target; write -a SRC:/DST")
