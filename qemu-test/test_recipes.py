@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 
-from common import seen
+import host
+from common import ROOT, seen
 from guest import Disk
 from images import Dir, File, Tree, unpack
 from recipes import MANUAL, TABLES, follow, recipe
@@ -118,3 +119,21 @@ def test_state_disk(kernel, root_tree, image, initramfs, boot, tmp_path):
             guest.run("/bin/sync")
             guest.poweroff()
     assert sealed.read_bytes() == before
+
+
+@pytest.mark.parametrize("kernel,tool,odd", [("6.1", "gzip", 0), ("6.1", "gzip", 1), ("newest", "zstd", 0), ("newest", "zstd", 1)],
+                         indirect=["kernel"])
+def test_table_behind_a_compressed_initramfs(kernel, tool, odd, root_tree, image, programs, boot, tmp_path):
+    """The last one counts, of whatever size the first one is."""
+    def make(name, *words):
+        subprocess.run([host.REPOSITORY / "init" / "mkinitramfs", "-o", tmp_path / name, *words], check=True)
+        return (tmp_path / name).read_bytes()
+
+    (tmp_path / "all.conf").write_text(ROOT)
+    (tmp_path / "one.conf").write_text(ROOT.replace("100000:0:65536", "100000:7:1,101000:0:1"))
+    (tmp_path / "odd").write_bytes(bytes(range(13 * odd)))
+    everything = make("all", "-z", tool, "-i", programs.init, "-c", tmp_path / "all.conf", "-k", kernel.modules,
+                      "-m", "virtio_pci,virtio_blk,erofs", "-a", f"{tmp_path / 'odd'}:/odd")
+    (tmp_path / "both").write_bytes(everything + make("one", "-i", "none", "-c", tmp_path / "one.conf"))
+    with boot(kernel, tmp_path / "both", "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert seen(guest, "/") == (7, 7) and seen(guest, "/home/user") == (0, 0)
