@@ -105,66 +105,6 @@ static int place(struct idmap_build *build, const struct idmap_row *row, int tre
 	return result;
 }
 
-/* Whether a mount on the folder's own one has that path, beneath the rows. */
-static bool is_beneath_rows(const struct apply *apply, const char *path)
-{
-	const uint64_t number = mounts_id(&apply->after, apply->record.folder).number;
-	size_t i;
-
-	for (i = 0; i < apply->after.count; i++)
-		if (!strcmp(apply->after.mount[i].target, path) &&
-		    strtoull(apply->after.mount[i].parent, NULL, 10) == number)
-			return true;
-	return false;
-}
-
-/* Whether what is mounted on a row was in the folder before. */
-static bool came_along(const struct apply *apply, const struct idmap_mountinfo *mount)
-{
-	const struct idmap_carried *carried;
-	char path[PATH_MAX];
-
-	for (carried = apply->build.carry; carried; carried = carried->next) {
-		idmap_print(path, sizeof(path), "%s%s", apply->record.folder, carried->real);
-		if (idmap_path_inside(mount->target, path) && !is_beneath_rows(apply, path))
-			return true;
-	}
-	return false;
-}
-
-/*
- * What a row shows with its tree goes with it, what was in the folder before comes back, and what
- * is mounted there later is somebody's.
- */
-static int record_all_inner(struct apply *apply, struct idmap_error *ret_error)
-{
-	const struct idmap_plan *plan = &apply->build.plan;
-	int result = mounts_read(&apply->after, ret_error);
-	uint32_t i;
-	size_t j;
-
-	for (i = 0; !result && i < plan->rows; i++) {
-		const struct idmap_row *row = plan->row[i];
-		char path[PATH_MAX];
-		uint64_t number;
-
-		if (idmap_row_is_root(row) || row->flags & (IDMAP_SKIPPED | IDMAP_LAYER))
-			continue;
-		number = mounts_id(&apply->after, record_target(&apply->record, row, path)).number;
-		for (j = 0; number && j < apply->after.count; j++) {
-			const struct idmap_mountinfo *mount = &apply->after.mount[j];
-			struct inner_mount inner = {mount_id_listed(mount), false};
-
-			if (!mounts_inside(&apply->after, mount, number))
-				continue;
-			inner.along = came_along(apply, mount);
-			if (inner.along || row->flags & IDMAP_RBIND)
-				record_inner(&apply->record, inner);
-		}
-	}
-	return result;
-}
-
 /* The next row from *at on whose mount stands, and its path; NULL: there is none. */
 static const struct recorded *next_standing(const struct record *record,
 					    const struct mounts *mounts, size_t *at,
@@ -297,7 +237,7 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 	}
 	result = follow_record(apply, ret_error);
 	if (!result)
-		result = record_all_inner(apply, ret_error);
+		result = record_all_inner(&apply->record, &apply->build, &apply->after, ret_error);
 	if (!result)
 		result = record_end(&apply->record, true, ret_error);
 	/* What is not known to be whole does not stay. */

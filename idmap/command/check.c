@@ -54,6 +54,15 @@ static bool is_nosuid(const struct tree *tree)
 	return row->attr & IDMAP_NOSUID;
 }
 
+/* Whether the bit makes it a program of root's, which it was not for whoever owns the folder. */
+static bool becomes_root(const struct tree *tree, enum idmap_kind kind, bool bit, uint32_t id,
+			 uint32_t own)
+{
+	uint32_t shown;
+
+	return bit && id != own && seen(tree->row, kind, id, &shown) && !shown;
+}
+
 /* setuid and setgid: whom a program runs as that anybody may start. */
 static void look_at_mode(struct tree *tree, const char *path, const struct stat *st)
 {
@@ -65,8 +74,8 @@ static void look_at_mode(struct tree *tree, const char *path, const struct stat 
 	if ((uid && !seen(tree->row, IDMAP_UID, st->st_uid, &id)) ||
 	    (gid && !seen(tree->row, IDMAP_GID, st->st_gid, &id)))
 		count(&tree->strangers, tree->stranger, path);
-	else if (uid && st->st_uid != tree->owners.root.st_uid &&
-		 seen(tree->row, IDMAP_UID, st->st_uid, &id) && !id)
+	else if (becomes_root(tree, IDMAP_UID, uid, st->st_uid, tree->owners.root.st_uid) ||
+		 becomes_root(tree, IDMAP_GID, gid, st->st_gid, tree->owners.root.st_gid))
 		count(&tree->roots, tree->root, path);
 }
 
@@ -102,7 +111,7 @@ static void look(void *arg, const char *path, const char *file, const struct sta
 	look_at_mode(tree, path, st);
 	if (S_ISREG(st->st_mode))
 		look_at_capability(tree, path, file);
-	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
+	if (!S_ISLNK(st->st_mode))
 		walk_acl(file, "system.posix_acl_access", look_at_entry, tree);
 	if (S_ISDIR(st->st_mode))
 		walk_acl(file, "system.posix_acl_default", look_at_entry, tree);
@@ -180,7 +189,7 @@ static void tell_all(const struct tree *tree)
 	if (tree->roots)
 		idmap_note_row(
 			&tree->input->notes, tree->row,
-			"%lu setuid files become root's and were another's on disk, such as %s; say"
+			"%lu setuid or setgid files become root's and were another's on disk, such as %s; say"
 			" nosuid%s, or take the bit off",
 			(unsigned long)tree->roots, tree->root,
 			tree->row->flags & IDMAP_LAYER ? " in the row of the overlay" : "");

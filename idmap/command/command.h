@@ -117,6 +117,9 @@ struct mount_id mount_id_listed(const struct idmap_mountinfo *mount);
 const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path);
 /* Its numbers; 0: nothing is mounted there. */
 struct mount_id mounts_id(const struct mounts *mounts, const char *path);
+/* What it is mounted on; NULL: that is not to be seen. */
+const struct idmap_mountinfo *mounts_parent(const struct mounts *mounts,
+					    const struct idmap_mountinfo *mount);
 /* Whether it is mounted inside the mount of that number. */
 bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mount,
 		   uint64_t number);
@@ -219,6 +222,15 @@ int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret
 void take_down_stale(const struct command *command, const struct mounts *mounts);
 /* The new root stands beneath the old one still: that alone stays. */
 int put_back_folder(const char *folder, struct idmap_error *ret_error);
+
+/* --- inner.c --------------------------------------------------------------------------------- */
+
+/*
+ * Records the mounts on the rows of what was built; `mounts` is read anew, and is none whose paths
+ * build->carry has.
+ */
+int record_all_inner(struct record *record, const struct idmap_build *build, struct mounts *mounts,
+		     struct idmap_error *ret_error);
 
 /* --- undo.c ---------------------------------------------------------------------------------- */
 

@@ -111,6 +111,12 @@ struct mount_id mounts_id(const struct mounts *mounts, const char *path)
 	return mounts_at(mounts, path) ? mount_id_of(AT_FDCWD, path) : (struct mount_id){0};
 }
 
+const struct idmap_mountinfo *mounts_parent(const struct mounts *mounts,
+					    const struct idmap_mountinfo *mount)
+{
+	return by_number(mounts, strtoull(mount->parent, NULL, 10));
+}
+
 bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mount,
 		   uint64_t number)
 {

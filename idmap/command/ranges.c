@@ -179,7 +179,7 @@ static void look(void *arg, const char *path, const char *file, const struct sta
 	struct walk *walk = arg;
 
 	walk->path = path;
-	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
+	if (!S_ISLNK(st->st_mode))
 		walk_acl(file, "system.posix_acl_access", add_entry, walk);
 	if (S_ISDIR(st->st_mode))
 		walk_acl(file, "system.posix_acl_default", add_entry, walk);

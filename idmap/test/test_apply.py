@@ -619,6 +619,14 @@ def test_closed_standard_files(script):
     assert done.err[-1] == "idmap: the output cannot be written"
 
 
+def test_many_rows(script):
+    """The time is not the cube of their number."""
+    done = script("""
+        for i in $(seq 1500); do mkdir /run/r/$i; echo "/images /$i bind idmap=100000:$i:1"; done >/run/table
+        idmap apply -c /run/table --root /run/r; idmap undo --root /run/r; mounts | wc -l""", timeout=30)
+    assert done.out == ["rc 0", "rc 0", "1"]
+
+
 def test_record_of_a_second_pass(script):
     """Links of the root have all rows placed twice; recorded is what stands."""
     done = script(f"""
