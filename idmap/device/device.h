@@ -65,7 +65,7 @@ struct idmap_mountinfo {
 	const char *target;
 	const char *options; /* the mount's own */
 	const char *type, *source;
-	const char *data; /* options of the filesystem */
+	const char *data;	    /* options of the filesystem */
 	const char *peers, *master; /* numbers of peer groups, or NULL */
 	bool unbindable;
 };

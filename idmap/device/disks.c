@@ -106,15 +106,35 @@ static bool name_of(const struct idmap_disk *disk, enum idmap_source_kind kind,
 	return (disk->part || !disk[1].part) && read_filesystem(disk, kind, ret);
 }
 
-/* Whether it is a device of dm-verity, by the mapper's own name for it. */
+#define VERITY "CRYPT-VERITY-" /* libcryptsetup's, and mapper.c's */
+#define VERITY_SIZE (sizeof(VERITY) - 1)
+
+/* How the device mapper's own name for it begins; 0 or less: it has none. */
+static long read_mapper_name(const struct idmap_disk *disk, char ret[VERITY_SIZE])
+{
+	idmap_closed int fd = open_of("/sys/block/%s/dm/uuid", disk->name);
+
+	return read(fd, ret, VERITY_SIZE);
+}
+
 static bool is_verity(const struct idmap_disk *disk)
 {
-	static const char begin[] = "CRYPT-VERITY-"; /* libcryptsetup's, and mapper.c's */
-	idmap_closed int fd = open_of("/sys/block/%s/dm/uuid", disk->name);
-	char uuid[sizeof(begin) - 1];
+	char name[VERITY_SIZE];
 
-	return read(fd, uuid, sizeof(uuid)) == (long)sizeof(uuid) &&
-	       !memcmp(uuid, begin, sizeof(uuid));
+	return read_mapper_name(disk, name) == (long)VERITY_SIZE &&
+	       !memcmp(name, VERITY, VERITY_SIZE);
+}
+
+/*
+ * The device mapper has dropped it, and the kernel still lists it for a moment: it has lost its
+ * name by then (drivers/md/dm-sysfs.c), and what it was made of is what is meant.
+ */
+static bool is_going(const struct idmap_disk *disk)
+{
+	char name[VERITY_SIZE];
+
+	return !strncmp(disk->name, "dm-", 3) && !access("/sys/block", F_OK) &&
+	       read_mapper_name(disk, name) <= 0;
 }
 
 /* Whether another disk of that name is made of this one, and so is what is meant: dm, md. */
@@ -126,7 +146,7 @@ static bool is_part_of(const struct idmap_disk *disk, const struct idmap_disk *d
 
 	for (other = disks; other->name; other++) {
 		idmap_print(path, sizeof(path), "/sys/block/%s/slaves/%s", other->name, disk->name);
-		if (!access(path, F_OK) && !(source->raw && is_verity(other)) &&
+		if (!access(path, F_OK) && !(source->raw && is_verity(other)) && !is_going(other) &&
 		    name_of(other, source->kind, name) &&
 		    idmap_names_equal(source->kind, name, source->value))
 			return true;
@@ -157,7 +177,8 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 			continue;
 		idmap_text_add(ret_list, " %s%s", idmap_source_word[source->kind], name);
 		if (!idmap_names_equal(source->kind, name, source->value) ||
-		    (source->raw && is_verity(disk)) || is_part_of(disk, disks, source))
+		    (source->raw && is_verity(disk)) || is_going(disk) ||
+		    is_part_of(disk, disks, source))
 			continue;
 		for (other = disks; other->name; other++)
 			if (other->whole == disk->whole &&
