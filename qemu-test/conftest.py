@@ -289,13 +289,18 @@ def virtiofs(virtiofsd: Callable[[str], Path]) -> Iterator[Callable[..., list[st
         yield serve
 
 
+def quick(append: str, *, manager: bool = False, **_: Any) -> str:
+    """The command line of a guest that is booted for its claim alone; a manager's is as it stands."""
+    return append if manager else f"{common.QUICK} {append}".rstrip()
+
+
 @pytest.fixture
 def boot(run_folder: Path) -> Callable[..., guest.Guest]:
     """boot(kernel, initrd, append, disks, **options of Guest), for a with statement."""
 
     def make(kernel: host.Kernel, initrd: Path | None, append: str = "",
              disks: Sequence[guest.Disk] = (), **options: Any) -> guest.Guest:
-        return guest.Guest(kernel.image, initrd, append, disks,
+        return guest.Guest(kernel.image, initrd, quick(append, **options), disks,
                            log_dir=run_folder / "guests", **options)
 
     return make
@@ -337,9 +342,10 @@ def boot_fails(run_folder: Path, programs: host.Programs) -> Callable[..., str]:
 
     def run(kernel: host.Kernel, initrd: Path | None, append: str = "",
             disks: Sequence[guest.Disk] = (), **options: Any) -> str:
-        console = guest.expect_no_init(kernel.image, initrd, append, disks,
+        line = quick(append, **options)
+        console = guest.expect_no_init(kernel.image, initrd, line, disks,
                                        log_dir=run_folder / "guests", **options)
-        check_as_command(programs, initrd, append, console)
+        check_as_command(programs, initrd, line, console)
         return console
 
     return run

@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from arch import GUEST
-from common import EVERY, NOBODY, PRE, ROOT, last_words, log_lines, options, owners, seen
+from common import EVERY, NOBODY, PRE, QUICK, ROOT, last_words, log_lines, options, owners, seen
 from guest import HEAD, Disk
 from images import Dir, File, Link, debugfs
 
@@ -22,7 +22,7 @@ SHORT = "root=/dev/vda rootfstype=erofs ro"
 
 def padded(line, length):
     """The line behind so much padding that it has `length` bytes with what the tests put before it."""
-    return "pad=" + "x" * (length - len(HEAD) - len(" pad= ") - len(line)) + " " + line
+    return "pad=" + "x" * (length - len(f"{HEAD} {QUICK} pad= {line}")) + " " + line
 
 
 @pytest.mark.every_machine
