@@ -33,7 +33,8 @@ void tell_left(const struct boot *boot)
 		if (carried->left)
 			msg(MSG_WARNING, "the new root has no folder %s, going on without it",
 			    carried->path);
-		else if (carried->stacked)
+		/* Where the root stays, all of them stay. */
+		else if (carried->stacked && boot->build.plan.new_root)
 			msg(MSG_ERROR,
 			    "of the mounts on %s only the uppermost has come along; mount one of"
 			    " them elsewhere, or later",

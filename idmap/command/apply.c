@@ -91,6 +91,9 @@ static int place(struct idmap_build *build, const struct idmap_row *row, int tre
 	uint32_t at = 0;
 	int result = follow_record(apply, ret_error);
 
+	if (!result && !build->plan.new_root)
+		result = peers_look(&apply->record, &build->plan, &apply->mounts, row, build->notes,
+				    ret_error);
 	while (build->plan.row[at] != row)
 		at++;
 	for (; !result && apply->recorded <= at; apply->recorded++) {
@@ -230,7 +233,7 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 		apply->replaces = mount_id_of(AT_FDCWD, folder);
 	result = begin_record(apply, folder, ret_error);
 	if (!result)
-		result = replace_folder(&apply->build, folder, ret_error);
+		result = replace_folder(&apply->build, ret_error);
 	if (result) {
 		record_drop(&apply->record);
 		return result;

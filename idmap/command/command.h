@@ -211,7 +211,7 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 		 const char *folder, const struct record *but, const struct idmap_row *row,
 		 struct idmap_error *ret_error);
 /* Carries out the plan; where it has a row for / that takes the folder's place. */
-int replace_folder(struct idmap_build *build, const char *folder, struct idmap_error *ret_error);
+int replace_folder(struct idmap_build *build, struct idmap_error *ret_error);
 /*
  * The folder's mount gives its place to its clone without the map, and with the options that it had
  * before the record's apply; rows that stand go with it. `asks`: tells only what would stand in the
@@ -231,6 +231,16 @@ int put_back_folder(const char *folder, struct idmap_error *ret_error);
  */
 int record_all_inner(struct record *record, const struct idmap_build *build, struct mounts *mounts,
 		     struct idmap_error *ret_error);
+
+/* --- peers.c --------------------------------------------------------------------------------- */
+
+/*
+ * Before the row's mount is in place in a folder that is not replaced: notes where else it will be
+ * seen, by the mounts of before the first row. -errno: that is a place of the table's.
+ */
+int peers_look(const struct record *record, const struct idmap_plan *plan,
+	       const struct mounts *mounts, const struct idmap_row *row, struct idmap_notes *notes,
+	       struct idmap_error *ret_error);
 
 /* --- undo.c ---------------------------------------------------------------------------------- */
 

@@ -2,10 +2,13 @@
 /*
  * A table as a boot would read it: the kernel command line's, else that of a file.
  */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "command.h"
@@ -86,13 +89,39 @@ bool take_input(struct input *input, int argc, char **argv, int *at)
 	return true;
 }
 
+/* What comes through a pipe, as <(…) of a shell does: a copy of it in memory, which has a size. -1:
+ * it is none, or that cannot be made. */
+static int copy_pipe(const char *path)
+{
+	idmap_closed int fd = -1;
+	struct stat st;
+	char buffer[4096];
+	ssize_t n;
+	int copy_fd;
+
+	if (stat(path, &st) || !S_ISFIFO(st.st_mode))
+		return -1;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	copy_fd = memfd_create("table", MFD_CLOEXEC);
+	while ((n = read(fd, buffer, sizeof(buffer))) > 0 && write(copy_fd, buffer, (size_t)n) == n)
+		;
+	if (n)
+		idmap_close(&copy_fd);
+	return copy_fd;
+}
+
 static int read_conf(struct input *input, const char *path, struct idmap_error *ret_error)
 {
+	idmap_closed int copy_fd = copy_pipe(path);
+	char copy[32];
 	size_t size;
 	char *text;
-	int result = idmap_table_text(path, "name the table with -c, or rows with -k",
-				      &input->arena[1], &text, &size, ret_error);
+	int result;
 
+	idmap_print(copy, sizeof(copy), "/proc/self/fd/%u", copy_fd);
+	result = idmap_table_text(copy_fd < 0 ? path : copy,
+				  "name the table with -c, or rows with -k", &input->arena[1],
+				  &text, &size, ret_error);
 	if (result)
 		return result;
 	input->table.arena = &input->arena[1];
@@ -165,9 +194,11 @@ int read_input(struct input *input, struct idmap_error *ret_error)
 	/* -c is the file wherever it will lie; a file is not asked for where the line has a table.
 	 */
 	conf = input->conf ? input->conf : input->parameters.conf;
-	/* As in a boot, one that nobody has named may be missing where there is a line. */
-	if (!input->parameters.words && (conf || !input->cmdline || !access(IDMAP_CONF, F_OK)))
+	if (!input->parameters.words)
 		result = read_conf(input, conf ? conf : IDMAP_CONF, ret_error);
+	/* As in a boot, one that nobody has named may be missing where there is a line. */
+	if (result == -ENOENT && !conf && input->cmdline)
+		result = 0;
 	if (!result)
 		idmap_plan_make(&input->table, &input->parameters.root, &input->plan);
 	if (!result)

@@ -133,26 +133,15 @@ static const char *undo_words(const char *before, char words[400])
 	return words;
 }
 
-static void print_left(const struct idmap_carried *carried, const char *folder)
-{
-	for (; carried; carried = carried->next)
-		if (carried->left)
-			fprintf(stderr, "%s%s cannot come along, the new root has no such folder\n",
-				folder, carried->path);
-}
-
-int replace_folder(struct idmap_build *build, const char *folder, struct idmap_error *ret_error)
+int replace_folder(struct idmap_build *build, struct idmap_error *ret_error)
 {
 	int result;
 
 	build->devices.uevent_fd = -1;
 	build->devices.start_us = build->row_us = idmap_now_us();
 	result = idmap_build(build, ret_error);
-	if (!result && build->plan.new_root) {
+	if (!result && build->plan.new_root)
 		result = idmap_stage_replace(&build->stage, ret_error);
-		if (!result)
-			print_left(build->carry, folder);
-	}
 	idmap_close(&build->devices.uevent_fd);
 	return result;
 }
@@ -186,7 +175,7 @@ int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret
 	if (!result)
 		result = read_carried(&build, &mounts, &arena, folder, record, NULL, ret_error);
 	if (!result && !asks)
-		result = replace_folder(&build, folder, ret_error);
+		result = replace_folder(&build, ret_error);
 	print_notes(&notes);
 	return result;
 }

@@ -17,11 +17,15 @@
 #define idmap_closed __attribute__((cleanup(idmap_close)))
 /* Closes *fd unless it is negative, keeps errno, makes it -1. */
 void idmap_close(int *fd);
-/* The size of a regular file for a read to come, or -errno. */
+/*
+ * The size of a regular file for a read to come, or -errno. Where open(2) says ENOENT of a link on
+ * the way that leads nowhere, this and idmap_file_read() say -ENOLINK: somebody has meant a file
+ * there.
+ */
 int64_t idmap_file_size(const char *path);
 /*
  * Reads a file to its end into the arena (files of /proc too, whose size is unknown); NUL follows.
- * The text lives as long as the arena. -errno of open(2) and read(2).
+ * The text lives as long as the arena. -errno of open(2) and read(2), or -ENOLINK.
  */
 int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text, size_t *ret_size);
 /*

@@ -5,7 +5,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -80,13 +82,32 @@ void idmap_raise_files(void)
 	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
 }
 
+/* Of a path that does not open: whether nothing is there, or a link that leads nowhere, which
+ * somebody has made for something. */
+static int absence(const char *path)
+{
+	char prefix[PATH_MAX];
+	struct stat st;
+	size_t length = 0;
+
+	while (path[length]) {
+		length += 1 + strcspn(path + length + 1, "/");
+		idmap_print(prefix, sizeof(prefix), "%.*s", (int)length, path);
+		if (lstat(prefix, &st))
+			break;
+		if (S_ISLNK(st.st_mode) && stat(prefix, &st))
+			return -ENOLINK;
+	}
+	return -ENOENT;
+}
+
 int64_t idmap_file_size(const char *path)
 {
 	idmap_closed int fd = idmap_open(path, O_PATH);
 	struct stat st;
 
 	if (fd < 0)
-		return fd;
+		return fd == -ENOENT ? absence(path) : fd;
 	if (fstat(fd, &st))
 		return -errno;
 	return S_ISREG(st.st_mode) ? st.st_size : -EINVAL;
@@ -99,7 +120,7 @@ int idmap_file_read(const char *path, struct idmap_arena *arena, char **ret_text
 	long n;
 
 	if (fd < 0)
-		return fd;
+		return fd == -ENOENT ? absence(path) : fd;
 	do {
 		size_t room = (size_t)(arena->end - arena->at);
 

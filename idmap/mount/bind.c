@@ -94,8 +94,9 @@ static int clone_source(struct idmap_stage *stage, const struct idmap_row *row, 
 		idmap_fail(
 			ret_error, row, source_fd < 0 ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -fd,
 			"%s in the new root cannot be cloned (%m); a bind's SOURCE is a path in the new"
-			" root",
-			row->source);
+			" root%s",
+			row->subdir ? row->inside : row->source,
+			row->subdir ? ", and X-mount.subdir= a folder in it" : "");
 	ret_error->absent = source_fd == -ENOENT;
 	return fd;
 }

@@ -271,8 +271,8 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 static int check_options(const struct idmap_stage *stage, struct idmap_row *row, int tree_fd,
 			 struct idmap_error *ret_error)
 {
-	/* What names no device may have the same word for another one. */
-	const bool named = !idmap_has_no_device(row->type);
+	/* What names no device may have the same word for another one: a tag, or "none". */
+	const bool named = *row->device == '/' && !idmap_has_no_device(row->type);
 	const struct idmap_row *other;
 	struct stat st;
 	uint32_t i;

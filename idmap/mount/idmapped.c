@@ -39,6 +39,9 @@ static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_f
 		attr.attr_set |= MOUNT_ATTR_IDMAP;
 		attr.userns_fd = (uint64_t)userns_fd;
 	}
+	/* A kernel that lacks the call has nothing to do, either. */
+	if (!attr.attr_set && !attr.attr_clr)
+		return 0;
 	return or_errno(sys_mount_setattr(
 		tree_fd, "", AT_EMPTY_PATH | (row->flags & IDMAP_RBIND ? AT_RECURSIVE : 0), &attr));
 }
@@ -156,11 +159,26 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 			  row->flags & IDMAP_CLONE ? "its source" : row->type, release);
 }
 
+int idmap_nosymfollow_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+{
+	struct utsname uts;
+
+	if (error != -EINVAL || !(row->attr & IDMAP_NOSYMFOLLOW) || uname(&uts) ||
+	    !is_before(uts.release, 5, 14))
+		return 0;
+	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -error,
+			  "nosymfollow needs Linux 5.14 or newer, and this is %s; leave it out or"
+			  " boot a newer kernel",
+			  uts.release);
+}
+
 static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 			   struct idmap_error *ret_error)
 {
 	struct utsname uts = {.release = "an unknown one"};
 
+	if (idmap_nosymfollow_failed(row, -error, ret_error))
+		return -error;
 	uname(&uts);
 	switch (error) {
 	case ENOSYS:

@@ -35,6 +35,8 @@ void idmap_userns_put(struct idmap_map *map);
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
 /* The same without the map. */
 int idmap_tree_attributes(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
+/* Where nosymfollow is why a kernel before 5.14 gives this -errno: fills the error. Else 0. */
+int idmap_nosymfollow_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
 /*
  * Refuses a map on what is an overlay. Kernels from 7.3 on would take it, on top of its layers'
  * maps, so that DISK would be no id on disk.

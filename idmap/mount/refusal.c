@@ -150,6 +150,8 @@ int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *
 	char remedy[REMEDY_SIZE];
 	struct idmap_text text;
 
+	if (!attempt->option && idmap_nosymfollow_failed(row, attempt->error, ret_error))
+		return attempt->error;
 	idmap_text_init(&text, remedy, sizeof(remedy));
 	add_remedy(stage, row, type, holds, attempt, &text);
 	idmap_fail(ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,

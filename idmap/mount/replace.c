@@ -21,10 +21,16 @@ static int carry_rest(struct idmap_stage *stage, struct idmap_error *ret_error)
 	struct idmap_carried *carried;
 
 	for (carried = stage->carry; carried; carried = carried->next) {
-		int result = carried->cloned ? 0 : idmap_carry_clone(stage, carried);
+		const int result = carried->cloned ? 0 : idmap_carry_clone(stage, carried);
 
-		carried->left = idmap_no_folder(result);
-		if (result && !carried->left)
+		/* It would be gone with what is replaced, and with it what may be in it alone. */
+		if (idmap_no_folder(result))
+			return idmap_fail(ret_error, NULL, IDMAP_NO_TARGET, -result,
+					  "what is mounted on %s%s cannot come along, since the new"
+					  " root has no such folder (%m); unmount it first, or make"
+					  " the folder there",
+					  stage->plan->root->folder, carried->path);
+		if (result)
 			return idmap_carry_failed(carried->path, -result, ret_error);
 	}
 	return 0;

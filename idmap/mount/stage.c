@@ -41,7 +41,7 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	}
 	if (!result && stage->plan->disk_view)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
-	if (!result && (stage->plan->disk_view || row->map || row->flags & IDMAP_OWN_ROOT))
+	if (!result && (row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);
 	if (!result && row->map)
 		idmap_owners_look(stage->notes, row, &st);

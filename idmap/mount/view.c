@@ -335,11 +335,10 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	result = check_files(plan, ret_error);
 	if (result)
 		return result;
-	if (stage->plan->new_root) {
-		/* A shared parent would show our mounts elsewhere, and pivot_root() refuses it. */
-		if (plan->root->shared && !plan->root->folder)
-			result = or_errno(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	} else {
+	/* A shared parent would show our mounts elsewhere, and pivot_root() refuses it. */
+	if (plan->root->shared && !plan->root->folder)
+		result = or_errno(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	if (!result && !plan->new_root) {
 		stage->seen_fd = idmap_open_root(plan);
 		result = stage->seen_fd < 0 ? stage->seen_fd : 0;
 		if (!result && plan->disk_view)

@@ -99,8 +99,8 @@ static bool read_flag(struct reader *r, const char *word)
 		if (strcmp(word, flags[i].word))
 			continue;
 		r->row->flags |= flags[i].flag;
-		if (flags[i].flag == IDMAP_NOFAIL)
-			r->row->nofail_column = r->item.piece->column;
+		if (flags[i].flag & (IDMAP_NOFAIL | IDMAP_NOAUTO))
+			r->row->left_out_column = r->item.piece->column;
 		return true;
 	}
 	return false;

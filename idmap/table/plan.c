@@ -143,7 +143,7 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 		idmap_table_error(table, place, row->source_column,
 				  "/ cannot be in a file inside itself; name a device");
 	if ((root || row->flags & IDMAP_LAYER) && row->flags & IDMAP_NOFAIL)
-		idmap_table_error(table, place, row->nofail_column,
+		idmap_table_error(table, place, row->left_out_column,
 				  "nofail is not for %s, nothing runs without it; take it out",
 				  root ? "/" : "a layer");
 	wrong = idmap_source_read(row, &source);
@@ -332,6 +332,12 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 	forget_plan(table);
 	in_place = imply_root(table, root);
 	for (row = table->first; row; row = row->next) {
+		/* What root= names would be there, without the map. */
+		if (row->flags & IDMAP_NOAUTO && !(row->flags & IDMAP_LAYER) && row->target &&
+		    idmap_row_is_root(row))
+			idmap_table_error(table, &row->place, row->left_out_column,
+					  "noauto is not for /, nothing runs without it; take it"
+					  " out");
 		/* A row that could not be read has been reported; the others are still checked. */
 		if (!idmap_row_counts(row))
 			continue;

@@ -217,6 +217,7 @@ const char *idmap_errno_text(int error)
 		{ENAMETOOLONG, "too long a name"},
 		{ENOSYS, "not in this kernel"},
 		{ELOOP, "too many symbolic links"},
+		{ENOLINK, "a link that leads nowhere"},
 		{EOVERFLOW, "an id that cannot be stored"},
 		{EOPNOTSUPP, "not supported"},
 		{EUCLEAN, "the filesystem needs repair"},

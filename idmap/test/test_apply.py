@@ -241,6 +241,48 @@ def test_peers_stay(script):
                         "/run/r / rw,relatime tmpfs", "/run/r/images/app / rw,relatime tmpfs"]
 
 
+@pytest.mark.parametrize("prepare, rows, said", [
+    ("mount --bind /run/r/srv /run/r/mnt", "/srv /mnt bind\\n",
+     "the mount on /run/r/mnt is shared with that on /run/r, so this would appear on /run/r/srv, too"),
+    ("mount --bind /run/r/opt /run/r/opt/app", "a /opt/app tmpfs\\n",
+     "the mount on /run/r/opt/app is shared with that on /run/r, so this would appear on /run/r/opt, too"),
+    ("mount --bind /run/r/srv /run/r/mnt", "a /srv/x tmpfs\\nb /mnt/x tmpfs X-mount.mkdir\\n",
+     "the mount on /run/r/mnt is shared with that on /run/r, so this would appear on /run/r/srv/x, too"),
+], ids=["its source", "around it", "another row"])
+def test_rows_that_would_cover_each_other_by_their_peers(prepare, rows, said, script):
+    """As a bind of fstab's has them on a machine whose / is shared."""
+    done = script(f"""
+        mount --make-rshared /; {prepare}; before=$(mounts); table '{rows}'
+        idmap apply -c /run/table --root /run/r; [ "$before" = "$(mounts)" ] || mounts; ls /run/r/srv
+        for m in $(mounts | cut -d' ' -f1 | sort -r); do mount --make-private $m; done
+        idmap apply -c /run/table --root /run/r; idmap undo --root /run/r; [ "$before" = "$(mounts)" ] || mounts""")
+    assert said in done.err[0] and "--make-private" in done.err[0], done.err
+    assert done.out[0] == "rc 6" and done.out[-2:] == ["rc 0", "rc 0"] and len(done.err) == 1, done
+
+
+def test_where_else_a_row_appears(script):
+    """On the peers of the mount that it is on, which is as the kernel's mounts are; but not on what is hidden."""
+    done = script("""
+        mount --make-rshared /; mount --bind /run/r/srv /run/r/srv; mount --bind /run/r/srv /run/r/mnt; before=$(mounts)
+        table 'a /srv/x tmpfs X-mount.mkdir\n'
+        idmap apply -c /run/table --root /run/r; mounts | grep -c /x; idmap undo --root /run/r
+        [ "$before" = "$(mounts)" ] || mounts""")
+    assert done.out == ["rc 0", "3", "rc 0"]
+    assert done.err == ["/run/r/srv/x appears on /run/r/mnt/x, too, since the mounts on /run/r/srv and /run/r/mnt are shared;"
+                        " make one private before where that is not meant (mount --make-private)"]
+
+
+def test_what_cannot_come_along_is_not_lost(script):
+    done = script(f"""
+        mkdir /run/r/srv/data; mount -t tmpfs data /run/r/srv/data; touch /run/r/srv/data/kept; before=$(mounts)
+        table '/dev/root / auto rw,{MAP}\\n/opt/app /srv bind\\n'
+        idmap apply -c /run/table --root /run/r; ls /run/r/srv/data; [ "$before" = "$(mounts)" ] || mounts""")
+    if "cannot be idmapped" not in "".join(done.err):
+        assert done.out == ["rc 6", "kept"]
+        assert done.err == ["idmap apply: what is mounted on /run/r/srv/data cannot come along, since the new root has no such"
+                            " folder (not there); unmount it first, or make the folder there"]
+
+
 def test_mounts_of_others_stay(script):
     """/dev and its like, which are bound into a root, when that is replaced."""
     done = script(f"""

@@ -171,6 +171,26 @@ def test_bad_use(arguments, said):
     assert idmap(*arguments, code=2).stderr == said + "\n"
 
 
+def test_table_through_a_pipe(tmp_path):
+    table = "/dev/vda / erofs idmap=1:2:3\n" + "# long\n" * 20000 + "/dev/vdb /b erofs 1:2\n"
+    done = subprocess.run([BUILD / "idmap", "check", "-c", "/dev/stdin"], input=table, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        2, "/dev/stdin:20002:19: '1:2' is no extent of three numbers; write DISK:SEEN:COUNT\n")
+    done = subprocess.run(["bash", "-c", '"$0" plan -c <(echo "/dev/vda / erofs")', BUILD / "idmap"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "/dev/vda / erofs ro\n")
+
+
+def test_links_that_lead_nowhere(tmp_path):
+    """No file at all, and one that was meant to be there, differ."""
+    (tmp_path / "table").symlink_to("no/where")
+    (tmp_path / "folder").symlink_to("no/where")
+    for name in ("table", "folder/table"):
+        done = idmap("check", "-c", tmp_path / name, code=2)
+        assert done.stderr == (f"idmap check: {tmp_path / name} cannot be read (a link that leads nowhere); name the table with -c,"
+                               " or rows with -k\n")
+    assert "(not there)" in idmap("check", "-c", tmp_path / "absent", code=2).stderr
+
+
 def test_names_with_newlines(tmp_path):
     """A message is one line, and has the right cause."""
     folder = tmp_path / "a\nb"

@@ -12,7 +12,7 @@ depends() {
 }
 
 installkernel() {
-    [[ -e /etc/idmap.conf ]] || return 0
+    [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]] || return 0
     # shellcheck disable=SC2046 # a word each
     instmods $(idmap plan --modules -c /etc/idmap.conf --root /)
 }
@@ -20,7 +20,7 @@ installkernel() {
 install() {
     inst_multiple idmap cat
     inst_script "$moddir/idmap-apply" /usr/sbin/idmap-apply
-    if [[ -e /etc/idmap.conf ]]; then
+    if [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]]; then
         # A wrong table would stop the next boot.
         idmap check -c /etc/idmap.conf --root / || dfatal "idmap: /etc/idmap.conf is wrong, see the lines above"
         inst_simple /etc/idmap.conf
