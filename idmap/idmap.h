@@ -206,7 +206,8 @@ struct idmap_row {
 	uint32_t flags;	    /* enum idmap_row_flag */
 	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
 	uint32_t attr_said; /* which of them the row speaks of */
-	uint32_t target_column, source_column, type_column, left_out_column; /* of nofail, or noauto */
+	uint32_t target_column, source_column, type_column,
+		left_out_column; /* of nofail, or noauto */
 	uint32_t wait_s;
 	struct idmap_map *map;
 	/* For the filesystem: strings one after the other, an empty one last. */
