@@ -14,20 +14,22 @@ SHORT = "root=/dev/vda rootfstype=erofs ro"
 
 
 @pytest.mark.parametrize("kernel, path, line", in_turn(
-    ("/etc/idmap.conf", "/etc/idmap.conf cannot be read (a link that leads nowhere); put it into the initramfs (mkinitramfs -c)"
-                        " or correct idmap.conf="),
+    ("/etc/idmap.conf", "/etc/idmap.conf cannot be read (a link that leads nowhere); put it into the initramfs"
+                        " (mkinitramfs -c) or correct idmap.conf="),
     ("/etc/idmap.sealed", "/etc/idmap.sealed cannot be read (a link that leads nowhere); make it a file of words"),
 ), indirect=["kernel"])
 def test_links_that_lead_nowhere(kernel, path, line, root_tree, image, initramfs, boot_fails, tmp_path):
     """The root would stand without its map, or without its seal."""
     (tmp_path / "link").symlink_to("/usr/share/none")
-    console = boot_fails(kernel, initramfs(kernel, add=[(tmp_path / "link", path)]), SHORT, [Disk(image(root_tree(), "erofs"))])
+    initrd = initramfs(kernel, add=[(tmp_path / "link", path)])
+    console = boot_fails(kernel, initrd, SHORT, [Disk(image(root_tree(), "erofs"))])
     assert last_words(console) == (PRE + line, "0x00000200")
 
 
 def test_modules_behind_a_link(kernel, root_tree, image, initramfs, boot_fails, tmp_path):
     both = tmp_path / "both"
-    link = make_image({"/": Dir(), "/etc": Dir(), "/etc/idmap.modules": Link("/usr/share/none")}, "cpio", tmp_path / "link")
+    tree = {"/": Dir(), "/etc": Dir(), "/etc/idmap.modules": Link("/usr/share/none")}
+    link = make_image(tree, "cpio", tmp_path / "link")
     both.write_bytes(initramfs(kernel).read_bytes() + link.read_bytes())
     console = boot_fails(kernel, both, "idmap=/dev/vda,/,erofs,wait=1", [Disk(image(root_tree(), "erofs"))])
     assert PRE + "/etc/idmap.modules cannot be read (a link that leads nowhere), going on without modules" in console
@@ -69,7 +71,8 @@ def test_rows_that_would_appear_elsewhere(kernel, stage0, plain_tree, image, boo
 @pytest.mark.parametrize("kernel", ["6.12"], indirect=True)
 def test_stacked_mounts_of_a_root_that_stays(kernel, stage0, plain_tree, image, boot):
     initrd = stage0(kernel, then="mount -t tmpfs one /root/srv; mount -t tmpfs two /root/srv")
-    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [Disk(image(plain_tree("/images/app /mnt bind\n"), "erofs"))]) as guest:
+    tree = plain_tree("/images/app /mnt bind\n")
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [Disk(image(tree, "erofs"))]) as guest:
         assert [mount.source for mount in guest.mounts() if mount.target == "/srv"] == ["one", "two"]
         assert not any("uppermost" in line for line in log_lines(guest))
 
@@ -87,3 +90,9 @@ def test_what_an_old_kernel_lacks(kernel, conf, said, root_tree, image, initramf
         return
     with boot(*arguments) as guest:
         assert options(guest, "/opt")[0] == "ext4" and seen(guest, "/opt/app/run") == (100000, 100000)
+
+
+def test_options_of_one_device_in_another_order(kernel, root_tree, image, second, initramfs, boot):
+    conf = ROOT + "/dev/vdb /mnt ext4 noload,data=ordered\n/dev/vdb /srv ext4 data=ordered,noload\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs")), Disk(second("ext4"))]) as guest:
+        assert options(guest, "/mnt")[0] == options(guest, "/srv")[0] == "ext4"

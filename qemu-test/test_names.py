@@ -157,7 +157,7 @@ def test_names(kernel, tmp_path, gpt, mbr, junk, small, initramfs, boot):
         f"UUID={XFS.upper()}": "xfs",
         r"LABEL=xfs\040disk": "xfs",
         f"UUID={BTRFS}": "btrfs",
-        "LABEL=btrfs": "btrfs",
+        'LABEL="btrfs"': "btrfs",
         f"UUID={EROFS}": "erofs",
         r"LABEL=erofs\040label": "erofs",
         "SERIAL=disk0/7": "serial",

@@ -189,8 +189,8 @@ static void tell_all(const struct tree *tree)
 	if (tree->roots)
 		idmap_note_row(
 			&tree->input->notes, tree->row,
-			"%lu setuid or setgid files become root's and were another's on disk, such as %s; say"
-			" nosuid%s, or take the bit off",
+			"%lu setuid or setgid files are seen as root's, and have another owner on disk than"
+			" the tree, such as %s; say nosuid%s, or take the bit off",
 			(unsigned long)tree->roots, tree->root,
 			tree->row->flags & IDMAP_LAYER ? " in the row of the overlay" : "");
 	if (tree->capabilities)

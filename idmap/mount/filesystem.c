@@ -175,16 +175,30 @@ static const char *next_option(const char **first, const char **second)
 	return option;
 }
 
+static bool has_option(const struct idmap_row *row, const char *wanted)
+{
+	const char *first = row->root_data, *second = row->data, *option;
+
+	while (*(option = next_option(&first, &second)))
+		if (!strcmp(option, wanted))
+			return true;
+	return false;
+}
+
+/* Whether b has all that a has. */
+static bool has_options(const struct idmap_row *b, const struct idmap_row *a)
+{
+	const char *first = a->root_data, *second = a->data, *option;
+
+	while (*(option = next_option(&first, &second)))
+		if (!has_option(b, option))
+			return false;
+	return true;
+}
+
 static bool same_options(const struct idmap_row *a, const struct idmap_row *b)
 {
-	const char *lists[] = {a->root_data, a->data, b->root_data, b->data};
-	const char *one, *other;
-
-	do {
-		one = next_option(&lists[0], &lists[1]);
-		other = next_option(&lists[2], &lists[3]);
-	} while (*one && !strcmp(one, other));
-	return !strcmp(one, other);
+	return has_options(a, b) && has_options(b, a);
 }
 
 /* Whether the row has an option that a filesystem that stands does not have. */

@@ -60,6 +60,7 @@ static const struct {
 	{"auto", 0},
 	{"nouser", 0},
 	{"_netdev", 0},
+	{"loop", 0}, /* an image file becomes a device as it must */
 };
 
 static bool read_attribute(struct idmap_row *row, const char *word)

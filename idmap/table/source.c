@@ -95,9 +95,22 @@ static bool take_offset(struct idmap_source *source, const char *word)
 	return true;
 }
 
+/* As blkid(8) prints them and fstab(5) may have them. */
+static void take_quotes(char *value)
+{
+	const size_t length = strlen(value);
+
+	if (length < 2 || (*value != '"' && *value != '\'') || value[length - 1] != *value)
+		return;
+	memmove(value, value + 1, length - 2);
+	value[length - 2] = 0;
+}
+
 static const char *read_name(struct idmap_source *source, const char *text, bool link)
 {
 	copy_value(source->value, text, link);
+	if (!link)
+		take_quotes(source->value);
 	switch (source->kind) {
 	case IDMAP_SOURCE_PARTUUID:
 		if (take_offset(source, OFFSET) && (has_groups(source->value, uuid_groups) ||

@@ -429,12 +429,12 @@ def test_check_of_what_a_row_shows(tree, tmp_path):
     assert check("/dev/vdb").stderr == ""
     conf.write_text(table.format("suid"))
     assert check("/dev/vdb").stderr.endswith(
-        "1 setuid or setgid files become root's and were another's on disk, such as /sbin/su; say nosuid in the row of the"
-        " overlay, or take the bit off\n")
+        "1 setuid or setgid files are seen as root's, and have another owner on disk than the tree, such as /sbin/su; say"
+        " nosuid in the row of the overlay, or take the bit off\n")
     os.chown(web / "sbin/su", 100000, 101000)
     (web / "sbin/su").chmod(0o2755)
     conf.write_text(table.format("suid").replace("g:100000:0:65536", "g:101000:0:1,g:100000:9:999,g:165534:7:1"))
-    assert "1 setuid or setgid files become root's" in check("/dev/vdb").stderr
+    assert "1 setuid or setgid files are seen as root's" in check("/dev/vdb").stderr
     conf.write_text("/dev/vda / erofs\nupper /etc overlay\n/etc /etc bind lower\n/dev/vdb /etc ext4 upper,idmap=100000:0:1\n")
     assert check("/dev/vdb").stderr == ""
     (folder / "upper").mkdir()

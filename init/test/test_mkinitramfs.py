@@ -144,11 +144,14 @@ def make_tree(root):
     (root / "wide").symlink_to("x/" * 150)
     (root / ("long" * 40)).symlink_to("ends with blank\n")
     if ROOT:
-        for path in [root, *root.rglob("*")]:
+        for path in {root, *root.rglob("*")} - {root / "bin/tool", root / "bin/same-tool"}:
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
     for name, mode in (("private/key", 0o400), ("private", 0o500), ("sticky", 0o1777),
-                       ("bin", 0o755), ("bin/tool", 0o4755)):
+                       ("bin", 0o755), ("bin/tool", 0o4755 if ROOT else 0o755)):  # of others it is told
         (root / name).chmod(mode)
+
+
+TOOL = "-rwsr-xr-x" if ROOT else "-rwxr-xr-x"
 
 
 def test_listing(bench):
@@ -161,7 +164,7 @@ def test_listing(bench):
     assert listing(archive) == [
         "drwxr-xr-x etc", "-rw-r--r-- etc/idmap.conf", "-rwxr-xr-x init", "dr-x------ p",
         "-r-------- p/key", "drwxrwxrwt tmp", "drwxr-xr-x usr", "drwxr-xr-x usr/bin",
-        "-rwsr-xr-x usr/bin/same-tool", "lrwxrwxrwx usr/bin/sh -> tool", "-rwsr-xr-x usr/bin/tool"]
+        f"{TOOL} usr/bin/same-tool", "lrwxrwxrwx usr/bin/sh -> tool", f"{TOOL} usr/bin/tool"]
     assert (content(archive, "init"), content(archive, "etc/idmap.conf")) == (STATIC, b"/dev/vda / erofs\n")
 
 
@@ -213,6 +216,44 @@ def test_extras(bench, args, expected):
     (bench.path / "one:/x").touch()
     archive = bench.build(*(part for arg in args for part in ("-a", arg)))
     assert listing(archive) == sorted(expected + ["-rwxr-xr-x init"], key=lambda s: s.split()[1:])
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to give files away")
+@pytest.mark.parametrize("mode, owner, told", [(0o4755, (1000, 0), True), (0o2755, (0, 5), True), (0o6755, (0, 0), False),
+                                               (0o755, (1000, 5), False)])
+def test_setuid_of_others(bench, mode, owner, told):
+    """All is root's in the archive, whatever it was."""
+    (bench.path / "x").mkdir()
+    tool = bench.path / "x" / "to\nol"
+    tool.touch()
+    os.chown(tool, *owner)
+    tool.chmod(mode)
+    done = bench.run("-a", "x:/x")
+    assert (done.returncode, done.stderr.decode()) == (
+        0, "mkinitramfs: x/to?ol: setuid or setgid, and not root's, as which it would run there; take that off where it is"
+           " not meant (chmod u-s,g-s)\n" * told)
+
+
+@pytest.mark.skipif(not ROOT or not shutil.which("setcap"), reason="needs root and setcap")
+def test_file_capabilities(bench):
+    (bench.path / "tool").write_bytes(STATIC)
+    subprocess.run(["setcap", "cap_net_raw+ep", bench.path / "tool"], check=True)
+    assert bench.run("-a", "tool:/tool").stderr.decode().endswith(
+        ": an initramfs holds no file capabilities; let root start it, or put it into an image\n")
+
+
+def test_links_that_lead_up(bench):
+    """/ has nothing above it, whoever unpacks the archive."""
+    (bench.path / "tree").mkdir()
+    (bench.path / "one").touch()
+    for link, target in (("lib", "../usr/./lib"), ("self", "."), ("up", "../../usr/../usr/lib/.")):
+        (bench.path / "tree" / link).symlink_to(target)
+    archive = bench.build("-a", "tree:/", "-a", "one:/lib/a", "-a", "one:/self/usr/lib/b", "-a", "one:/up/c", init="none")
+    assert [name for name in parse(archive) if "/" in name] == ["usr/lib", "usr/lib/a", "usr/lib/b", "usr/lib/c"]
+
+
+def test_nothing_at_all(bench):
+    bench.fails("-i none: nothing goes in; name a table with -c, or files with -a", init="none")
 
 
 @pytest.fixture
@@ -478,6 +519,8 @@ TIME = "is no time in seconds; unset it or give decimal digits"
     ("-o /dev/null", f"/dev/null: {ELSEWHERE}"),
     ("-o closed/o", "closed/o: its folder cannot be written; change its mode or name another folder"),
     ("TMPDIR=/none", "/none: no temporary folder can be made there; make room or set TMPDIR"),
+    ("SOURCE_DATE_EPOCH=4294967296", "SOURCE_DATE_EPOCH: 4294967296 is more than a cpio archive has room for, 4294967295;"
+                                     " give an earlier time"),
     *((f"SOURCE_DATE_EPOCH={when}", f"SOURCE_DATE_EPOCH: {when} {TIME}")
       for when in ("soon", "-1", "1700000000000")),
 ))
