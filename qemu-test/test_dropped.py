@@ -93,6 +93,6 @@ def test_what_an_old_kernel_lacks(kernel, conf, said, root_tree, image, initramf
 
 
 def test_options_of_one_device_in_another_order(kernel, root_tree, image, second, initramfs, boot):
-    conf = ROOT + "/dev/vdb /mnt ext4 noload,data=ordered\n/dev/vdb /srv ext4 data=ordered,noload\n"
+    conf = ROOT + "/dev/vdb /mnt ext4 errors=continue,commit=9\n/dev/vdb /srv ext4 commit=9,errors=continue\n"
     with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs")), Disk(second("ext4"))]) as guest:
         assert options(guest, "/mnt")[0] == options(guest, "/srv")[0] == "ext4"

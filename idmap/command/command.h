@@ -195,6 +195,12 @@ bool record_stands(const struct record *record, const struct recorded *recorded,
 		   const struct mounts *mounts);
 /* How many of the rows that have mounts are still there, or are not any more. */
 size_t record_count(const struct record *record, const struct mounts *mounts, bool standing);
+/* The row whose mount it is; NULL: it is none's. */
+const struct recorded *record_row_of(const struct record *record,
+				     const struct idmap_mountinfo *mount);
+/* What the record says of a mount that is no row; NULL: it is somebody's since. */
+const struct inner_mount *record_inner_of(const struct record *record,
+					  const struct idmap_mountinfo *mount);
 /* It is the folder itself. */
 bool recorded_is_root(const struct recorded *recorded);
 /* The row that some record has for that mount, or NULL. */

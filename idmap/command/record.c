@@ -318,6 +318,30 @@ bool recorded_is_root(const struct recorded *recorded)
 	return idmap_row_is_root(recorded->row) && !(recorded->row->flags & IDMAP_LAYER);
 }
 
+const struct recorded *record_row_of(const struct record *record,
+				     const struct idmap_mountinfo *mount)
+{
+	const struct mount_id id = mount_id_listed(mount);
+	size_t i;
+
+	for (i = 0; i < record->count; i++)
+		if (mount_alike(record->row[i].id, id))
+			return &record->row[i];
+	return NULL;
+}
+
+const struct inner_mount *record_inner_of(const struct record *record,
+					  const struct idmap_mountinfo *mount)
+{
+	const struct mount_id id = mount_id_listed(mount);
+	size_t i;
+
+	for (i = 0; i < record->inner_count; i++)
+		if (mount_alike(record->inner[i].id, id))
+			return &record->inner[i];
+	return NULL;
+}
+
 /* --- the rows of all records ----------------------------------------------------------------- */
 
 /* Whether the path ends in the row's target: the folder may be / by now. */
@@ -330,17 +354,16 @@ static bool ends_in(const char *path, const char *target)
 
 const struct idmap_row *records_row(const struct idmap_mountinfo *mount)
 {
-	const struct mount_id id = mount_id_listed(mount);
+	const struct recorded *recorded;
 	const struct idmap_row *row = NULL;
 	struct record record;
 	DIR *folder = opendir(RECORDS);
-	size_t i;
 
-	while (!row && record_next(folder, &record))
-		for (i = 0; i < record.count; i++)
-			if (mount_alike(record.row[i].id, id) &&
-			    ends_in(mount->target, record.row[i].row->target))
-				row = record.row[i].row;
+	while (!row && record_next(folder, &record)) {
+		recorded = record_row_of(&record, mount);
+		if (recorded && ends_in(mount->target, recorded->row->target))
+			row = recorded->row;
+	}
 	if (folder)
 		closedir(folder);
 	return row;

@@ -14,46 +14,31 @@
 #define WORKSHOP "/run" FOLDER
 #define MEMORY (1 << 20)
 
-/* Whether the mount of that number, in the folder, goes with the rows of the record. */
-static bool goes(const struct record *record, uint64_t number)
+/* Whether the mount, in the folder, goes with the rows of the record. */
+static bool goes(const struct record *record, const struct idmap_mountinfo *mount)
 {
-	size_t i;
+	const struct recorded *recorded = record_row_of(record, mount);
+	const struct inner_mount *inner = record_inner_of(record, mount);
 
-	for (i = 0; i < record->count; i++)
-		if (record->row[i].id.number == number && !recorded_is_root(&record->row[i]))
-			return true;
-	for (i = 0; i < record->inner_count; i++)
-		if (record->inner[i].id.number == number && !record->inner[i].along)
-			return true;
-	return false;
-}
-
-static bool is_along(const struct record *record, uint64_t number)
-{
-	size_t i;
-
-	for (i = 0; i < record->inner_count; i++)
-		if (record->inner[i].along && record->inner[i].id.number == number)
-			return true;
-	return false;
+	return recorded ? !recorded_is_root(recorded) : inner && !inner->along;
 }
 
 /* The number of the mount that it stands on, once the rows of the record, or NULL, are gone. */
 static const char *stands_on(const struct mounts *mounts, const struct record *record,
 			     const struct idmap_mountinfo *mount)
 {
-	const char *parent = mount->parent;
-	size_t i, steps;
+	const struct inner_mount *inner = record ? record_inner_of(record, mount) : NULL;
+	const struct idmap_mountinfo *below;
+	size_t steps;
 
-	if (!record || !is_along(record, strtoull(mount->id, NULL, 10)))
-		return parent;
-	for (steps = 0; steps < mounts->count && goes(record, strtoull(parent, NULL, 10)); steps++)
-		for (i = 0; i < mounts->count; i++)
-			if (!strcmp(mounts->mount[i].id, parent)) {
-				parent = mounts->mount[i].parent;
-				break;
-			}
-	return parent;
+	/* As many steps as there are mounts, whatever the list says. */
+	for (steps = 0; inner && inner->along && steps < mounts->count; steps++) {
+		below = mounts_parent(mounts, mount);
+		if (!below || !goes(record, below))
+			break;
+		mount = below;
+	}
+	return mount->parent;
 }
 
 /* What is mounted in the folder comes along where the folder itself is replaced. */
@@ -83,7 +68,7 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 		const struct idmap_mountinfo *mount = &mounts->mount[i];
 
 		if (!idmap_path_inside(mount->target, folder) || !strcmp(mount->target, folder) ||
-		    (but && goes(but, strtoull(mount->id, NULL, 10))))
+		    (but && goes(but, mount)))
 			continue;
 		if (mount->unbindable)
 			return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,

@@ -30,30 +30,6 @@ static void record_rest(const struct record *record, const struct mounts *mounts
 	record_end(&rest, record->done, &unused);
 }
 
-/* What the record says of that mount, which is no row; NULL: it is somebody's since. */
-static const struct inner_mount *inner_of(const struct record *record,
-					  const struct idmap_mountinfo *mount)
-{
-	const struct mount_id id = mount_id_listed(mount);
-	size_t i;
-
-	for (i = 0; i < record->inner_count; i++)
-		if (mount_alike(record->inner[i].id, id))
-			return &record->inner[i];
-	return NULL;
-}
-
-static bool is_row(const struct record *record, const struct idmap_mountinfo *mount)
-{
-	const struct mount_id id = mount_id_listed(mount);
-	size_t i;
-
-	for (i = 0; i < record->count; i++)
-		if (mount_alike(record->row[i].id, id))
-			return true;
-	return false;
-}
-
 /*
  * Whether what stands on the row was in the folder before, and nobody has mounted anything there
  * since: then it comes along where the folder is replaced, and the row goes with what was replaced.
@@ -69,8 +45,8 @@ static bool goes_with_folder(const struct record *record, uint64_t number,
 
 		if (!mounts_inside(mounts, &mounts->mount[i], number))
 			continue;
-		inner = inner_of(record, &mounts->mount[i]);
-		if (!inner && !is_row(record, &mounts->mount[i]))
+		inner = record_inner_of(record, &mounts->mount[i]);
+		if (!inner && !record_row_of(record, &mounts->mount[i]))
 			return false;
 		along |= inner && inner->along;
 	}
@@ -87,7 +63,7 @@ static int undo_inside(const struct record *record, uint64_t number, struct moun
 	/* Of an interrupted one none is recorded, and nobody has had the time to add any. */
 	for (i = 0; record->done && i < mounts->count; i++)
 		if (mounts_inside(mounts, &mounts->mount[i], number) &&
-		    !inner_of(record, &mounts->mount[i]))
+		    !record_inner_of(record, &mounts->mount[i]))
 			return -EBUSY;
 	do {
 		deepest = NULL;

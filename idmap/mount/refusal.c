@@ -79,12 +79,11 @@ static void add_feature(const struct idmap_row *row, const char *type,
 			"it is %s, and lies on further devices; name each with device=", type);
 	else
 		idmap_text_add(text,
-			       "it is %s, with something that this kernel (%s) does not take%s",
+			       "it is %s, with something that this kernel (%s) does not take;"
+			       " %s%sboot a newer one, or make the image with fewer features",
 			       type, uts.release,
-			       row->attr & IDMAP_RDONLY
-				       ? "; boot a newer one, or make the image with fewer features"
-				       : "; try ro, boot a newer one, or make the image with fewer"
-					 " features");
+			       *row->data || *row->root_data ? "check the options, " : "",
+			       row->attr & IDMAP_RDONLY ? "" : "try ro, ");
 }
 
 static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *row,

@@ -65,21 +65,28 @@ static int list_mounts(const struct listed **ret)
 	return result;
 }
 
+/* What is mounted on the very folder: on the mount of that number, or with NULL whatever comes
+ * first. */
+static const struct idmap_mountinfo *mounted_on(const struct listed *all, const char *folder,
+						const char *parent)
+{
+	for (; all; all = all->next)
+		if (!strcmp(all->mount.target, folder) &&
+		    (!parent || !strcmp(all->mount.parent, parent)))
+			return &all->mount;
+	return NULL;
+}
+
 /* Whether what is seen on the folder's path is mounted on something that is shared. */
 static bool stands_on_shared(const struct listed *all, const char *folder)
 {
-	const struct idmap_mountinfo *top = NULL;
-	const struct listed *one;
+	const struct idmap_mountinfo *top = NULL, *next;
 
-	for (one = all; one; one = one->next)
-		if (!strcmp(one->mount.target, folder) &&
-		    (!top || !strcmp(one->mount.parent, top->id))) {
-			top = &one->mount;
-			one = all; /* what stands on it may have come before in the list */
-		}
-	for (one = all; top && one; one = one->next)
-		if (!strcmp(one->mount.id, top->parent))
-			return one->mount.peers;
+	while ((next = mounted_on(all, folder, top ? top->id : NULL)))
+		top = next;
+	for (; top && all; all = all->next)
+		if (!strcmp(all->mount.id, top->parent))
+			return all->mount.peers;
 	return false;
 }
 
