@@ -149,17 +149,22 @@ def test_root_without_folders(rows, path, kernel, root_tree, image, initramfs, b
 
 
 @BOTH
-def test_nothing_is_left_of_made_folders(kernel, root_tree, image, initramfs, boot_fails, boot, tmp_path):
-    """A later row fails: the disk is as it was."""
+@pytest.mark.parametrize("rows, said", [
+    ("t /run/x tmpfs X-mount.mkdir\n/no/such /srv bind\n", "not there"),
+    # It stands in the disk view, since another shows it, when its map is refused.
+    ("proc /srv/x/q proc X-mount.mkdir,idmap=0:0:1\n/srv /mnt rbind\n", "proc cannot be idmapped"),
+], ids=["a later row", "itself"])
+def test_nothing_is_left_of_made_folders(rows, said, kernel, root_tree, image, initramfs, boot_fails, boot, tmp_path):
+    """A row fails: the disk is as it was."""
     tree = {name: entry for name, entry in root_tree().items() if name.split("/")[1] != "run"}
     disk = tmp_path / "disk"
     disk.write_bytes(image(tree, "ext4").read_bytes())
-    conf = ("/dev/vda / ext4 rw,idmap=100000:0:65536\nt /run/x tmpfs X-mount.mkdir\n"
-            "/no/such /srv bind\n")
+    conf = "/dev/vda / ext4 rw,idmap=100000:0:65536\n" + rows
     disks = [Disk(disk, readonly=False)]
-    assert "not there" in boot_fails(kernel, initramfs(kernel, conf, modules=MODULES), "", disks)
+    assert said in boot_fails(kernel, initramfs(kernel, conf, modules=MODULES), "", disks)
     with boot(kernel, initramfs(kernel, conf.splitlines()[0] + "\n", modules=MODULES), "", disks) as guest:
         assert guest.ask("stat /run") == {"error": "ENOENT"}
+        assert guest.ask("ls /srv")["entries"] == {}
 
 
 @pytest.mark.parametrize("kernel,last", in_turn(("/images/app /home bind idmap=100000:5:1\n",), ("",)),

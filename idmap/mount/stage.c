@@ -237,13 +237,14 @@ void idmap_stage_drop(struct idmap_stage *stage)
 		if (row->flags & IDMAP_FOUND_RO)
 			row->attr &= ~(uint32_t)IDMAP_RDONLY;
 		row->flags &= ~(uint32_t)(IDMAP_FOUND_RO | IDMAP_TURNED_RO | IDMAP_SKIPPED);
-		if (!(row->flags & IDMAP_PLACED)) /* the last one, which failed */
-			idmap_target_unmake(stage, row);
 	}
 	/* What stands in the disk view would keep a folder that was made for it. */
 	if (stage->disk_fd >= 0)
 		idmap_detach_from(stage, IDMAP_DISK);
 	idmap_close(&stage->disk_fd);
+	for (i = 0; i < stage->plan->rows; i++)
+		if (!(stage->plan->row[i]->flags & IDMAP_PLACED)) /* the last one, which failed */
+			idmap_target_unmake(stage, stage->plan->row[i]);
 	/*
 	 * Each is taken down before what it stands on, so that what was made for it is still found
 	 * where that was. A new root goes as a whole if nothing was.

@@ -217,10 +217,11 @@ static void read_kernels(struct idmap_cmdline *cmdline, enum name name, const ch
 	}
 }
 
-/* Whether that many bytes are an extent, or begin a list of some. */
+/* Whether that many bytes are an extent, of one kind or both, or begin a list of some. */
 static bool is_extent(const char *text, size_t length)
 {
-	size_t at = 0, number;
+	const bool kind = length > 2 && strchr("ugb", *text) && text[1] == ':';
+	size_t at = kind ? 2 : 0, number;
 
 	for (number = 0; number < 3; number++) {
 		const size_t start = at;

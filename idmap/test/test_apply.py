@@ -117,6 +117,14 @@ def test_nothing_is_left(script):
         " the image, or add X-mount.mkdir where that can be written"]
 
 
+def test_no_folder_of_a_row_that_another_shows(script):
+    """It stands in the disk view, too, when its map is refused."""
+    done = script("""
+        table 'proc /srv/x/q proc X-mount.mkdir,idmap=0:0:1\n/srv /mnt rbind\n'
+        idmap apply -c /run/table --root /run/r; ls /run/r/srv; mounts""")
+    assert done.out == ["rc 5", "/run/r / rw,relatime tmpfs"]
+
+
 def test_links_of_the_folder(script):
     """An absolute one leads inside it, as it will for those who enter it."""
     done = script("""

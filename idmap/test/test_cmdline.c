@@ -531,6 +531,13 @@ static void test_notes(void **state)
 		{"idmap:0:100000:65536",
 		 "cmdline: 'idmap:0:100000:65536' means nothing here; did you mean idmap=, or a"
 		 " comma in place of a blank?"},
+		{"X-mount.idmap=u:0:1:1",
+		 "cmdline: 'X-mount.idmap' means nothing here; did you mean idmap=, or a comma in"
+		 " place of a blank?"},
+		{"g:0:1:1",
+		 "cmdline: 'g:0:1:1' means nothing here; did you mean idmap=, or a comma in"
+		 " place of a blank?"},
+		{"u:x:y", NULL},
 		{"X-mount.idmap=0:1:1,1:0:1",
 		 "cmdline: 'X-mount.idmap' means nothing here; did you mean idmap=, or a comma in"
 		 " place of a blank?"},
