@@ -423,8 +423,9 @@ struct idmap_build {
 
 /*
  * Carries the plan out: all rows stand, in place or, with a row for /, on the stage; or nothing is
- * left of any. Links of the root count, the table's rows get the paths that they lead to. Where the
- * plan made anew has errors they are on the table's list alone.
+ * left of any. Then comes idmap_stage_done(), or idmap_stage_drop() where they are not wanted.
+ * Links of the root count, the table's rows get the paths that they lead to. Where the plan made
+ * anew has errors they are on the table's list alone.
  */
 int idmap_build(struct idmap_build *build, struct idmap_error *ret_error);
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */

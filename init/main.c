@@ -122,6 +122,7 @@ static int prepare(void *arg)
 		idmap_stage_drop(&boot->build.stage);
 		return 1;
 	}
+	idmap_stage_done(&boot->build.stage);
 	idmap_mapper_link(&boot->build.plan);
 	msg_notes(&boot->notes);
 	tell_rows(boot);

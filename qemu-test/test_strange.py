@@ -211,6 +211,29 @@ def test_upper_of_a_boot_that_failed(kernel, root_tree, image, initramfs, boot, 
 
 
 @TWO
+def test_upper_of_a_boot_without_an_init(kernel, root_tree, image, initramfs, boot, boot_fails, tmp_path):
+    """Nothing of it stays: neither a folder with the looks of a wrong map, nor the mark of a volatile one."""
+    top = tmp_path / "top"
+    top.write_bytes(image({"/": Dir()}, "ext4").read_bytes())
+    conf = "upper / overlay volatile\n/dev/vda / erofs lower,idmap={}:0:65536\n/dev/vdb / ext4 upper\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(top, readonly=False)]
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf.format(1000), modules=OVERLAY), "init=/no", disks))
+    assert "init=/no: it cannot be run" in line and code == "0x00000700"
+    with boot(kernel, initramfs(kernel, conf.format(100000), modules=OVERLAY), "", disks) as guest:
+        assert seen(guest, "/") == (0, 0) and not [line for line in log_lines(guest) if "nobody" in line or "65534" in line]
+
+
+def test_upper_that_is_nobodys(kernel, root_tree, image, initramfs, boot):
+    top = image({"/": Dir(), "/upper": Dir(65534, 65534), "/work": Dir()}, "ext4")
+    conf = ROOT.replace("erofs ", "erofs lower,") + "upper / overlay\n/dev/vdb / ext4 upper\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(top, readonly=False, snapshot=True)]
+    with boot(kernel, initramfs(kernel, conf, modules=OVERLAY), "", disks) as guest:
+        assert seen(guest, "/") == (65534, 65534)
+        assert (PRE + "/: the folder upper of /dev/vdb belongs to 65534 on disk, and so does the root folder here; give it to"
+                " root, or delete it while nothing is in it") in log_lines(guest)
+
+
+@TWO
 def test_long_links(kernel, root_tree, image, initramfs, boot):
     """Paths that links lead to take all memory that was there at first."""
     folder = ("/" + "p" * 199) * 19

@@ -127,6 +127,8 @@ int replace_folder(struct idmap_build *build, struct idmap_error *ret_error)
 	result = idmap_build(build, ret_error);
 	if (!result && build->plan.new_root)
 		result = idmap_stage_replace(&build->stage, ret_error);
+	else if (!result)
+		idmap_stage_done(&build->stage);
 	idmap_close(&build->devices.uevent_fd);
 	return result;
 }

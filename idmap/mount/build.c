@@ -247,8 +247,6 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 		result = idmap_stage_look(&build->stage, ret_error);
 	if (result)
 		idmap_stage_drop(&build->stage);
-	else
-		idmap_stage_done(&build->stage);
 	tell(build);
 	return result;
 }

@@ -167,6 +167,7 @@ int idmap_stage_replace(struct idmap_stage *stage, struct idmap_error *ret_error
 		idmap_stage_drop(stage);
 		return result;
 	}
+	idmap_stage_done(stage);
 	idmap_stage_close(stage);
 	idmap_close(&stage->seen_fd);
 	return 0;

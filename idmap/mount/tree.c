@@ -25,7 +25,15 @@ static void note_owner(struct idmap_stage *stage, const struct idmap_row *row, i
 	struct stat st;
 	uint32_t unused;
 
-	if (!map || fstat(tree_fd, &st) || (st.st_uid != NOBODY && st.st_gid != NOBODY))
+	if (!row->upper || fstat(tree_fd, &st) || (st.st_uid != NOBODY && st.st_gid != NOBODY))
+		return;
+	if (!map && !(row->flags & IDMAP_MADE_UPPER))
+		idmap_note(stage->notes,
+			   "%s: the folder upper of %s belongs to 65534 on disk, and so does the"
+			   " root folder here; give it to root, or delete it while nothing is in"
+			   " it",
+			   row->target, row->upper->source);
+	if (!map)
 		return;
 	top_fd = build_unmapped(stage, row->upper, &error);
 	if (top_fd >= 0)
