@@ -184,6 +184,7 @@ enum idmap_row_flag {
 	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
 	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
 	IDMAP_FOUND_RO = 1 << 18, /* the stage's own: it is ro by what was found, not by its row */
+	IDMAP_WROTE = 1 << 19,	  /* the same: it is ro, and mounting it has written to its disk */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,

@@ -339,12 +339,15 @@ WRITTEN = ("{} on {}: ro, and yet the disk was written to, to replay a journal o
            " read-only where others use it too")
 
 
+@pytest.mark.parametrize("rows", ["", "tmpfs /link tmpfs\n"], ids=["once", "twice"])
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
-def test_replayed_journal(kernel, root_tree, dirty, initramfs, boot):
-    """As mount(8)'s ro does; and it is told."""
-    append = "quiet root=/dev/vda rootfstype=ext4 ro idmap=100000:0:65536"
-    with boot(kernel, initramfs(kernel), append,
-              [Disk(dirty(root_tree()), readonly=False, snapshot=True)]) as guest:
+def test_replayed_journal(kernel, rows, root_tree, dirty, initramfs, boot):
+    """As mount(8)'s ro does; and it is told, also where links have all of it built twice."""
+    tree = root_tree()
+    tree["/link"] = Link("srv", 100000, 100000)
+    conf = "/dev/vda / ext4 ro,idmap=100000:0:65536\n" + rows
+    with boot(kernel, initramfs(kernel, conf), "quiet",
+              [Disk(dirty(tree), readonly=False, snapshot=True)]) as guest:
         assert [line for line in log_lines(guest) if "written" in line] == [PRE + WRITTEN.format("/dev/vda", "/")]
         assert "ro" in options(guest, "/")[1]
 

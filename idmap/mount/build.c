@@ -158,6 +158,13 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 				  " on the kernel command line, too"
 				: "%s is read-only, so it is ro on %s, and not rw",
 			row->source, row->target);
+	/* Of a second pass, too, to which nothing was left to write. */
+	if (row->flags & IDMAP_WROTE)
+		idmap_note(
+			build->notes,
+			"%s on %s: ro, and yet the disk was written to, to replay a journal or to"
+			" give up deleted files; attach it read-only where others use it too",
+			row->source, row->target);
 	/* It may be what stands behind a link, and is there then. */
 	if (result && row->flags & IDMAP_NOFAIL && ret_error->absent && row->inside &&
 	    !build->followed)

@@ -313,14 +313,14 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 }
 
 /* One type of the row's; what the kernel's driver writes to the disk on the way is told. */
-static int mount_type(const struct idmap_stage *stage, const struct idmap_row *row,
-		      const char *type, uint32_t attr, struct idmap_attempt *attempt)
+static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, const char *type,
+		      uint32_t attr, struct idmap_attempt *attempt)
 {
 	struct idmap_written written = idmap_written_begin(row, type);
 	struct statfs unused;
 	int fd = try_type(row, type, attr, attempt);
 
-	idmap_written_end(&written, row, fd < 0 ? NULL : stage->notes);
+	idmap_written_end(&written, row, fd >= 0);
 	if (fd < 0)
 		return fd;
 	/*
@@ -334,8 +334,8 @@ static int mount_type(const struct idmap_stage *stage, const struct idmap_row *r
 	return fd;
 }
 
-static int mount_some_type(const struct idmap_stage *stage, const struct idmap_row *row,
-			   uint32_t attr, struct idmap_error *ret_error)
+static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
+			   struct idmap_error *ret_error)
 {
 	char types[1024], type[TYPE_SIZE], tried[512];
 	const char *list = row->type, *holds;

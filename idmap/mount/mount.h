@@ -146,10 +146,10 @@ struct idmap_written {
 	uint64_t sectors; /* that were written to its device before */
 };
 
-/* Before and after the row's filesystem is mounted as `type`; `notes` NULL: it was not. */
+/* Before and after the row's filesystem is mounted as `type`, or was not. It becomes IDMAP_WROTE.
+ */
 struct idmap_written idmap_written_begin(const struct idmap_row *row, const char *type);
-void idmap_written_end(struct idmap_written *written, const struct idmap_row *row,
-		       struct idmap_notes *notes);
+void idmap_written_end(struct idmap_written *written, struct idmap_row *row, bool mounted);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 

@@ -107,21 +107,16 @@ struct idmap_written idmap_written_begin(const struct idmap_row *row, const char
 	return written;
 }
 
-void idmap_written_end(struct idmap_written *written, const struct idmap_row *row,
-		       struct idmap_notes *notes)
+void idmap_written_end(struct idmap_written *written, struct idmap_row *row, bool mounted)
 {
 	struct idmap_text words;
 	char said[500];
 
 	idmap_text_init(&words, said, sizeof(said));
-	if (notes)
+	if (mounted)
 		idmap_klog_read(written->log_fd, &words);
 	idmap_close(&written->log_fd);
-	if (notes && (written->foretold || idmap_contains(said, "Starting recovery") ||
-		      (written->counts && sectors_written(row) != written->sectors)))
-		idmap_note(
-			notes,
-			"%s on %s: ro, and yet the disk was written to, to replay a journal or to"
-			" give up deleted files; attach it read-only where others use it too",
-			row->source, row->target);
+	if (mounted && (written->foretold || idmap_contains(said, "Starting recovery") ||
+			(written->counts && sectors_written(row) != written->sectors)))
+		row->flags |= IDMAP_WROTE;
 }
