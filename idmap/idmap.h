@@ -183,8 +183,8 @@ enum idmap_row_flag {
 	IDMAP_MADE_UPPER = 1 << 15, /* the stage's own: its folder upper is new */
 	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
 	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
-	IDMAP_FOUND_RO = 1 << 18, /* the stage's own: it is ro by what was found, not by its row */
-	IDMAP_WROTE = 1 << 19,	  /* the same: it is ro, and mounting it has written to its disk */
+	IDMAP_WROTE =
+		1 << 18, /* the stage's own: it is ro, and mounting it has written to its disk */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -199,14 +199,15 @@ struct idmap_row {
 	struct idmap_place place;
 	struct idmap_row *next;
 	const char *source;
-	const char *device; /* what is mounted: the source, or the device found for its name */
-	const char *target; /* absolute, without // . or a final / */
-	const char *type;   /* a name or a list `erofs:squashfs` */
-	const char *inside; /* NULL, or the path in the new root that is cloned, or the image */
-	size_t base;	    /* so many bytes of it are SOURCE, which the links of subdir stay in */
-	uint32_t flags;	    /* enum idmap_row_flag */
-	uint32_t attr;	    /* enum idmap_attr; after the plan all of them, before it those said */
-	uint32_t attr_said; /* which of them the row speaks of */
+	const char *device;  /* what is mounted: the source, or the device found for its name */
+	const char *target;  /* absolute, without // . or a final / */
+	const char *type;    /* a name or a list `erofs:squashfs` */
+	const char *inside;  /* NULL, or the path in the new root that is cloned, or the image */
+	size_t base;	     /* so many bytes of it are SOURCE, which the links of subdir stay in */
+	uint32_t flags;	     /* enum idmap_row_flag */
+	uint32_t attr;	     /* enum idmap_attr; after the plan all of them, before it those said */
+	uint32_t attr_said;  /* which of them the row speaks of */
+	uint32_t found_attr; /* the stage's own: those that were found, whatever the row says */
 	uint32_t target_column, source_column, type_column,
 		left_out_column; /* of nofail, or noauto */
 	uint32_t wait_s;

@@ -5,8 +5,10 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "suggestion.h"
 
@@ -137,21 +139,39 @@ static void sort_names(struct names *names)
 	names->count = kept;
 }
 
+/* A regular file, as whoever lives in the folder sees it: links stay inside. Or -errno. */
+static int open_in_tree(const char *folder, const char *path)
+{
+	idmap_closed int folder_fd = idmap_open(folder, O_PATH | O_DIRECTORY);
+	idmap_closed int fd =
+		folder_fd < 0 ? folder_fd : idmap_open_inside(folder_fd, path, O_PATH, 0);
+	struct stat st;
+	char self[32];
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return -EINVAL;
+	return idmap_open(idmap_print(self, sizeof(self), "/proc/self/fd/%u", fd), O_RDONLY);
+}
+
 /* passwd(5) and group(5) alike: the name first, its id third. */
 static int read_names(const char *folder, enum idmap_kind kind, struct names *ret)
 {
 	char *path;
 	bool enough;
 	FILE *in;
+	int fd;
 
 	*ret = (struct names){0};
 	if (asprintf(&path, "%s/etc/%s", folder, files[kind]) < 0)
 		return suggestion_no_memory();
-	in = fopen(path, "re");
+	fd = open_in_tree(folder, path + strlen(folder));
+	in = fd < 0 ? NULL : fdopen(fd, "r");
 	if (!in) {
 		fprintf(stderr,
 			"idmap suggest: %s cannot be read (%s); name a folder that has it\n",
-			one_line(path), strerror(errno));
+			one_line(path), idmap_errno_text(fd < 0 ? -fd : errno));
 		free(path);
 		return IDMAP_NO_SOURCE;
 	}

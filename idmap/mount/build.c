@@ -108,7 +108,8 @@ static int build_tree(struct idmap_build *build, struct idmap_row *row,
 static void turn_read_only(struct idmap_row *row)
 {
 	row->attr |= IDMAP_RDONLY;
-	row->flags |= IDMAP_TURNED_RO | IDMAP_FOUND_RO;
+	row->found_attr |= IDMAP_RDONLY;
+	row->flags |= IDMAP_TURNED_RO;
 }
 
 static int build_row(struct idmap_build *build, struct idmap_row *row,

@@ -11,7 +11,6 @@
 
 #include "mount/mount.h"
 
-#define READ_ONLY 1	      /* ST_RDONLY of statfs(2), which musl gives to statvfs(3) alone */
 #define MAGIC_FUSE 0x65735546 /* linux/magic.h, as the rest of them */
 #define MAGIC_9P 0x01021997
 #define MAGIC_OVERLAYFS 0x794c7630
@@ -224,16 +223,31 @@ int idmap_refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_
 			  " layers, and let this row go without");
 }
 
-void idmap_note_read_only(int tree_fd, struct idmap_row *row)
+void idmap_note_found(int tree_fd, struct idmap_row *row)
 {
+	static const struct {
+		uint32_t flag; /* ST_… of statfs(2), which musl gives to statvfs(3) alone */
+		uint32_t attr;
+	} kept[] = {{1, IDMAP_RDONLY},
+		    {2, IDMAP_NOSUID},
+		    {4, IDMAP_NODEV},
+		    {8, IDMAP_NOEXEC},
+		    {0x2000, IDMAP_NOSYMFOLLOW}};
+	const bool clone = row->flags & IDMAP_CLONE; /* which keeps what it shows, as it should */
 	struct statfs fs;
+	uint32_t found = 0;
+	size_t i;
 
-	if (row->attr & IDMAP_RDONLY || row->flags & IDMAP_OVERLAY || fstatfs(tree_fd, &fs) ||
-	    !(fs.f_flags & READ_ONLY))
+	if (row->flags & IDMAP_OVERLAY || fstatfs(tree_fd, &fs))
 		return;
-	row->attr |= IDMAP_RDONLY;
-	row->flags |= IDMAP_FOUND_RO;
-	if (!(row->flags & IDMAP_CLONE)) /* a bind keeps that, as it should */
+	for (i = 0; i < COUNT_OF(kept); i++)
+		if (fs.f_flags & kept[i].flag && !(row->attr & kept[i].attr))
+			found |= kept[i].attr;
+	if (!clone)
+		found &= IDMAP_RDONLY;
+	row->attr |= found;
+	row->found_attr |= found;
+	if (found && !clone)
 		row->flags |= IDMAP_TURNED_RO;
 }
 

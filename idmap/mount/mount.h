@@ -42,8 +42,11 @@ int idmap_nosymfollow_failed(const struct idmap_row *row, int error, struct idma
  * maps, so that DISK would be no id on disk.
  */
 int idmap_refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
-/* Makes a row ro that says rw and has become a tree that cannot be written; the caller tells. */
-void idmap_note_read_only(int tree_fd, struct idmap_row *row);
+/*
+ * Gives a row what its tree has and it does not say: ro where that cannot be written, which the
+ * caller tells, and of a bind what it keeps of its source.
+ */
+void idmap_note_found(int tree_fd, struct idmap_row *row);
 
 /* --- view.c: what hangs where while the root is put together --------------------------------- */
 

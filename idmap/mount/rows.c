@@ -76,6 +76,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		if (result && ret_error->class == IDMAP_NO_MAP)
 			idmap_submount_note(stage, row, ret_error);
 	}
+	if (!result)
+		idmap_note_found(tree_fd, row);
 	if (!result && row->map)
 		idmap_owners_look(stage->notes, row, &st);
 	if (!result && !layer)
@@ -85,7 +87,6 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 			       : attach(stage, tree_fd, row, folder, ret_error);
 	if (result)
 		return result;
-	idmap_note_read_only(tree_fd, row);
 	idmap_trace(stage->notes, "%s is in place", row->target);
 	row->flags |= IDMAP_PLACED;
 	if (layer)

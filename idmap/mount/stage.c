@@ -43,10 +43,10 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	if (!result && (row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);
+	if (!result)
+		idmap_note_found(tree_fd, row);
 	if (!result && row->map)
 		idmap_owners_look(stage->notes, row, &st);
-	if (!result)
-		idmap_note_read_only(tree_fd, row);
 	if (!result)
 		result = idmap_ask_place(stage, row, tree_fd, ret_error);
 	if (!result)
@@ -155,7 +155,7 @@ void idmap_stage_note_program(struct idmap_stage *stage, const char *path, uint3
 	/* Of an overlay the highest layer that has the file. */
 	while (layer && note_file(stage, layer, inside, path, &noted) == -ENOENT && layer != row)
 		layer = layer == row->upper ? row->below : layer->below;
-	/* A clone with a map has been made of what is not there any more. */
+	/* Where it cannot be made once more. */
 	if (layer && !noted && idmap_owners_left_out(idmap_map_shown(stage->plan, layer), uid, gid))
 		idmap_note(stage->notes,
 			   "%s of the new root is nobody's (65534): the map of what it lies on"
@@ -234,9 +234,9 @@ void idmap_stage_drop(struct idmap_stage *stage)
 		row = stage->plan->row[i];
 		made |= row->made;
 		/* What was found may have been another tree, before links were known. */
-		if (row->flags & IDMAP_FOUND_RO)
-			row->attr &= ~(uint32_t)IDMAP_RDONLY;
-		row->flags &= ~(uint32_t)(IDMAP_FOUND_RO | IDMAP_TURNED_RO | IDMAP_SKIPPED);
+		row->attr &= ~row->found_attr;
+		row->found_attr = 0;
+		row->flags &= ~(uint32_t)(IDMAP_TURNED_RO | IDMAP_SKIPPED);
 	}
 	/* What stands in the disk view would keep a folder that was made for it. */
 	if (stage->disk_fd >= 0)

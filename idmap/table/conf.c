@@ -41,10 +41,15 @@ static void read_line(struct idmap_table *table, const struct idmap_place *place
 		/* fstab's fs_freq and fs_passno */
 		if (i < MOST && idmap_read_u32(extra->at, extra->length, &number) == NUMBER_OK)
 			continue;
-		idmap_table_error(
-			table, place, extra->column,
-			"'%.*s' is one field too many; write OPTIONS without blanks, \\040 for one",
-			(int)extra->length, extra->at);
+		if (*extra->at == '#')
+			idmap_table_error(table, place, extra->column,
+					  "a comment begins at the start of a line only; give it a"
+					  " line of its own");
+		else
+			idmap_table_error(table, place, extra->column,
+					  "'%.*s' is one field too many; write OPTIONS without"
+					  " blanks, \\040 for one",
+					  (int)extra->length, extra->at);
 		table->unread = true;
 		return;
 	}

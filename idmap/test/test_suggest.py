@@ -98,7 +98,31 @@ def test_by_names(tmp_path):
     assert "gone (5) has no namesake in the new one\n" in done.stderr
     assert "33 on disk is seen as 80" in idmap("id", done.stdout.strip(), "33").stdout
     done = idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path, code=3)
-    assert done.stderr.endswith("etc/passwd cannot be read (No such file or directory); name a folder that has it\n")
+    assert done.stderr.endswith("etc/passwd cannot be read (not there); name a folder that has it\n")
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "zero"])
+def test_names_stay_in_the_tree(kind, tmp_path):
+    """Its links are followed as a process that lives there sees them, and nothing is waited for."""
+    for name, uid in ("old", 555), ("new", 100):
+        (tmp_path / name / "etc").mkdir(parents=True)
+        (tmp_path / name / "etc/passwd").write_text(f"alice:x:{uid}:0::/:\n")
+        (tmp_path / name / "etc/group").write_text("root:x:0:\n")
+    passwd = tmp_path / "old/etc/passwd"
+    if kind == "link":
+        outside = tmp_path / "passwd"  # which the link leads to in the tree, and on this machine
+        outside.write_text("alice:x:777:0::/:\n")
+        inside = tmp_path / "old" / str(outside)[1:]
+        inside.parent.mkdir(parents=True)
+        passwd.rename(inside)
+        passwd.symlink_to(outside)
+        assert idmap("suggest", "--from", tmp_path / "old", "--to", tmp_path / "new").stdout.startswith("uidmap=555:100:1,")
+        return
+    passwd.unlink()
+    os.mkfifo(passwd) if kind == "fifo" else passwd.symlink_to("/dev/zero")
+    said = "invalid argument" if kind == "fifo" else "not there"
+    assert f"etc/passwd cannot be read ({said})" in idmap(
+        "suggest", "--from", tmp_path / "old", "--to", tmp_path / "new", code=3).stderr
 
 
 @pytest.fixture
