@@ -183,8 +183,7 @@ enum idmap_row_flag {
 	IDMAP_MADE_UPPER = 1 << 15, /* the stage's own: its folder upper is new */
 	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
 	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
-	IDMAP_WROTE =
-		1 << 18, /* the stage's own: it is ro, and mounting it has written to its disk */
+	IDMAP_WROTE = 1 << 18,	    /* the same: it is ro, and mounting it wrote to its disk */
 
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
@@ -208,8 +207,7 @@ struct idmap_row {
 	uint32_t attr;	     /* enum idmap_attr; after the plan all of them, before it those said */
 	uint32_t attr_said;  /* which of them the row speaks of */
 	uint32_t found_attr; /* the stage's own: those that were found, whatever the row says */
-	uint32_t target_column, source_column, type_column,
-		left_out_column; /* of nofail, or noauto */
+	uint32_t target_column, source_column, type_column, left_out_column;
 	uint32_t wait_s;
 	struct idmap_map *map;
 	/* For the filesystem: strings one after the other, an empty one last. */
@@ -424,10 +422,9 @@ struct idmap_build {
 };
 
 /*
- * Carries the plan out: all rows stand, in place or, with a row for /, on the stage; or nothing is
- * left of any. Then comes idmap_stage_done(), or idmap_stage_drop() where they are not wanted.
- * Links of the root count, the table's rows get the paths that they lead to. Where the plan made
- * anew has errors they are on the table's list alone.
+ * Carries the plan out: all rows stand, in place or, with a row for /, on the stage, until
+ * idmap_stage_done() or _drop(); or nothing is left of any. Links of the root count: rows get the
+ * paths that they lead to. Where the plan made anew has errors they are on the table's list alone.
  */
 int idmap_build(struct idmap_build *build, struct idmap_error *ret_error);
 /* The root is whole: drops all but the seen view. seen_fd leads to the new root. */
