@@ -83,7 +83,7 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);
 void idmap_mounts_on(struct idmap_carried **list, const char *root_id);
 
 /*
- * What a record of /dev/kmsg says, in place; NULL: it is none, or not the kernel's own.
+ * What a record of /dev/kmsg says, in place; NULL: it is none, not the kernel's own, or of a clock.
  */
 const char *idmap_klog_words(char *record);
 

@@ -111,6 +111,9 @@ const char *idmap_klog_words(char *record)
 	/* The facility stands above the level's three bits; the kernel's own is 0. */
 	if (end == record || *end != ',' || priority >> 3 || !words)
 		return NULL;
-	words[1 + strcspn(words + 1, "\n")] = 0;
-	return words[1] ? words + 1 : NULL;
+	words++;
+	words[strcspn(words, "\n")] = 0;
+	/* By a timer in the first seconds of each boot on x86, about nothing that was done. */
+	return *words && strncmp(words, "tsc: ", 5) && strncmp(words, "clocksource: ", 13) ? words
+											   : NULL;
 }

@@ -427,14 +427,44 @@ static void test_hashtree(void **state)
 	assert_non_null(idmap_hashtree_read(block, 0, &tree));
 }
 
+static void test_klog_words(void **state)
+{
+	static const struct {
+		const char *record, *words;
+	} cases[] = {
+		{"3,512,2000000,-;EXT4-fs (vda): bad geometry\n SUBSYSTEM=block\n",
+		 "EXT4-fs (vda): bad geometry"},
+		{"12,513,2000000,-;somebody's\n", NULL},
+		{"6,514,2000000,-;tsc: Refined TSC clocksource calibration: 2400.000 MHz\n", NULL},
+		{"6,515,2000000,-;clocksource: Switched to clocksource tsc\n", NULL},
+		{"6,516,2000000,-;tscfs: it is\n", "tscfs: it is"},
+		{"6,517,2000000,-;\n", NULL},
+		{"6 518", NULL},
+	};
+	char record[128];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const char *words;
+
+		strcpy(record, cases[i].record);
+		words = idmap_klog_words(record);
+		if (cases[i].words)
+			assert_string_equal(words, cases[i].words);
+		else
+			assert_null(words);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sources),	   cmocka_unit_test(test_sources_apart),
-		cmocka_unit_test(test_disks),	   cmocka_unit_test(test_filesystems),
-		cmocka_unit_test(test_gpt_offset), cmocka_unit_test(test_gpt_names),
-		cmocka_unit_test(test_mbr),	   cmocka_unit_test(test_equal),
-		cmocka_unit_test(test_hashtree),
+		cmocka_unit_test(test_klog_words),    cmocka_unit_test(test_sources),
+		cmocka_unit_test(test_sources_apart), cmocka_unit_test(test_disks),
+		cmocka_unit_test(test_filesystems),   cmocka_unit_test(test_gpt_offset),
+		cmocka_unit_test(test_gpt_names),     cmocka_unit_test(test_mbr),
+		cmocka_unit_test(test_equal),	      cmocka_unit_test(test_hashtree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
