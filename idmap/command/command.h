@@ -188,8 +188,11 @@ void record_remove(const char *folder);
 bool record_read(struct record *record, const char *folder);
 /* The same for all that are in that folder of records, one after the other. */
 bool record_next(DIR *folder, struct record *record);
+/* What is at `rest`, "" or a path, of the folder. Gives `path`. */
+const char *path_join(char path[PATH_MAX], const char *folder, const char *rest);
 /* Where the row is mounted. Gives `path`. */
-char *record_target(const struct record *record, const struct idmap_row *row, char path[PATH_MAX]);
+const char *record_target(const struct record *record, const struct idmap_row *row,
+			  char path[PATH_MAX]);
 /* Whether the row's mount is still there. */
 bool record_stands(const struct record *record, const struct recorded *recorded,
 		   const struct mounts *mounts);

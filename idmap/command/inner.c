@@ -31,7 +31,7 @@ static bool came_along(const struct mounts *mounts, const struct idmap_carried *
 	char path[PATH_MAX];
 
 	for (; carried; carried = carried->next) {
-		idmap_print(path, sizeof(path), "%s%s", folder, carried->real);
+		path_join(path, folder, carried->real);
 		if (idmap_path_inside(mount->target, path) &&
 		    !is_beneath_rows(mounts, folder, path))
 			return true;

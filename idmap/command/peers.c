@@ -38,11 +38,6 @@ static const char *behind(const char *path, const char *folder)
 	return path + (folder[1] ? strlen(folder) : !path[1]);
 }
 
-static const char *join(char path[PATH_MAX], const char *folder, const char *rest)
-{
-	return idmap_print(path, PATH_MAX, "%s%s", folder[1] || !*rest ? folder : "", rest);
-}
-
 /* Whether it is on an earlier row, whose own copies have been looked at. */
 static bool is_on_row(const struct record *record, const struct idmap_plan *plan, const char *path,
 		      const struct idmap_mountinfo *below)
@@ -70,7 +65,7 @@ static bool is_of_table(const struct record *record, const struct idmap_plan *pl
 
 		if (idmap_path_inside(record_target(record, row, path), copy) ||
 		    (row->inside &&
-		     idmap_path_inside(join(path, record->folder, row->inside), copy)))
+		     idmap_path_inside(path_join(path, record->folder, row->inside), copy)))
 			return true;
 	}
 	return false;
@@ -86,7 +81,7 @@ int peers_look(const struct record *record, const struct idmap_plan *plan,
 
 	if (!below || !below->peers || is_on_row(record, plan, target, below))
 		return 0;
-	join(inside, below->root, behind(target, below->target));
+	path_join(inside, below->root, behind(target, below->target));
 	for (i = 0; i < mounts->count; i++) {
 		const struct idmap_mountinfo *peer = &mounts->mount[i];
 
@@ -94,7 +89,8 @@ int peers_look(const struct record *record, const struct idmap_plan *plan,
 		    !((peer->peers && !strcmp(peer->peers, below->peers)) ||
 		      (peer->master && !strcmp(peer->master, below->peers))) ||
 		    !idmap_path_inside(inside, peer->root) ||
-		    seen_at(mounts, join(copy, peer->target, behind(inside, peer->root))) != peer)
+		    seen_at(mounts, path_join(copy, peer->target, behind(inside, peer->root))) !=
+			    peer)
 			continue;
 		if (is_of_table(record, plan, copy))
 			return idmap_fail(

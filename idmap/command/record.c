@@ -79,14 +79,17 @@ static void record_path(const char *folder, char path[PATH_MAX])
 		idmap_text_add(&text, "@%lu", (unsigned long)space.st_ino);
 }
 
-/* The path of the row's mount, in the folder that it was applied to. */
-char *record_target(const struct record *record, const struct idmap_row *row, char path[PATH_MAX])
+const char *path_join(char path[PATH_MAX], const char *folder, const char *rest)
 {
-	const char *folder = strcmp(record->folder, "/") ? record->folder : "";
+	if (!strcmp(rest, "/"))
+		rest = "";
+	return idmap_print(path, PATH_MAX, "%s%s", folder[1] || !*rest ? folder : "", rest);
+}
 
-	snprintf(path, PATH_MAX, "%s%s", folder,
-		 idmap_row_is_root(row) && *folder ? "" : row->target);
-	return path;
+const char *record_target(const struct record *record, const struct idmap_row *row,
+			  char path[PATH_MAX])
+{
+	return path_join(path, record->folder, row->target);
 }
 
 /* What was written is there, or the line says why not. */

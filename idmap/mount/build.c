@@ -112,6 +112,16 @@ static void turn_read_only(struct idmap_row *row)
 	row->flags |= IDMAP_TURNED_RO;
 }
 
+static void note_turned(struct idmap_build *build, const struct idmap_row *row)
+{
+	idmap_note_mild(build->notes,
+			row->flags & IDMAP_OWN_ROOT && !build->plan.root->writable
+				? "%s was mounted ro, so it is ro on %s, and not rw; write rw"
+				  " on the kernel command line, too"
+				: "%s is read-only, so it is ro on %s, and not rw",
+			row->source, row->target);
+}
+
 static int build_row(struct idmap_build *build, struct idmap_row *row,
 		     struct idmap_error *ret_error)
 {
@@ -152,20 +162,8 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 		result = build_tree(build, row, ret_error);
 	}
 	if (!result && row->flags & IDMAP_TURNED_RO)
-		idmap_note_mild(
-			build->notes,
-			row->flags & IDMAP_OWN_ROOT && !build->plan.root->writable
-				? "%s was mounted ro, so it is ro on %s, and not rw; write rw"
-				  " on the kernel command line, too"
-				: "%s is read-only, so it is ro on %s, and not rw",
-			row->source, row->target);
-	/* Of a second pass, too, to which nothing was left to write. */
-	if (row->flags & IDMAP_WROTE)
-		idmap_note(
-			build->notes,
-			"%s on %s: ro, and yet the disk was written to, to replay a journal or to"
-			" give up deleted files; attach it read-only where others use it too",
-			row->source, row->target);
+		note_turned(build, row);
+	idmap_note_written(row, build->notes);
 	/* It may be what stands behind a link, and is there then. */
 	if (result && row->flags & IDMAP_NOFAIL && ret_error->absent && row->inside &&
 	    !build->followed)

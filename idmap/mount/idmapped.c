@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 
 #include "mount/mount.h"
@@ -226,13 +227,12 @@ int idmap_refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_
 void idmap_note_found(int tree_fd, struct idmap_row *row)
 {
 	static const struct {
-		uint32_t flag; /* ST_… of statfs(2), which musl gives to statvfs(3) alone */
-		uint32_t attr;
-	} kept[] = {{1, IDMAP_RDONLY},
-		    {2, IDMAP_NOSUID},
-		    {4, IDMAP_NODEV},
-		    {8, IDMAP_NOEXEC},
-		    {0x2000, IDMAP_NOSYMFOLLOW}};
+		uint32_t flag, attr;
+	} kept[] = {{ST_RDONLY, IDMAP_RDONLY},
+		    {ST_NOSUID, IDMAP_NOSUID},
+		    {ST_NODEV, IDMAP_NODEV},
+		    {ST_NOEXEC, IDMAP_NOEXEC},
+		    {ST_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW}};
 	const bool clone = row->flags & IDMAP_CLONE; /* which keeps what it shows, as it should */
 	struct statfs fs;
 	uint32_t found = 0;

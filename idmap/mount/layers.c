@@ -10,11 +10,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 
 #include "mount/mount.h"
-
-/* ST_RDONLY, ST_NOEXEC, ST_NOSYMFOLLOW of statfs(2) */
-enum { READ_ONLY = 1, NO_EXEC = 8, NO_SYMFOLLOW = 0x2000 };
 
 #define OPTIONS_SIZE 4096 /* what mount(2) copies, on the smallest of pages */
 #define MERGED "merged"	  /* where an overlay is mounted until it is cloned */
@@ -27,7 +25,7 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 	struct statfs fs;
 
 	if (!result && row->flags & IDMAP_CLONE && !fstatfs(tree_fd, &fs) &&
-	    fs.f_flags & (NO_EXEC | NO_SYMFOLLOW))
+	    fs.f_flags & (ST_NOEXEC | ST_NOSYMFOLLOW))
 		idmap_note(
 			stage->notes,
 			"%s on %s: what it shows is noexec or nosymfollow, which has no effect on a"
@@ -167,7 +165,7 @@ static int mount_overlay(const struct idmap_stage *stage, const struct idmap_row
 		umount2(MERGED, MNT_DETACH);
 	}
 	/* Where it cannot make its own folder in work, overlayfs goes on read-only. */
-	if (fd >= 0 && !(row->attr & IDMAP_RDONLY) && !fstatfs(fd, &fs) && fs.f_flags & READ_ONLY) {
+	if (fd >= 0 && !(row->attr & IDMAP_RDONLY) && !fstatfs(fd, &fs) && fs.f_flags & ST_RDONLY) {
 		idmap_close(&fd);
 		fd = -EROFS;
 	}

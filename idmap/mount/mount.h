@@ -153,6 +153,8 @@ struct idmap_written {
  */
 struct idmap_written idmap_written_begin(const struct idmap_row *row, const char *type);
 void idmap_written_end(struct idmap_written *written, struct idmap_row *row, bool mounted);
+/* Tells of it; in a second pass, too, to which nothing was left to write. */
+void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 

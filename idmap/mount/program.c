@@ -12,6 +12,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "mount/format.h"
@@ -19,8 +20,7 @@
 
 /* The front of a program: a #! line, or ELF headers and, as a rule, the loader's name. */
 #define HEAD_SIZE 2048
-enum { NO_EXEC = 8 }; /* ST_NOEXEC of statfs(2) */
-#define DEPTH_MOST 5  /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
+#define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
 
 /* The linker's: this program in memory, from its first byte. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
@@ -90,7 +90,7 @@ static int check_mode(int fd, struct idmap_program *ret)
 	/* An older kernel than 5.8 leaves the question to the exec. */
 	if (!sys_faccessat2(fd, "", X_OK, AT_EMPTY_PATH) || errno == ENOSYS)
 		return 0;
-	if (ret && errno == EACCES && !fstatfs(fd, &fs) && fs.f_flags & NO_EXEC)
+	if (ret && errno == EACCES && !fstatfs(fd, &fs) && fs.f_flags & ST_NOEXEC)
 		idmap_print(ret->fault, sizeof(ret->fault),
 			    "what it lies on is noexec; take that out of the row");
 	return -EACCES;

@@ -45,6 +45,11 @@
 #define FSCONFIG_CMD_CREATE 6
 #endif
 
+/* The flags that statfs(2) gives have their names in sys/statvfs.h; but this one: 5.10 */
+#ifndef ST_NOSYMFOLLOW
+#define ST_NOSYMFOLLOW 0x2000
+#endif
+
 /* linux/fcntl.h, 5.2 */
 #ifndef AT_RECURSIVE
 #define AT_RECURSIVE 0x8000

@@ -120,3 +120,13 @@ void idmap_written_end(struct idmap_written *written, struct idmap_row *row, boo
 			(written->counts && sectors_written(row) != written->sectors)))
 		row->flags |= IDMAP_WROTE;
 }
+
+void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes)
+{
+	if (row->flags & IDMAP_WROTE)
+		idmap_note(
+			notes,
+			"%s on %s: ro, and yet the disk was written to, to replay a journal or to"
+			" give up deleted files; attach it read-only where others use it too",
+			row->source, row->target);
+}
