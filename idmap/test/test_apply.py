@@ -269,15 +269,19 @@ def test_rows_that_would_cover_each_other_by_their_peers(prepare, rows, said, sc
 
 
 def test_where_else_a_row_appears(script):
-    """On the peers of the mount that it is on, which is as the kernel's mounts are; but not on what is hidden."""
+    """On the peers of the mount that it is on, which is as the kernel's mounts are; but not on what is hidden, and not on what
+    shows another folder. What stands on a row appears with it, which is said once."""
     done = script("""
-        mount --make-rshared /; mount --bind /run/r/srv /run/r/srv; mount --bind /run/r/srv /run/r/mnt; before=$(mounts)
-        table 'a /srv/x tmpfs X-mount.mkdir\n'
+        mount --make-rshared /; mount --bind /run/r/srv /run/r/srv; mount --bind /run/r/srv /run/r/mnt
+        mount --bind /run/r/srv /run/r/opt; mount --make-slave /run/r/opt; mkdir /run/r/srv/other /run/other
+        mount --bind /run/r/srv/other /run/other; before=$(mounts)
+        table 'a /srv/x tmpfs X-mount.mkdir\n/images /srv/x/y bind X-mount.mkdir\n'
         idmap apply -c /run/table --root /run/r; mounts | grep -c /x; idmap undo --root /run/r
         [ "$before" = "$(mounts)" ] || mounts""")
-    assert done.out == ["rc 0", "3", "rc 0"]
-    assert done.err == ["/run/r/srv/x appears on /run/r/mnt/x, too, since the mounts on /run/r/srv and /run/r/mnt are shared;"
-                        " make one private before where that is not meant (mount --make-private)"]
+    assert done.out == ["rc 0", "8", "rc 0"]
+    assert done.err == [f"/run/r/srv/x appears on /run/r/{other}/x, too, since the mounts on /run/r/srv and /run/r/{other} are"
+                        " shared; make one private before where that is not meant (mount --make-private)"
+                        for other in ("mnt", "opt")]
 
 
 def test_what_cannot_come_along_is_not_lost(script):
