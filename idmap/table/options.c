@@ -43,25 +43,36 @@ static const struct {
 	{"symfollow", IDMAP_NOSYMFOLLOW, 0},
 };
 
-/* Words for the row, by its flag; those without effect have none. */
+/* Words for the row, by its flag, and with what mount(8) takes them to imply; others are without
+ * effect. */
 static const struct {
 	const char *word;
-	uint32_t flag;
+	uint32_t flag, attr;
 } flags[] = {
-	{"nofail", IDMAP_NOFAIL},
-	{"noauto", IDMAP_NOAUTO},
-	{"lower", IDMAP_LOWER},
-	{"data-only", IDMAP_DATA_ONLY},
-	{"upper", IDMAP_UPPER},
-	{"X-mount.mkdir", IDMAP_MKDIR},
-	{"bind", IDMAP_BIND},
-	{"rbind", IDMAP_RBIND},
-	{"defaults", 0},
-	{"auto", 0},
-	{"nouser", 0},
-	{"_netdev", 0},
-	{"loop", 0}, /* an image file becomes a device as it must */
+	{"nofail", IDMAP_NOFAIL, 0},
+	{"noauto", IDMAP_NOAUTO, 0},
+	{"lower", IDMAP_LOWER, 0},
+	{"data-only", IDMAP_DATA_ONLY, 0},
+	{"upper", IDMAP_UPPER, 0},
+	{"X-mount.mkdir", IDMAP_MKDIR, 0},
+	{"bind", IDMAP_BIND, 0},
+	{"rbind", IDMAP_RBIND, 0},
+	{"user", 0, IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC},
+	{"users", 0, IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC},
+	{"owner", 0, IDMAP_NOSUID | IDMAP_NODEV},
+	{"group", 0, IDMAP_NOSUID | IDMAP_NODEV},
+	{"defaults", 0, 0},
+	{"auto", 0, 0},
+	{"nouser", 0, 0},
+	{"_netdev", 0, 0},
+	{"loop", 0, 0}, /* an image file becomes a device as it must */
 };
+
+static void say_attributes(struct idmap_row *row, uint32_t mask, uint32_t value)
+{
+	row->attr_said |= mask;
+	row->attr = (row->attr & ~mask) | value;
+}
 
 static bool read_attribute(struct idmap_row *row, const char *word)
 {
@@ -70,8 +81,7 @@ static bool read_attribute(struct idmap_row *row, const char *word)
 	for (i = 0; i < COUNT_OF(attributes); i++) {
 		if (strcmp(word, attributes[i].word))
 			continue;
-		row->attr_said |= attributes[i].mask;
-		row->attr = (row->attr & ~attributes[i].mask) | attributes[i].value;
+		say_attributes(row, attributes[i].mask, attributes[i].value);
 		return true;
 	}
 	return false;
@@ -100,6 +110,7 @@ static bool read_flag(struct reader *r, const char *word)
 		if (strcmp(word, flags[i].word))
 			continue;
 		r->row->flags |= flags[i].flag;
+		say_attributes(r->row, flags[i].attr, flags[i].attr);
 		if (flags[i].flag & (IDMAP_NOFAIL | IDMAP_NOAUTO))
 			r->row->left_out_column = r->item.piece->column;
 		return true;
@@ -176,6 +187,16 @@ static void refuse_layers(struct reader *r, const char *value)
 		r->item.text);
 }
 
+/* What mount(8) makes a loop device of. */
+static void refuse_loop(struct reader *r, const char *value)
+{
+	(void)value;
+	idmap_item_error(&r->item, r->item.text,
+			 "'%s' is not taken; an image file is attached as a whole, to a free loop"
+			 " device",
+			 r->item.text);
+}
+
 static const struct {
 	const char *key;
 	void (*read)(struct reader *r, const char *value); /* NULL: without effect */
@@ -194,6 +215,9 @@ static const struct {
 	{"workdir", refuse_layers, 0},
 	{"lowerdir+", refuse_layers, 0},
 	{"datadir+", refuse_layers, 0},
+	{"loop", refuse_loop, 0},
+	{"offset", refuse_loop, 0},
+	{"sizelimit", refuse_loop, 0},
 };
 
 /* The index in keys[], or COUNT_OF(keys). */
