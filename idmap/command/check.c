@@ -145,36 +145,6 @@ static void tell_left_out(const struct tree *tree, const struct owners *owners, 
 			       "%u more ids of that kind are not shown", left);
 }
 
-/* The program that the boot would take, as far as a folder tells. */
-static void look_for_init(const struct tree *tree)
-{
-	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
-	const struct idmap_cmdline *cmdline = &tree->input->parameters;
-	const char *named = cmdline->own_init ? cmdline->own_init : cmdline->init;
-	idmap_closed int root_fd = idmap_open(tree->folder, O_PATH | O_DIRECTORY);
-	size_t i;
-
-	for (i = 0; i < (named ? 1 : COUNT_OF(usual)); i++) {
-		const char *path = named ? named : usual[i];
-		idmap_closed int fd = idmap_open_inside(root_fd, path, O_PATH, 0);
-		struct stat st;
-
-		if (fd < 0 || fstat(fd, &st))
-			continue;
-		if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-			idmap_note_row(
-				&tree->input->notes, tree->row,
-				"%s is no program that can be run; give it the mode 0755, or name"
-				" another one with init=",
-				path);
-		idmap_owners_look_file(&tree->input->notes, tree->row, st.st_uid, st.st_gid, path);
-		return;
-	}
-	idmap_note_row(&tree->input->notes, tree->row,
-		       "it has no %s; name the real init with init=",
-		       named ? named : "/sbin/init, /etc/init, /bin/init or /bin/sh");
-}
-
 static void tell_all(const struct tree *tree)
 {
 	idmap_owners_look(&tree->input->notes, tree->row, &tree->owners.root);
@@ -201,7 +171,7 @@ static void tell_all(const struct tree *tree)
 			" that id (setcap -n ID)",
 			(unsigned long)tree->capabilities, tree->capability);
 	if (idmap_row_is_root(tree->row))
-		look_for_init(tree);
+		init_look(tree->input, tree->row, tree->folder);
 }
 
 /*

@@ -126,6 +126,12 @@ bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mo
 /* Whether it is still there, wherever; where numbers are given anew, at that path. */
 bool mounts_have(const struct mounts *mounts, struct mount_id id, const char *path);
 
+/* --- realinit.c ------------------------------------------------------------------------------ */
+
+/* Notes what is wrong with the real init in a folder that is to become what the row, of /, shows.
+ */
+void init_look(struct input *input, const struct idmap_row *row, const char *folder);
+
 /* --- late.c: what does not answer is told ------------------------------------------------------
  */
 

@@ -155,6 +155,15 @@ static int resolve(const struct idmap_stage *stage, const struct idmap_row *row,
 	return result;
 }
 
+int idmap_path_real(const struct idmap_stage *stage, const char *path, char real[PATH_MAX])
+{
+	struct walk walk;
+	const int result = resolve(stage, NULL, path, 0, &walk);
+
+	idmap_print(real, PATH_MAX, "%s", walk.done);
+	return result;
+}
+
 /* Gives the field the path that it leads to. 1: it is another one. */
 static int take_path(struct idmap_arena *arena, const struct walk *walk, const char **path)
 {

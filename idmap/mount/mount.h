@@ -10,6 +10,7 @@
 #ifndef MOUNT_H
 #define MOUNT_H
 
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "device/device.h"
@@ -371,6 +372,11 @@ int idmap_links_resolve(const struct idmap_stage *stage, struct idmap_arena *are
 /* The error of a link that is still in the way: it lies in another row's tree. */
 int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row,
 		      struct idmap_error *ret_error);
+/*
+ * Where a path leads in the root on the stage, as far as no row's tree is entered. -ELOOP,
+ * -ENAMETOOLONG.
+ */
+int idmap_path_real(const struct idmap_stage *stage, const char *path, char real[PATH_MAX]);
 /* Finds out where the new root's links, such as /run -> var/run, lead what comes along. */
 void idmap_carry_resolve(struct idmap_stage *stage);
 #else

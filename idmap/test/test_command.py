@@ -14,6 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("O", REPOSITORY / "build"))
+PROGRAM = (BUILD / "idmap").read_bytes()  # a static one, as a real init may be
 HERE = Path(__file__).resolve().parent
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to other owners")
 
@@ -269,7 +270,7 @@ def tree(tmp_path):
         for path, uid, gid, mode in (
                 ("sbin/init", 0, 0, 0o755), ("etc/shadow", 0, 42, 0o640), ("sbin/su", 0, 0, 0o4755),
                 ("sbin/nobody", 65534, 65534, 0o644), ("home/user/note", 1000, 1000, 0o600)):
-            (folder / path).write_text("x")
+            (folder / path).write_bytes(PROGRAM if path == "sbin/init" else b"x")
             own(folder / path, uid, gid, base, root, shift)
             (folder / path).chmod(mode)
         return folder
@@ -318,7 +319,7 @@ def debian_root(tmp_path_factory):
     names = [line.split()[0] for line in subprocess.run(
         ["dpkg-query", "-Wf", "${binary:Package} ${Essential}\n"], capture_output=True, text=True).stdout.splitlines()
         if line.endswith(" yes")]
-    files = subprocess.run(["dpkg-query", "-L", *names, "passwd", "login"], capture_output=True,
+    files = subprocess.run(["dpkg-query", "-L", *names, "passwd", "login", "libc6"], capture_output=True,
                            text=True).stdout.splitlines()
     # /bin and its like are links by now.
     real = {os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)) for name in files
@@ -456,6 +457,47 @@ def test_check_of_root_and_init(tree, tmp_path):
     (folder / "sbin/init").unlink()
     said = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr
     assert "it has no /sbin/init, /etc/init, /bin/init or /bin/sh; name the real init with init=" in said
+
+
+WHOLE = "/dev/vda / erofs idmap=0:0:65536\n"
+LAYERS = "/dev/vda / erofs lower,idmap=0:0:65536\n{}none / overlay\n"
+NONE = "/dev/vda on /: it has no /sbin/init, /etc/init, /bin/init or /bin/sh; name the real init with init="
+NO_LOADER = "/dev/vda on /: /sbin/init cannot be run, its interpreter /lib64/ld.so is not there; put that into the image"
+
+
+@pytest.mark.parametrize("rows, init, said", [
+    (WHOLE, None, NONE),
+    (WHOLE + "/dev/vdb /usr erofs\n", None, None),  # /sbin is a link into it
+    (WHOLE + "/dev/vdb /usr/share erofs\n", None, NONE),
+    (LAYERS.format(""), None, NONE),
+    (LAYERS.format("/dev/vdc / ext4 upper\n").replace("none", "upper"), None, NONE),
+    (LAYERS.format("/dev/vdb / erofs lower\n"), None, None),
+    (WHOLE, "#!/lib64/ld.so\n", NO_LOADER),
+    (WHOLE, "#! /usr/bin/script -x\n", NO_LOADER.replace("/sbin/init", "/usr/bin/script")),
+    (WHOLE + "/dev/vdb /usr/lib64 erofs\n", "#!/lib64/ld.so\n", None),
+    (LAYERS.format("/dev/vdb / erofs lower\n"), "#!/lib64/ld.so\n", None),
+    (WHOLE, "#!/usr/bin/fine\n", None),
+    (WHOLE, "#!/usr/bin/fine\r\n", "/dev/vda on /: /sbin/init cannot be run, its interpreter /usr/bin/fine\\015 is not there; its"
+                                  " #! line ends in a carriage return; save the file with Unix line ends"),
+    (WHOLE, "echo\n", "/dev/vda on /: /sbin/init cannot be run; it is neither ELF nor has it a #! line"),
+    (WHOLE, "", "/dev/vda on /: /sbin/init cannot be run; it is empty; write the file anew"),
+])
+def test_check_of_what_the_real_init_needs(rows, init, said, tmp_path):
+    """What is in another row's tree, or in another layer, is not known, and no fault is told of it."""
+    folder, conf = tmp_path / "tree", tmp_path / "conf"
+    for name in ("sbin", "bin", "share", "lib64"):
+        (folder / "usr" / name).mkdir(parents=True)
+        (folder / name).symlink_to(f"usr/{name}")
+    (folder / "usr/bin/fine").write_bytes(PROGRAM)
+    (folder / "usr/bin/script").write_text("#!/lib64/ld.so\n")
+    if init is not None:
+        (folder / "usr/sbin/init").write_bytes(init.encode())
+    for program in folder.glob("usr/*bin/*"):
+        program.chmod(0o755)
+    conf.write_text(rows)
+    told = idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr.splitlines()
+    assert [line.replace(f"{conf}:1: ", "") for line in told if "left out" not in line and "leaves out" not in line] == (
+        [said] if said else [])
 
 
 @ROOT_ONLY
