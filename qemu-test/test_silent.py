@@ -355,6 +355,25 @@ def test_replayed_journal(kernel, rows, root_tree, dirty, initramfs, boot):
         assert "ro" in options(guest, "/")[1]
 
 
+@pytest.mark.parametrize("row,last", [
+    ("/dev/vdz /srv erofs wait=1\n", "the device did not come within 1 s"),
+    ("tmpfs /no/such tmpfs\n", "the target cannot be used in the new root (not there)"),
+    ("/dev/vdz /link erofs wait=1\n", "the device did not come within 1 s"),
+    ("/nowhere /srv bind nofail\ntmpfs /no/such tmpfs\n", "the target cannot be used in the new root (not there)"),
+], ids=["device", "target", "link", "after a row that is skipped"])
+def test_what_was_odd_before_a_failure(row, last, kernel, root_tree, dirty, initramfs, boot_fails):
+    """It may be its reason, or what it has left behind: each once, and before the error."""
+    tree = root_tree()
+    tree["/link"] = Link("srv", 100000, 100000)
+    conf = "/dev/vda / ext4 ro,idmap=0:100000:65536\n" + row
+    console = boot_fails(kernel, initramfs(kernel, conf), "quiet",
+                         [Disk(dirty(tree), readonly=False, snapshot=True)])
+    lines = [line.partition("] ")[2] for line in console.splitlines() if PRE in line]
+    for words in ("its root folder has the uid 100000 on disk", "yet the disk was written to", last):
+        assert sum(words in line for line in lines) == 1, words
+    assert last in lines[-1]
+
+
 @pytest.mark.parametrize("more", ["", ",noload"])
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_deleted_files(more, kernel, root_tree, image, tmp_path, initramfs, boot):

@@ -204,15 +204,21 @@ static int add_rows(struct idmap_build *build, bool root_only, const struct idma
 /* Makes the plan anew, by the paths that links of the root lead to. 1: some are others. */
 static int follow_links(struct idmap_build *build, struct idmap_error *ret_error)
 {
+	struct idmap_notes *const said = build->notes, again;
+	struct idmap_arena rest = *said->arena;
 	const struct idmap_row *unused;
-	int changed = add_rows(build, true, &unused, ret_error), result;
+	int changed, result;
 
+	/* Of the root that stands for this alone nothing is told that was not. */
+	idmap_notes_init(&again, &rest);
+	build->notes = &again;
+	changed = add_rows(build, true, &unused, ret_error);
 	if (!changed)
 		changed = idmap_links_resolve(&build->stage, build->devices.arena, ret_error);
 	idmap_stage_drop(&build->stage);
+	build->notes = said;
 	if (changed < 0)
 		return changed;
-	idmap_notes_forget(build->notes); /* of a root that is built once more */
 	build->followed = true;
 	result = idmap_plan_make(build->table, build->plan.root, &build->plan);
 	return result ? result : changed;
@@ -229,14 +235,16 @@ static int add_followed(struct idmap_build *build, int failed, const struct idma
 	int result;
 
 	idmap_stage_drop(&build->stage);
-	idmap_notes_forget(build->notes);
 	build->skips = false;
 	result = follow_links(build, ret_error);
+	if (result < 0)
+		return result;
 	if (!result && failed != IDMAP_BY_LINK) { /* it was no link's fault */
 		*ret_error = error;
 		return failed;
 	}
-	return result < 0 ? result : add_rows(build, false, ret_row, ret_error);
+	idmap_notes_forget(build->notes); /* of rows that are built once more */
+	return add_rows(build, false, ret_row, ret_error);
 }
 
 int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
