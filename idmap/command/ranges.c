@@ -15,8 +15,15 @@
 struct group {
 	uint32_t first, last;
 	uint64_t files;
-	size_t end;  /* behind the last of them, in the owners */
-	bool others; /* there are more of that kind behind it */
+	size_t end; /* behind the last of them, in the owners */
+};
+
+/* Who is to be seen as root. */
+struct root {
+	uint32_t owner; /* of the folder itself */
+	uint32_t id;	/* seen as 0, or near to that */
+	bool others;	/* there are further groups */
+	bool stranger;	/* the owner only made the folder, and is left out */
 };
 
 /* Where the range begins that has the id in it, as such ranges are given. */
@@ -24,6 +31,12 @@ static uint32_t range_of(uint32_t id)
 {
 	return id < SUBID_FIRST ? id - id % RANGE
 				: SUBID_FIRST + (id - SUBID_FIRST) / RANGE * RANGE;
+}
+
+/* Whether ranges begin with it: those of useradd(8), or of systemd-nspawn(1), by its multiples. */
+static bool is_start(uint32_t id)
+{
+	return id % RANGE == 0 || range_of(id) == id;
 }
 
 /*
@@ -34,11 +47,13 @@ static uint32_t base_of(uint32_t first, uint32_t last, uint32_t root)
 {
 	const bool inside = root >= first && root <= last;
 
-	return inside && (root == first || range_of(root) != range_of(first)) ? first
-									      : range_of(first);
+	return is_start(first) || (inside && (root == first || range_of(root) != range_of(first)))
+		       ? first
+		       : range_of(first);
 }
 
-static bool is_near(const struct owners *owners, size_t at, enum idmap_kind kind)
+/* Whether there is one of that kind there, whose id is one. */
+static bool is_one(const struct owners *owners, size_t at, enum idmap_kind kind)
 {
 	return at < owners->count && owners->owner[at].kind == kind &&
 	       owners->owner[at].id <= IDMAP_ID_MAX;
@@ -47,14 +62,13 @@ static bool is_near(const struct owners *owners, size_t at, enum idmap_kind kind
 static struct group group_at(const struct owners *owners, size_t at)
 {
 	const struct owner *owner = &owners->owner[at];
-	struct group group = {owner->id, owner->id, owner->files, at + 1, false};
+	struct group group = {owner->id, owner->id, owner->files, at + 1};
 
-	while (is_near(owners, group.end, owner->kind) &&
+	while (is_one(owners, group.end, owner->kind) &&
 	       owners->owner[group.end].id - group.last < FAR) {
 		group.last = owners->owner[group.end].id;
 		group.files += owners->owner[group.end++].files;
 	}
-	group.others = is_near(owners, group.end, owner->kind);
 	return group;
 }
 
@@ -64,11 +78,39 @@ static bool has(const struct group *group, uint32_t id)
 }
 
 /*
- * The extent of a group behind those that there are. The owner of the folder itself is its root;
- * where he has a range to himself, it is that of a user whose other ids begin with 1 (rootless
- * containers).
+ * The owner of the folder itself is its root. But one whose range has no other ids and fewer files
+ * than another one, which begins where such ranges do, has only made the folder that the others
+ * were unpacked in.
  */
-static bool add_group(struct suggestion *suggestion, const struct group *group, uint32_t root)
+static struct root find_root(const struct owners *owners, enum idmap_kind kind, uint32_t owner)
+{
+	struct root root = {.owner = owner, .id = owner};
+	struct group group, own = {0}, most = {0};
+	size_t i;
+
+	for (i = 0; i < owners->count; i = group.end) {
+		group.end = i + 1;
+		if (!is_one(owners, i, kind))
+			continue;
+		group = group_at(owners, i);
+		if (has(&group, owner))
+			own = group;
+		else if (group.files > most.files)
+			most = group;
+	}
+	root.others = most.files;
+	root.stranger = own.first == own.last && most.files > own.files && is_start(most.first);
+	if (root.stranger)
+		root.id = most.first;
+	return root;
+}
+
+/*
+ * The extent of a group behind those that there are. Where the root, but not the machine's, has a
+ * range to himself, it is that of a user whose other ids begin with 1 (rootless containers).
+ */
+static bool add_group(struct suggestion *suggestion, const struct group *group,
+		      const struct root *root)
 {
 	const struct suggested *extent = suggestion->extent;
 	uint64_t seen = 0, base, count;
@@ -76,9 +118,10 @@ static bool add_group(struct suggestion *suggestion, const struct group *group, 
 
 	for (i = 0; i < suggestion->count; i++)
 		seen += extent[i].count;
-	if (group->first == group->last && group->first == root && group->others)
-		return suggestion_add(suggestion, root, seen, 1);
-	base = base_of(group->first, group->last, root);
+	if (group->first == group->last && group->first == root->id && root->id && root->others &&
+	    !root->stranger)
+		return suggestion_add(suggestion, root->id, seen, 1);
+	base = base_of(group->first, group->last, root->id);
 	/* Where its range would begin one below has not ended: then it is what follows. */
 	for (i = 0; i < suggestion->count; i++)
 		if (extent[i].disk < group->first && base < extent[i].disk + extent[i].count)
@@ -101,11 +144,20 @@ static void tell_no_id(const struct owner *owner, const char *name)
 		one_line(owner->example ? owner->example : "?"));
 }
 
+static void tell_stranger(const struct owner *owner, const char *name, uint32_t root)
+{
+	fprintf(stderr,
+		"%llu files have the %s %u, such as %s: left out, as whoever unpacked the others has"
+		" made them; give them to %u (chown), or they are nobody's\n",
+		(unsigned long long)owner->files, name, owner->id,
+		one_line(owner->example ? owner->example : "?"), root);
+}
+
 /*
- * Extents for the ids of a kind, sorted in owners: for those among which the folder's owner is, who
- * is to be seen as root or near to that, and for the others, each in turn.
+ * Extents for the ids of a kind, sorted in owners: for those among which the root is, or where his
+ * range is, and for the others, each in turn.
  */
-static bool suggest_kind(const struct owners *owners, enum idmap_kind kind, uint32_t root,
+static bool suggest_kind(const struct owners *owners, enum idmap_kind kind, const struct root *root,
 			 struct suggestion *ret)
 {
 	const char *name = kind == IDMAP_UID ? "uid" : "gid";
@@ -128,8 +180,12 @@ static bool suggest_kind(const struct owners *owners, enum idmap_kind kind, uint
 		} else {
 			group = group_at(owners, i);
 			i = group.end;
-			if (has(&group, root) == others)
+			if (has(&group, root->id) == others)
 				continue;
+			if (root->stranger && has(&group, root->owner)) {
+				tell_stranger(owner, name, root->id);
+				continue;
+			}
 			fprintf(stderr, "%llu files have %ss from %u to %u\n",
 				(unsigned long long)group.files, name, group.first, group.last);
 			if (!add_group(ret, &group, root))
@@ -191,19 +247,19 @@ int suggest_ranges(const char *folder, struct suggestion ret[IDMAP_KINDS])
 	struct idmap_error error;
 	struct walk walk;
 	struct owners *owners = &walk.owners;
-	uint32_t root_uid, root_gid;
+	struct root root_uid, root_gid;
 
 	if (walk_folder(folder, look, &walk, owners, &error))
 		return suggestion_failed(&error);
-	root_uid = owners->root.st_uid;
-	root_gid = owners->root.st_gid;
-	if (!suggest_kind(owners, IDMAP_UID, root_uid, uid) ||
-	    !suggest_kind(owners, IDMAP_GID, root_gid, gid))
+	root_uid = find_root(owners, IDMAP_UID, owners->root.st_uid);
+	root_gid = find_root(owners, IDMAP_GID, owners->root.st_gid);
+	if (!suggest_kind(owners, IDMAP_UID, &root_uid, uid) ||
+	    !suggest_kind(owners, IDMAP_GID, &root_gid, gid))
 		return suggestion_no_memory();
 	/* A kind of which only root has files says less than the other one does. */
-	if (uid->count < gid->count && fits(gid, owners, IDMAP_UID, root_uid))
+	if (uid->count < gid->count && fits(gid, owners, IDMAP_UID, root_uid.id))
 		*uid = *gid;
-	else if (gid->count < uid->count && fits(uid, owners, IDMAP_GID, root_gid))
+	else if (gid->count < uid->count && fits(uid, owners, IDMAP_GID, root_gid.id))
 		*gid = *uid;
 	owners_free(owners);
 	return EXIT_DONE;

@@ -176,47 +176,73 @@ def test_more_names_than_extents(step, count, by_names):
 
 # ---- of a folder ----
 
-def suggested(folder, ids, check=True):
-    """ids: those of the folder itself first."""
+def suggested(folder, ids):
+    """ids: those of the folder itself first. Gives what suggest and check have to say."""
     folder.mkdir()
     for i, uid in enumerate(ids[1:]):
         (folder / str(i)).write_text("")
         os.chown(folder / str(i), uid, uid)
     os.chown(folder, ids[0], ids[0])
-    option = idmap("suggest", folder).stdout.strip()
+    done = idmap("suggest", folder)
     conf = folder.parent / "conf"
-    conf.write_text(f"/dev/vda /srv erofs {option}\n")
-    assert idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr == "" or not check, option
-    return option
+    conf.write_text(f"/dev/vda /srv erofs {done.stdout}")
+    return done, idmap("check", "-c", conf, "--tree", f"/dev/vda={folder}").stderr.splitlines()
 
 
 @ROOT_ONLY
 @pytest.mark.parametrize("ids,option", [
     ((110000, 110000, 110500, 180000), "idmap=110000:0:131072"),
-    ((0, 66000, 140000), "idmap=0:0:1,65536:1:131071"),
-    ((0, 100000, 165535), "idmap=0:0:1,100000:1:131071"),
+    ((0, 66000, 140000), "idmap=0:0:196608"),
+    ((1000, 231072 + 98, 231072 + 32), "idmap=1000:0:1,231072:1:65535"),
+    ((1234567, 231072 + 98, 231072 + 32), "idmap=1234567:0:1,231072:1:65535"),  # a user of a directory
+    ((1000, 1000, 1000, 231072, 231072), "idmap=1000:0:1,231072:1:65535"),
+    ((0, 100033, 100033), "idmap=0:0:65536,100000:65536:65536"),
     ((100000, 4294967294), "idmap=100000:0:1,4294936224:1:31071"),
     ((4294967294,), "idmap=4294967294:0:1"),
     ((100000, 0, 100000, 100007), "idmap=100000:0:65536,0:65536:65536"),  # as lost+found is root's on disk
-    ((165600, 99000), "idmap=165600:0:65536,65536:65536:65536")])
+    ((165600, 99000), "idmap=165600:0:1,65536:1:65535")])
 def test_ranges(ids, option, tmp_path):
-    assert suggested(tmp_path / "tree", ids) == option
+    done, said = suggested(tmp_path / "tree", ids)
+    assert (done.stdout, said) == (option + "\n", [])
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("ids,option", [
+    ((0, 100000, 100033), "idmap=100000:0:65536"),
+    ((0, 100000, 165535), "idmap=100000:0:65536"),
+    ((0, 0, 5242880, 5242880, 5242913), "idmap=5242880:0:65536"),
+    ((0, 165536, 165536), "idmap=165536:0:65536"),
+    ((1000, 100000, 100008, 300000), "idmap=100000:0:65536,296608:65536:65536"),
+    ((1234567, 100000, 100008), "idmap=100000:0:65536")])
+def test_folder_that_was_made_to_unpack_in(ids, option, tmp_path):
+    """By root or by a user, and an archive without an entry for it: none of the others is shifted by one for that."""
+    done, said = suggested(tmp_path / "tree", ids)
+    made, base = ids.count(ids[0]), option[6:].split(":")[0]
+    assert done.stdout == option + "\n"
+    for kind in ("uid", "gid"):
+        assert (f"{made} files have the {kind} {ids[0]}, such as /: left out, as whoever unpacked the others has made them;"
+                f" give them to {base} (chown), or they are nobody's") in done.stderr.splitlines()
+        assert sum(f"its root folder has the {kind} {ids[0]} on disk" in line for line in said) == 1
+    assert len(said) == 4, said
 
 
 @ROOT_ONLY
 def test_any_ids(tmp_path):
-    """Whatever owners there are, no file is nobody's under what is suggested, and the folder's is root or
-    in root's range."""
+    """Whatever owners there are, no file is nobody's under what is suggested but those that it says, and the folder's is root
+    or in root's range."""
     numbers = random.Random(1)
-    for run in range(60):
+    strangers = 0
+    for run in range(120):
         near = [numbers.choice((0, 1000, 65536, 99999, 100000, 165536, 4294900000)) for _ in range(3)]
         ids = [min(numbers.choice(near) + numbers.choice((0, 1, 500, 65535, 65536, 70000, 131073)), 4294967294)
                for _ in range(numbers.randint(1, 8))]
-        option = suggested(tmp_path / str(run), ids, check=False)
-        said = idmap("check", "-c", tmp_path / "conf", "--tree", f"/dev/vda={tmp_path / str(run)}").stderr
-        assert said == "", (ids, option, said)
-        disk, _, count = map(int, re.search(r"=([^,]*)", option)[1].split(":"))
-        assert disk <= ids[0] < disk + count, (ids, option)
+        done, said = suggested(tmp_path / str(run), ids)
+        left_out = f"the uid {ids[0]}, such as /: left out" in done.stderr
+        strangers += left_out
+        assert [line for line in said if not (left_out and re.search(rf"the [ug]id {ids[0]}\b", line))] == [], (ids, done)
+        disk, _, count = map(int, re.search(r"=([^,]*)", done.stdout)[1].split(":"))
+        assert left_out or disk <= ids[0] < disk + count, (ids, done)
+    assert 0 < strangers < 20
 
 
 @ROOT_ONLY
