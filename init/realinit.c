@@ -82,6 +82,7 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 {
 	const struct idmap_cmdline *cmdline = &boot->cmdline;
 	const bool booted = cmdline->root.booted;
+	idmap_closed int here_fd = booted ? idmap_open("/", O_PATH | O_DIRECTORY) : -1;
 	/* init/main.c, kernel_init() */
 	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
 	size_t i;
@@ -92,7 +93,7 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 	}
 	/* Started by the kernel as init=, we are what that names; it says nothing of the real one.
 	 */
-	if (cmdline->init && !(booted && is_self(boot->build.stage.seen_fd, cmdline->init))) {
+	if (cmdline->init && !(booted && is_self(here_fd, cmdline->init))) {
 		boot->init = cmdline->init;
 		return check_named(boot, "init", cmdline->init, program, ret_error);
 	}

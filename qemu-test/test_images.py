@@ -91,7 +91,7 @@ def test_trees(kernel, root_tree, data, image, initramfs, boot):
         log = log_lines(guest)
         assert ("idmap-init: /etc/idmap.conf:7: /images/none on /root: the image file cannot be opened"
                 " (not there); a path is one of the initramfs, root:/PATH one of the new root") in log
-        assert "idmap-init: /images/first is read-only, so it is ro on /srv, and not rw" in log
+        assert "idmap-init: /images/first is an image file, so it is ro on /srv, and not rw" in log
         assert "idmap-init: /root is skipped, its row says nofail" in log
         assert "idmap-init: /root/deep is skipped, what it stands on is absent" in log
 

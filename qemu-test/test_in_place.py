@@ -197,6 +197,31 @@ def test_real_init_by_name(kernel, plain_root, boot):
         assert guest.report()["argv"] == ["/bin/real", "x"]
 
 
+@pytest.mark.parametrize("other", [None, b"#!/bin/sh\necho the wrong one >/dev/console\n"], ids=["none", "another"])
+def test_init_is_what_the_kernel_started(other, kernel, plain_root, root_tree, boot):
+    """init= has named idmap-init in the root that the kernel booted: it says nothing of the new root, which has no such file
+    or another one."""
+    def change(tree):
+        guest = {f"/guest{path}".rstrip("/"): node for path, node in root_tree().items()}
+        if other:
+            guest[f"/guest{INIT}"] = File(other, 100000, 100000, 0o755)
+        tree.update({"/guest": Dir(100000, 100000), **guest})
+
+    initrd, root = plain_root(kernel, "/dev/root / auto X-mount.subdir=guest,idmap=100000:0:65536\n", change=change)
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root]) as guest:
+        assert guest.report()["argv"] == ["/sbin/init"]
+        assert seen(guest, "/owners/user") == (1000, 1000)
+
+
+def test_disk_of_the_root_in_the_other_state(kernel, stage0, plain_tree, image, boot_fails):
+    """The root holds it, which cannot be let go."""
+    conf = "/dev/vda /srv ext4 X-mount.subdir=etc\n"
+    disk = Disk(image(plain_tree(conf), "ext4"), readonly=False, snapshot=True)
+    line, code = last_words(boot_fails(kernel, stage0(kernel, "ext4", "rw"), f"root=/dev/vda rw init={INIT}", [disk]))
+    assert line.startswith(PRE + "/etc/idmap.conf:1: /dev/vda on /srv: ext4 does not mount (busy; ") and code == "0x00000400"
+    assert line.endswith("); it is mounted on / already, rw, and this row is ro: say rw here, too")
+
+
 def test_exec_loop(kernel, plain_root, boot_fails):
     """idmap.init= that names us; and a usual init that is a link to us is passed over."""
     def change(tree):

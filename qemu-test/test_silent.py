@@ -67,7 +67,7 @@ OUT = " on disk, which the map leaves out: it is nobody's (65534); "
 # name: (owner of /, options, what is said)
 NOBODYS = {
     "mkfs": ((0, 0), "100000:0:65536", [
-        f"{HAS}{kind} 0{OUT}give it to 100000 in the image (mkfs.ext4 -E root_owner=), which is seen as 0"
+        f"{HAS}{kind} 0{OUT}give it to 100000 in the image, which is seen as 0"
         for kind in ("uid", "gid")]),
     "reversed": ((231072, 231072), "0:231072:65536", [
         f"{HAS}{kind} 231072{OUT}DISK comes first; did you mean 231072:0:65536?" for kind in ("uid", "gid")]),

@@ -435,6 +435,37 @@ def test_two_rows_that_do_not_agree(kernel, root_tree, image, told):
                             " say the same in both", 4)
 
 
+def test_row_that_is_not_verified(kernel, root_tree, image, seal, told):
+    """And another one of that disk is: what differs is said."""
+    sealed = seal(image({"/": Dir(0, 0)}, "erofs"), True)
+    conf = ROOT + (f"/dev/vdb /mnt erofs verity.roothash={sealed.root_hash},verity.hashoffset={sealed.offset}\n"
+                   "/dev/vdb /srv erofs\n")
+    line, code = told("", conf, [Disk(image(root_tree(), "erofs")), Disk(sealed.data)],
+                      modules="virtio_pci,virtio_blk,erofs,dm-verity")
+    assert line.startswith("/etc/idmap.conf:3: /dev/vdb on /srv: erofs does not mount (busy") and code == 4
+    assert line.endswith("); the row for /mnt (/etc/idmap.conf:2) has it by dm-verity, and this one by itself: say the same"
+                         " in both")
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_loop_device_has_no_name(kernel, root_tree, image, told):
+    """A LABEL= looks at none, and says so."""
+    conf = ROOT + "/images/ext4 /mnt ext4\nLABEL=other /srv ext4 wait=1\n"
+    line, code = told("", conf, [Disk(image(root_tree(), "erofs"))], modules="virtio_pci,virtio_blk,erofs,ext4,loop",
+                      add=[(image({"/": Dir(0, 0)}, "ext4"), "/images/ext4")])
+    assert (line, code) == ("/etc/idmap.conf:3: LABEL=other on /srv: the device did not come within 1 s (disks here: vda, loop0"
+                            " (by its path alone)); check its name and that it is erofs, ext4, xfs or btrfs, load its driver"
+                            " (mkinitramfs -m), or raise wait=", 3)
+
+
+def test_ext3_of_an_ext4(root_tree, image, told):
+    """No newer kernel takes that as ext3."""
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(0, 0)}, "ext4"))]
+    assert told("", ROOT + "/dev/vdb /srv ext3\n", disks) == (
+        "/etc/idmap.conf:2: /dev/vdb on /srv: ext3 does not mount (invalid argument; kernel: EXT4-fs (vdb): couldn't mount as"
+        " ext3 due to feature incompatibilities); the device holds ext4: write that as TYPE", 4)
+
+
 def test_nothing_known_on_the_disk(root_tree, image, tmp_path, told):
     line, code = told("root=/dev/vda ro", None, [Disk(patched(image(root_tree(), "erofs"), tmp_path, 1024, b"junk"))])
     assert line.startswith("cmdline: root=: /dev/vda on /: no type mounts (") and code == 4

@@ -173,8 +173,11 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 	idmap_names_disks(text, disks);
 	for (disk = disks; disk->name; disk++) {
 		idmap_text_add(ret_list, disk > disks ? ", %s" : "%s", disk->name);
-		if (!name_of(disk, source->kind, name))
+		if (!name_of(disk, source->kind, name)) {
+			if (disk->major == LOOP_MAJOR && source->kind != IDMAP_SOURCE_DEVICE)
+				idmap_text_add(ret_list, " (by its path alone)");
 			continue;
+		}
 		idmap_text_add(ret_list, " %s%s", idmap_source_word[source->kind], name);
 		if (!idmap_names_equal(source->kind, name, source->value) ||
 		    (source->raw && is_verity(disk)) || is_going(disk) ||

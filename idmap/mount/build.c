@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "mount/mount.h"
 
@@ -114,11 +115,16 @@ static void turn_read_only(struct idmap_row *row)
 
 static void note_turned(struct idmap_build *build, const struct idmap_row *row)
 {
+	struct stat st;
+	const bool file =
+		row->flags & IDMAP_IMAGE || (!stat(row->device, &st) && S_ISREG(st.st_mode));
+
 	idmap_note_mild(build->notes,
 			row->flags & IDMAP_OWN_ROOT && !build->plan.root->writable
 				? "%s was mounted ro, so it is ro on %s, and not rw; write rw"
 				  " on the kernel command line, too"
-				: "%s is read-only, so it is ro on %s, and not rw",
+			: file ? "%s is an image file, so it is ro on %s, and not rw"
+			       : "%s is read-only, so it is ro on %s, and not rw",
 			row->source, row->target);
 }
 

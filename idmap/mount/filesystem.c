@@ -6,15 +6,12 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/sysmacros.h>
 
-#include "mount/mount.h"
+#include "mount/standing.h"
 
 #define TYPE_SIZE 64
-#define MOUNTS_MEMORY (8 << 20) /* costs what is touched */
 
 /* The kernel's own words, from a file of fsopen(2): one message a read, its kind in front. */
 static void kernel_words(int fs_fd, struct idmap_text *text)
@@ -251,30 +248,17 @@ static bool has_owners(const struct idmap_row *row, const char *has)
 static void note_standing(const struct idmap_stage *stage, const struct idmap_row *row,
 			  uint64_t device_number)
 {
-	struct idmap_arena arena;
-	struct idmap_error unused;
-	struct idmap_mountinfo mount;
-	char number[24], *text, *memory;
-	size_t size;
+	struct idmap_standing standing;
 
 	if (!(stage->plan->root->booted || stage->plan->root->others) ||
-	    idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
+	    !idmap_standing(row, device_number, &standing))
 		return;
-	memory = arena.at;
-	idmap_print(number, sizeof(number), "%u:%u", major(device_number), minor(device_number));
-	if (!idmap_file_read("/proc/self/mountinfo", &arena, &text, &size))
-		while (idmap_mountinfo_next(&text, &mount)) {
-			if (strcmp(mount.number, number) && strcmp(mount.source, row->device))
-				continue;
-			if (missing_option(row, mount.data) || has_owners(row, mount.data))
-				idmap_note(stage->notes,
-					   "%s stands on %s already, and is as it is there (%s) on"
-					   " %s, too, whatever its row says; where that differs,"
-					   " unmount it first",
-					   row->source, mount.target, mount.data, row->target);
-			break;
-		}
-	munmap(memory, MOUNTS_MEMORY);
+	if (missing_option(row, standing.mount.data) || has_owners(row, standing.mount.data))
+		idmap_note(stage->notes,
+			   "%s stands on %s already, and is as it is there (%s) on %s, too,"
+			   " whatever its row says; where that differs, unmount it first",
+			   row->source, standing.mount.target, standing.mount.data, row->target);
+	idmap_standing_done(&standing);
 }
 
 /*

@@ -14,20 +14,29 @@
 
 static const char *const kind_names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
-/* An extent for `disk`, which the map leaves out, from what the map has. */
-static void suggest(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
+/* What gives a filesystem's root folder its owner: mkfs's option, where the row shows that folder.
+ */
+static const char *mkfs_for(const struct idmap_row *row, bool folder)
+{
+	return folder && !row->subdir &&
+			       (idmap_type_has(row->type, "ext4") || !strcmp(row->type, "auto"))
+		       ? " (mkfs.ext4 -E root_owner=)"
+		       : "";
+}
+
+/* An extent for `disk`, which the row's map leaves out, from what the map has. */
+static void suggest(const struct idmap_row *row, bool folder, enum idmap_kind kind, uint32_t disk,
 		    struct idmap_text *text)
 {
+	const struct idmap_map *map = row->map;
 	const struct idmap_extent *first = map->extent[kind];
 	uint32_t seen, root;
 
 	/* mkfs leaves / to root, whoever else owns the files: it is the image that is to be mended.
 	 */
 	if (!disk && idmap_map_disk(map, kind, 0, &root))
-		idmap_text_add(
-			text,
-			"give it to %u in the image (mkfs.ext4 -E root_owner=), which is seen as 0",
-			root);
+		idmap_text_add(text, "give it to %u in the image%s, which is seen as 0", root,
+			       mkfs_for(row, folder));
 	else if (idmap_map_disk(map, kind, disk, &seen) && first->disk < first->seen)
 		idmap_text_add(text, "DISK comes first; did you mean %u:%u:%u?", first->seen,
 			       first->disk, first->count);
@@ -40,16 +49,16 @@ static void suggest(const struct idmap_map *map, enum idmap_kind kind, uint32_t 
 }
 
 /* Whether the map leaves out the id on disk; then `hint` says how to get it in. */
-static bool is_left_out(const struct idmap_map *map, enum idmap_kind kind, uint32_t disk,
-			char hint[HINT_SIZE])
+static bool is_left_out(const struct idmap_row *row, bool folder, enum idmap_kind kind,
+			uint32_t disk, char hint[HINT_SIZE])
 {
 	struct idmap_text text;
 	uint32_t unused;
 
-	if (idmap_map_seen(map, kind, disk, &unused))
+	if (idmap_map_seen(row->map, kind, disk, &unused))
 		return false;
 	idmap_text_init(&text, hint, HINT_SIZE);
-	suggest(map, kind, disk, &text);
+	suggest(row, folder, kind, disk, &text);
 	return true;
 }
 
@@ -73,7 +82,7 @@ static void look_at(struct idmap_notes *notes, const struct idmap_row *row, enum
 	const char *name = kind_names[kind], *other = kind_names[1 - kind];
 	char hint[HINT_SIZE];
 
-	if (is_left_out(row->map, kind, disk, hint))
+	if (is_left_out(row, S_ISDIR(st->st_mode), kind, disk, hint))
 		idmap_note_row(notes, row,
 			       "%s has the %s %u on disk, which the map leaves out: it is nobody's"
 			       " (65534); %s",
@@ -122,7 +131,7 @@ bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *r
 	for (kind = 0; kind < IDMAP_KINDS; kind++) {
 		char hint[HINT_SIZE];
 
-		if (!is_left_out(row->map, (enum idmap_kind)kind, ids[kind], hint))
+		if (!is_left_out(row, false, (enum idmap_kind)kind, ids[kind], hint))
 			continue;
 		noted = true;
 		idmap_note(

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
-#include "mount/mount.h"
+#include "mount/standing.h"
 
 #define REMEDY_SIZE 500
 
@@ -32,6 +32,40 @@ static bool same_device(const char *a, const char *b)
 				 S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev);
 }
 
+static const char *state_word(bool read_only)
+{
+	return read_only ? "ro" : "rw";
+}
+
+/* A mount of somebody else's, or of the kernel's, which has the device in the other state. */
+static bool add_standing(const struct idmap_row *row, struct idmap_text *text)
+{
+	const bool read_only = row->attr & IDMAP_RDONLY;
+	const char *its = state_word(!read_only);
+	struct idmap_standing standing;
+	struct stat st;
+	bool found;
+
+	if (stat(row->device, &st) || !idmap_standing(row, st.st_rdev, &standing))
+		return false;
+	found = !strncmp(standing.mount.data, its, 2);
+	if (found)
+		idmap_text_add(
+			text,
+			"it is mounted on %s already, %s, and this row is %s: say %s here, too",
+			standing.mount.target, its, state_word(read_only), its);
+	idmap_standing_done(&standing);
+	return found;
+}
+
+/* How a row has its device, for one that has it in another way. */
+static const char *has_it(const struct idmap_row *row, const struct idmap_row *other)
+{
+	if (!row->verity != !other->verity)
+		return row->verity ? "by dm-verity" : "by itself";
+	return state_word(row->attr & IDMAP_RDONLY);
+}
+
 /* The device is mounted already, in another way. */
 static void add_holder(const struct idmap_stage *stage, const struct idmap_row *row,
 		       struct idmap_text *text)
@@ -48,10 +82,11 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 		idmap_text_add(text, "the row for %s (", other->target);
 		idmap_place_text(text, &other->place, 0);
 		idmap_text_add(text, ") has it %s, and this one %s: say the same in both",
-			       other->attr & IDMAP_RDONLY ? "ro" : "rw",
-			       row->attr & IDMAP_RDONLY ? "ro" : "rw");
+			       has_it(other, row), has_it(row, other));
 		return;
 	}
+	if (add_standing(row, text))
+		return;
 	idmap_text_add(text, "something else here holds it, such as a mount that a script made or a"
 			     " device on top of it; name that, or let go of it before");
 }
@@ -91,6 +126,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 		       struct idmap_text *text)
 {
 	const bool read_only = row->attr & IDMAP_RDONLY;
+	const char *cause = stage->modules_cause;
 	const bool fits = holds && idmap_type_fits(holds, type);
 	const char *near;
 
@@ -102,15 +138,14 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 			       near);
 	} else if (no_such_tag(type, attempt)) {
 		idmap_text_add(text, "give the host's share this tag, or %s",
-			       stage->modules_cause ? stage->modules_cause
-						    : "load the driver that brings it (mkinitramfs"
-						      " -m virtio_pci)");
-	} else if (holds && !fits) {
+			       cause && idmap_contains(cause, "virtio")
+				       ? cause
+				       : "load the driver that brings it (mkinitramfs"
+					 " -m virtio_pci)");
+	} else if (holds && (!fits || (strcmp(holds, type) && attempt->error == -EINVAL))) {
 		idmap_text_add(text, "the device holds %s: write that as TYPE", holds);
 	} else if (attempt->error == -ENODEV) {
-		idmap_text_add(text, "%s%s",
-			       stage->modules_cause ? stage->modules_cause
-						    : "load its module (mkinitramfs -m)",
+		idmap_text_add(text, "%s%s", cause ? cause : "load its module (mkinitramfs -m)",
 			       fits ? "" : ", or name another type");
 	} else if (attempt->error == -EROFS && read_only) {
 		idmap_text_add(

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was mounted already: what standing.c gives to those that mount, or say why not.
+ */
+#ifndef STANDING_H
+#define STANDING_H
+
+#include "mount/mount.h"
+
+/* A mount that was there before. */
+struct idmap_standing {
+	struct idmap_mountinfo mount;
+	char *memory; /* its text */
+};
+
+/* The first one of the row's device, or of a device of that number; then it is to be done with. */
+bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_standing *ret);
+void idmap_standing_done(struct idmap_standing *standing);
+
+#endif
