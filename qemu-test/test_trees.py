@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from common import EVERY, MAPPED, NOBODY, ROOT, last_words, log_lines, options, seen
+from common import EVERY, MAPPED, NOBODY, PRE, ROOT, last_words, log_lines, options, seen
 from guest import Disk
 from images import Dir, File, Link
 
@@ -296,6 +296,17 @@ def test_nofail(kernel, root_tree, image, initramfs, boot):
         assert "idmap-init: /mnt is skipped, its row says nofail" in log
         assert "idmap-init: /mnt/deep is skipped, what it stands on is absent" in log
         assert "idmap-init: /home is skipped, its row says nofail" in log
+
+
+def test_bind_of_what_is_left_out(kernel, root_tree, second, image, initramfs, boot):
+    """What lies below the place of a row that is noauto is shown, as mount(8) does; here it is told."""
+    conf = ROOT + ("/dev/vdb /images erofs noauto\n/images/app /opt/app bind idmap=100000:1:1\n"
+                   "/dev/vdb /srv erofs noauto\n/dev/vdb /srv erofs idmap=5000:0:10\n/srv /mnt bind\n")
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(root_tree(), "erofs")), Disk(second())]) as guest:
+        assert seen(guest, "/opt/app") == (1, 1) and seen(guest, "/mnt/file") == (7, 7)
+        assert [line for line in log_lines(guest) if "noauto" in line] == [
+            PRE + "/etc/idmap.conf:3: /images/app on /opt/app: the row for /images is noauto, so this shows what lies below"
+            " that; say noauto in both, or in none"]
 
 
 def test_two_carriers(kernel, root_tree, second, image, initramfs, boot):

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "mount/behind.h"
 #include "walk.h"
 
 #define TREES_MOST 64
@@ -245,7 +246,7 @@ static int check_tree(struct input *input, const char *source, const char *folde
 }
 
 /*
- * What a boot tells of a row's map whatever its tree has in it. Not of a clone's, which may be a
+ * What a boot tells of a row whatever its tree has in it. Not of a clone's map, as it may be a
  * file; what --tree has looked at has been told.
  */
 static void check_rows(struct input *input, const char *const source[], size_t trees)
@@ -256,6 +257,7 @@ static void check_rows(struct input *input, const char *const source[], size_t t
 	for (i = 0; i < input->plan.rows; i++) {
 		const struct idmap_row *row = input->plan.row[i];
 
+		idmap_note_left_out(&input->notes, &input->table, &input->plan, row);
 		for (j = 0; j < trees && strcmp(row->source, source[j]);)
 			j++;
 		if (row->map && !(row->flags & IDMAP_CLONE) && j == trees)

@@ -55,3 +55,26 @@ const struct idmap_map *idmap_map_shown(const struct idmap_plan *plan, struct id
 	row = idmap_row_behind(plan, row, path);
 	return row ? row->map : NULL;
 }
+
+void idmap_note_left_out(struct idmap_notes *notes, const struct idmap_table *table,
+			 const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	const struct idmap_row *out;
+	uint32_t i;
+
+	for (out = row->inside ? table->first : NULL; out; out = out->next) {
+		if (!(out->flags & IDMAP_NOAUTO) || !out->target ||
+		    !idmap_path_inside(row->inside, out->target))
+			continue;
+		for (i = 0; i < plan->rows; i++)
+			if (idmap_path_inside(row->inside, plan->row[i]->target) &&
+			    idmap_path_inside(plan->row[i]->target, out->target))
+				break; /* another row has its place */
+		if (i == plan->rows)
+			idmap_note_row(
+				notes, row,
+				"the row for %s is noauto, so this shows what lies below that;"
+				" say noauto in both, or in none",
+				out->target);
+	}
+}

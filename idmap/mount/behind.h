@@ -23,7 +23,16 @@ struct idmap_row *idmap_row_behind(const struct idmap_plan *plan, struct idmap_r
 				   char path[PATH_MAX]);
 /* The map that the row's tree is shown by: its own, or that of what a bind lies on; or NULL. */
 const struct idmap_map *idmap_map_shown(const struct idmap_plan *plan, struct idmap_row *row);
+/* Tells of a SOURCE in the new root where a row that is noauto would have been. */
+void idmap_note_left_out(struct idmap_notes *notes, const struct idmap_table *table,
+			 const struct idmap_plan *plan, const struct idmap_row *row);
 #else
+static inline void idmap_note_left_out(struct idmap_notes *notes, const struct idmap_table *table,
+				       const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	(void)notes, (void)table, (void)plan, (void)row;
+}
+
 static inline struct idmap_row *idmap_row_holding(const struct idmap_plan *plan, const char *path,
 						  uint32_t before, uint32_t *ret_index)
 {

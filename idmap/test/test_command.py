@@ -531,6 +531,15 @@ def test_rows_in_which_root_makes_no_file(tmp_path):
                   if "it is rw" in line) == sorted(said.splitlines(True))
 
 
+def test_bind_of_what_is_left_out(tmp_path):
+    conf = tmp_path / "conf"
+    conf.write_text("/dev/vdb /srv ext4 noauto\n/srv/a /mnt bind\n/srv /opt bind noauto\n"
+                    "/dev/vdc /home ext4 noauto\nt /home tmpfs\n/home /tmp bind\n")
+    assert idmap("check", "-c", conf).stderr == (
+        f"{conf}:2: /srv/a on /mnt: the row for /srv is noauto, so this shows what lies below that; say noauto in both, or in"
+        " none\n")
+
+
 def test_tree_of_no_row(conf, tmp_path):
     assert idmap("check", "-c", conf, "--tree", f"/dev/vdz={tmp_path}", code=2).stderr == (
         "idmap check: no row has the SOURCE /dev/vdz; write it as in the table: --tree SOURCE=DIR\n")
