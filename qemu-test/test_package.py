@@ -22,7 +22,7 @@ FILES = {
         "usr/sbin/idmap", "usr/sbin/idmap-init", "usr/sbin/idmap-mkinitramfs",
         "usr/share/man/man5/idmap.conf.5.gz", "usr/share/man/man8/idmap.8.gz", "usr/share/man/man8/idmap-init.8.gz",
         "usr/share/man/man8/idmap-mkinitramfs.8.gz", "usr/share/initramfs-tools/hooks/idmap",
-        "usr/share/initramfs-tools/scripts/local-bottom/idmap", "usr/lib/dracut/modules.d/90idmap/module-setup.sh",
+        "usr/share/initramfs-tools/scripts/local-bottom/idmap", "usr/share/initramfs-tools/scripts/init-bottom/idmap", "usr/lib/dracut/modules.d/90idmap/module-setup.sh",
         "usr/lib/dracut/modules.d/90idmap/idmap-apply", "usr/lib/dracut/modules.d/90idmap/idmap-pivot.sh",
         "usr/lib/dracut/modules.d/90idmap/idmap-apply.service", "usr/lib/systemd/system-shutdown/idmap"},
     "libidmap-dev": {"usr/include/idmap.h", "usr/lib/libidmap.a", "usr/share/pkgconfig/idmap.pc"},

@@ -57,6 +57,7 @@ def files_for(name, programs, table):
     if name.startswith("initramfs-tools"):
         files["/etc/initramfs-tools/hooks/idmap"] = HOOKS / "initramfs-tools/hooks/idmap"
         files["/etc/initramfs-tools/scripts/local-bottom/idmap"] = HOOKS / "initramfs-tools/scripts/local-bottom/idmap"
+        files["/etc/initramfs-tools/scripts/init-bottom/idmap"] = HOOKS / "initramfs-tools/scripts/init-bottom/idmap"
     else:
         files["/usr/lib/dracut/modules.d/90idmap"] = HOOKS / "dracut/90idmap"
     return files
@@ -139,6 +140,50 @@ def test_wrong_table(name, kernels, made, disks, boot):
         wait_for_line(guest, LINE)
         console = guest.wait_exit()
         assert "/sbin/init" not in console.rpartition(LINE)[2] or "Attempted to kill init" in console
+
+
+# A way of its own to a root, as live-boot has one: of local's scripts it runs none.
+MINE = """mountroot()
+{
+	modprobe erofs
+	wait_for_udev 10
+	mount -r -t erofs /dev/vda "$rootmnt"
+}
+mount_top() { :; }
+mount_premount() { :; }
+mount_bottom() { :; }
+"""
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("table", [TABLE, None], ids=["table", "none"])
+def test_root_of_another_boot_script(table, kernels, programs, disks, boot, tmp_path):
+    """It is as its table says, or the boot stops; without a table it is nobody's business."""
+    only_root()
+    kernel, initramfs = kernels("6.12"), tmp_path / "initramfs"
+    files = files_for("initramfs-tools-trixie", programs, table) | {"/etc/initramfs-tools/scripts/mine": MINE}
+    if table is None:
+        del files["/etc/idmap.conf"]
+    initramfs.write_bytes(run_tool(root_with("trixie", "initramfs-tools", "busybox"), kernel, INITRAMFS_TOOLS, DRIVERS, files))
+    with boot(kernel, initramfs, "boot=mine panic=5 root=/dev/vda", disks) as guest:
+        if table is None:
+            assert seen(guest, "/owners/user") == (101000, 101000)
+            return
+        wait_for_line(guest, "boot=mine has mounted the root and left scripts/local-bottom/idmap out")
+        assert "/sbin/init" not in guest.wait_exit()
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("script", ["local-bottom", "init-bottom"])
+def test_shell_that_is_left(script):
+    """With a panic that returns, as a shell does that is left: the same is tried again, and no boot goes on."""
+    text = (HOOKS / "initramfs-tools/scripts" / script / "idmap").read_text()
+    assert text.count("until ") == 1 and text.count("panic ") == 1
+    run = """times=0; rootmnt=/no/such; BOOT=mine; idmap() { echo row; return 1; }
+panic() { times=$((times + 1)); [ $times -lt 3 ] || { echo stopped; exit 7; }; }
+"""
+    done = subprocess.run(["sh", "-c", run + text.replace(". /scripts/functions", "")], capture_output=True, text=True)
+    assert done.returncode == 7 and done.stdout.splitlines()[-1] == "stopped", done
 
 
 # Metadata alone, so that no device mapper is needed here; the volume begins at 1 MiB.

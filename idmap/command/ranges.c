@@ -22,7 +22,7 @@ struct group {
 struct root {
 	uint32_t owner; /* of the folder itself */
 	uint32_t id;	/* seen as 0, or near to that */
-	bool others;	/* there are further groups */
+	bool rootless;	/* a user, whose other ids are of a range */
 	bool stranger;	/* the owner only made the folder, and is left out */
 };
 
@@ -98,7 +98,8 @@ static struct root find_root(const struct owners *owners, enum idmap_kind kind, 
 		else if (group.files > most.files)
 			most = group;
 	}
-	root.others = most.files;
+	root.rootless = own.first == own.last && owner && !is_start(owner) && most.files &&
+			most.first >= SUBID_FIRST;
 	root.stranger = own.first == own.last && most.files > own.files && is_start(most.first);
 	if (root.stranger)
 		root.id = most.first;
@@ -106,8 +107,8 @@ static struct root find_root(const struct owners *owners, enum idmap_kind kind, 
 }
 
 /*
- * The extent of a group behind those that there are. Where the root, but not the machine's, has a
- * range to himself, it is that of a user whose other ids begin with 1 (rootless containers).
+ * The extent of a group behind those that there are. Where the root is a user with no other ids
+ * near, and a range beside his own, those begin with 1 (rootless containers).
  */
 static bool add_group(struct suggestion *suggestion, const struct group *group,
 		      const struct root *root)
@@ -118,8 +119,7 @@ static bool add_group(struct suggestion *suggestion, const struct group *group,
 
 	for (i = 0; i < suggestion->count; i++)
 		seen += extent[i].count;
-	if (group->first == group->last && group->first == root->id && root->id && root->others &&
-	    !root->stranger)
+	if (root->rootless && !root->stranger && group->first == root->id)
 		return suggestion_add(suggestion, root->id, seen, 1);
 	base = base_of(group->first, group->last, root->id);
 	/* Where its range would begin one below has not ended: then it is what follows. */
