@@ -197,6 +197,56 @@ def test_real_init_by_name(kernel, plain_root, boot):
         assert guest.report()["argv"] == ["/bin/real", "x"]
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_apply_after_the_boot(kernel, plain_root, programs, image, boot):
+    """What stands since the boot is not done a second time, over what has been written meanwhile."""
+    conf = ("upper /srv overlay\n/images/app /srv bind lower,idmap=100000:0:65536\n/dev/vdb /srv ext4 upper\n"
+            "t /mnt tmpfs\n/images/app /opt/app bind idmap=100000:7:1,101000:8:1\n")
+
+    def change(tree):
+        tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+
+    initrd, root = plain_root(kernel, conf, change=change, modules=["overlay", "ext4"])
+    state = Disk(image({"/": Dir(0, 0)}, "ext4"), readonly=False, snapshot=True)
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, state]) as guest:
+        assert guest.ask("write /mnt/kept new") == {"written": 3}
+        before = guest.mounts()
+        done = guest.ask("run", "0", "0", "/bin/idmap", "apply")
+        assert (done["exit"], done["stderr"]) == (0, "idmap apply: the rows stand in / already, nothing is changed\n")
+        guest.ask("write", "/run/tab", "t /mnt tmpfs\nu /tmp tmpfs\n")
+        done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/tab")
+        assert (done["exit"], done["stderr"]) == (
+            1, "idmap apply: /run/tab:1: t on /mnt: this row stands there already, since the boot or by another idmap; leave"
+               " out what stands, or unmount it first\n")
+        assert guest.mounts() == before and "kept" in guest.ask("ls /mnt")["entries"]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_two_overlays_on_one_top(kernel, plain_root, image, boot):
+    """One in the work folder of the other: the kernel takes that, and its log alone tells."""
+    conf = ("upper /srv overlay\n/images/app /srv bind lower,idmap=100000:0:65536\n"
+            "/dev/vdb /srv ext4 upper,X-mount.subdir=a/work\n"
+            "upper /mnt overlay\n/images/app /mnt bind lower,idmap=100000:0:65536\n"
+            "/dev/vdb /mnt ext4 upper,X-mount.subdir=a\n")
+    initrd, root = plain_root(kernel, conf, modules=["overlay", "ext4"])
+    state = image({"/": Dir(0, 0), "/a": Dir(0, 0), "/a/work": Dir(0, 0)}, "ext4")
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, Disk(state, readonly=False, snapshot=True)]) as guest:
+        told = [line for line in log_lines(guest) if "another overlay writes to the same upper or work" in line]
+        assert len(told) == 1, log_lines(guest)
+
+
+def test_image_that_is_mounted_rw(kernel, stage0, plain_tree, image, boot_fails):
+    """A second loop device of it would show what was in it before, as mount(8) knows, too."""
+    tree = plain_tree("/mnt/im /srv ext4\n")
+    tree["/images/im"] = File(image({"/": Dir(0, 0), "/d": Dir(0, 0)}, "ext4").read_bytes(), 0, 0)
+    then = ("mount -t tmpfs t /root/mnt; cp /root/images/im /root/mnt/im; mount -t ext4 -o loop /root/mnt/im /root/home;"
+            " rmdir /root/home/d")
+    line, code = last_words(boot_fails(kernel, stage0(kernel, modules=["loop", "ext4"], then=then),
+                                       f"root=/dev/vda init={INIT}", [Disk(image(tree, "erofs"))]))
+    assert (line, code) == (PRE + "/etc/idmap.conf:1: /mnt/im on /srv: the image file is mounted on /home already, rw; name"
+                            " /dev/loop0 as SOURCE, or unmount it first", "0x00000400")
+
+
 @pytest.mark.parametrize("other", [None, b"#!/bin/sh\necho the wrong one >/dev/console\n"], ids=["none", "another"])
 def test_init_is_what_the_kernel_started(other, kernel, plain_root, root_tree, boot):
     """init= has named idmap-init in the root that the kernel booted: it says nothing of the new root, which has no such file

@@ -218,6 +218,57 @@ static int look_back(struct apply *apply, const char *folder, struct idmap_error
 			  folder);
 }
 
+/*
+ * The row that stands at a target of the plan though no apply to this folder has put it there: PID
+ * 1 did, or one to a folder that is / by now. NULL: none.
+ */
+static const struct idmap_row *row_at(const struct record *boot, const char *path,
+				      const struct idmap_mountinfo *mount)
+{
+	const struct idmap_row *row = records_row(mount);
+	size_t i;
+
+	for (i = boot->count; !row && i > 0; i--)
+		if (!strcmp(boot->row[i - 1].row->target, path))
+			row = boot->row[i - 1].row;
+	return row;
+}
+
+/* What stands by another hand of ours is not done a second time. 1: all of it is that. */
+static int look_at_others(const struct apply *apply, const char *folder,
+			  struct idmap_error *ret_error)
+{
+	const struct idmap_plan *plan = &apply->build.plan;
+	const struct idmap_row *first = NULL;
+	struct record boot = {.count = 0};
+	uint32_t i, rows = 0, stand = 0;
+	char path[PATH_MAX];
+
+	if (!strcmp(folder, "/") && !record_read_boot(&boot))
+		boot.count = 0;
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *row = plan->row[i], *there;
+		const struct idmap_mountinfo *mount;
+
+		if (row->flags & IDMAP_LAYER || idmap_row_is_root(row))
+			continue;
+		rows++;
+		mount = mounts_at(&apply->mounts, path_join(path, folder, row->target));
+		there = mount ? row_at(&boot, path, mount) : NULL;
+		if (!there || strcmp(there->source, row->source))
+			continue;
+		stand++;
+		first = first ? first : row;
+	}
+	if (!stand)
+		return 0;
+	if (stand == rows && !plan->new_root)
+		return 1;
+	return idmap_fail(ret_error, first, IDMAP_BAD_SYSTEM, EEXIST,
+			  "this row stands there already, since the boot or by another idmap; leave"
+			  " out what stands, or unmount it first");
+}
+
 /* --- all of it ------------------------------------------------------------------------------- */
 
 static int carry_out(struct apply *apply, const char *folder, struct idmap_error *ret_error)
@@ -297,6 +348,8 @@ static int apply_plan(const struct command *command, struct input *input, const 
 		take_down_stale(command, &apply.mounts);
 	if (!result && record)
 		result = look_back(&apply, folder, ret_error);
+	if (!result && record)
+		result = look_at_others(&apply, folder, ret_error);
 	if (result > 0) {
 		fprintf(stderr, "idmap %s: the rows stand in %s already, nothing is changed\n",
 			command->name, folder);

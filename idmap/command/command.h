@@ -192,6 +192,8 @@ void record_drop(struct record *record);
 void record_remove(const char *folder);
 /* Reads the record of a folder; false: there is none. */
 bool record_read(struct record *record, const char *folder);
+/* That of the boot, where PID 1 has put the system together: without the mounts' numbers. */
+bool record_read_boot(struct record *record);
 /* The same for all that are in that folder of records, one after the other. */
 bool record_next(DIR *folder, struct record *record);
 /* What is at `rest`, "" or a path, of the folder. Gives `path`. */

@@ -274,6 +274,12 @@ static bool read_record(struct record *record, const char *path)
 	return true;
 }
 
+bool record_read_boot(struct record *record)
+{
+	*record = (struct record){.folder = "/"};
+	return read_record(record, "/run/idmap/table");
+}
+
 bool record_read(struct record *record, const char *folder)
 {
 	char path[PATH_MAX];

@@ -194,7 +194,13 @@ void idmap_hashtree_line(const struct idmap_hashtree *tree, const struct idmap_v
  */
 int idmap_loop(const char *file, const char *name, char ret_path[IDMAP_LOOP_SIZE]);
 int idmap_loop_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
+/* Whether it is a loop device of that file. */
+bool idmap_loop_has(const char *device, const char *file);
 #else
+static inline bool idmap_loop_has(const char *device, const char *file)
+{
+	return (void)device, (void)file, false;
+}
 static inline int idmap_loop(const char *file, const char *name, char ret_path[IDMAP_LOOP_SIZE])
 {
 	return (void)file, (void)name, (void)ret_path, -ENOTBLK;

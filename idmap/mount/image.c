@@ -10,15 +10,28 @@
 #include <sys/stat.h>
 
 #include "mount/bind.h"
+#include "mount/standing.h"
 
 static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 			 struct idmap_error *ret_error)
 {
 	char path[IDMAP_LOOP_SIZE];
 	const char *file = row->device;
-	idmap_closed int loop_fd = idmap_loop(file, row->inside ? row->inside : file, path);
+	struct idmap_standing standing;
+	idmap_closed int loop_fd = -1;
 	int fd;
 
+	/* Beside one that writes this one would show what was there before, or damage. */
+	if (idmap_standing_of_file(file, &standing)) {
+		idmap_fail(
+			ret_error, row, IDMAP_NO_MOUNT, EBUSY,
+			"the image file is mounted on %s already, rw; name %s as SOURCE, or unmount"
+			" it first",
+			standing.mount.target, standing.mount.source);
+		idmap_standing_done(&standing);
+		return -EBUSY;
+	}
+	loop_fd = idmap_loop(file, row->inside ? row->inside : file, path);
 	if (loop_fd < 0)
 		return idmap_loop_failed(row, loop_fd, ret_error);
 	row->device = path;

@@ -189,6 +189,22 @@ static int mount_again(const struct idmap_stage *stage, const struct idmap_row *
 	return merge_failed(stage, row, -fd, words, ret_error);
 }
 
+/* The kernel takes a top that another overlay writes to, whoever's that is, and says so in its log.
+ */
+static void note_in_use(const struct idmap_stage *stage, const struct idmap_row *row, int log_fd)
+{
+	struct idmap_text text;
+	char words[300];
+
+	idmap_text_init(&text, words, sizeof(words));
+	idmap_klog_read(log_fd, &text);
+	if (idmap_contains(words, "in-use"))
+		idmap_note_row(stage->notes, row,
+			       "another overlay writes to the same upper or work, and each damages"
+			       " what the other has (kernel: %s); give each its own",
+			       words);
+}
+
 int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 		       const struct idmap_unmapped *unmapped, struct idmap_error *ret_error)
 {
@@ -199,6 +215,7 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 	struct idmap_text options;
 	const char *item;
 	uint32_t slot = upper ? row->upper->slot : 0;
+	idmap_closed int log_fd = -1;
 	int fd, result;
 
 	if (!none && !upper) {
@@ -239,9 +256,12 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 			idmap_text_add(&options, ",%s", item);
 	if (options.cut)
 		return merge_failed(stage, row, E2BIG, "", ret_error);
+	log_fd = upper ? idmap_klog_begin() : -1;
 	fd = mount_overlay(stage, row, buffer);
 	if (fd < 0)
 		fd = mount_again(stage, row, buffer, ret_error);
+	if (fd >= 0 && upper)
+		note_in_use(stage, row, log_fd);
 	if (fd >= 0)
 		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
 	return fd;

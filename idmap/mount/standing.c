@@ -11,24 +11,49 @@
 
 #define MOUNTS_MEMORY (8 << 20) /* costs what is touched */
 
-bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_standing *ret)
+struct wanted {
+	char number[24];
+	const char *device;
+	const char *file; /* or what lies in this one, and can be written */
+};
+
+static bool is_wanted(const struct wanted *wanted, const struct idmap_mountinfo *mount)
+{
+	if (wanted->file)
+		return !strncmp(mount->source, "/dev/loop", 9) && !strncmp(mount->data, "rw", 2) &&
+		       idmap_loop_has(mount->source, wanted->file);
+	return !strcmp(mount->number, wanted->number) || !strcmp(mount->source, wanted->device);
+}
+
+static bool find(const struct wanted *wanted, struct idmap_standing *ret)
 {
 	struct idmap_arena arena;
 	struct idmap_error unused;
-	char words[24], *text;
+	char *text;
 	size_t size;
 
 	if (idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
 		return false;
 	ret->memory = arena.at;
-	idmap_print(words, sizeof(words), "%u:%u", major(number), minor(number));
 	if (!idmap_file_read("/proc/self/mountinfo", &arena, &text, &size))
 		while (idmap_mountinfo_next(&text, &ret->mount))
-			if (!strcmp(ret->mount.number, words) ||
-			    !strcmp(ret->mount.source, row->device))
+			if (is_wanted(wanted, &ret->mount))
 				return true;
 	idmap_standing_done(ret);
 	return false;
+}
+
+bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_standing *ret)
+{
+	struct wanted wanted = {.device = row->device};
+
+	idmap_print(wanted.number, sizeof(wanted.number), "%u:%u", major(number), minor(number));
+	return find(&wanted, ret);
+}
+
+bool idmap_standing_of_file(const char *file, struct idmap_standing *ret)
+{
+	return find(&(const struct wanted){.file = file}, ret);
 }
 
 void idmap_standing_done(struct idmap_standing *standing)

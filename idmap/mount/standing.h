@@ -15,6 +15,8 @@ struct idmap_standing {
 
 /* The first one of the row's device, or of a device of that number; then it is to be done with. */
 bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_standing *ret);
+/* One of a loop device that has the file, and can write to it. */
+bool idmap_standing_of_file(const char *file, struct idmap_standing *ret);
 void idmap_standing_done(struct idmap_standing *standing);
 
 #endif
