@@ -458,6 +458,30 @@ def test_loop_device_has_no_name(kernel, root_tree, image, told):
                             " (mkinitramfs -m), or raise wait=", 3)
 
 
+@pytest.mark.parametrize("append,said,codes", [
+    ("sysctl.user.max_mnt_namespaces=0", "raise the limit that is reached: sysctl.fs.mount-max= or"
+     " sysctl.user.max_mnt_namespaces=", {4}),
+    ("sysctl.fs.mount-max=6", "raise the limit of mounts, sysctl.fs.mount-max=", {1, 6}),  # where it is met
+])
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_limit_of_mounts(append, said, codes, kernel, root_tree, image, told):
+    line, code = told(append, ROOT + "t /mnt tmpfs\n", [Disk(image(root_tree(), "erofs"))])
+    assert "(no room left" in line and line.endswith(said) and code in codes
+
+
+def test_layers_that_are_none(kernel, root_tree, image, told):
+    tree = root_tree()
+    tree["/srv/link"] = Link("/images/app", 100000, 100000)
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(0, 0), "/link": Link("/images/app", 0, 0)}, "erofs"))]
+    assert told("", ROOT + "none /srv overlay\n/etc/hostname /srv bind lower\n/images/app /srv bind lower\n", disks,
+                modules="virtio_pci,virtio_blk,erofs,overlay") == (
+        "/etc/idmap.conf:3: /etc/hostname on /srv: a layer is a folder, and this is none; name one", 3)
+    line, code = told("", ROOT + "/dev/vdb /home erofs\nnone /srv overlay\n/home/link /srv bind lower\n/images/app /srv bind"
+                      " lower\n", disks, modules="virtio_pci,virtio_blk,erofs,overlay")
+    assert line.startswith("/etc/idmap.conf:4: /home/link on /srv: there is a link in its way, in the tree of the row for"
+                           " /home, ") and code == 2
+
+
 def test_ext3_of_an_ext4(root_tree, image, told):
     """No newer kernel takes that as ext3."""
     disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(0, 0)}, "ext4"))]

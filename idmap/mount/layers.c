@@ -23,6 +23,7 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 {
 	int result = idmap_area_put(stage, tree_fd, &row->slot);
 	struct statfs fs;
+	struct stat st;
 
 	if (!result && row->flags & IDMAP_CLONE && !fstatfs(tree_fd, &fs) &&
 	    fs.f_flags & (ST_NOEXEC | ST_NOSYMFOLLOW))
@@ -33,6 +34,9 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 			row->source, row->target);
 	if (!result)
 		return 0;
+	if (!fstat(tree_fd, &st) && !S_ISDIR(st.st_mode))
+		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOTDIR,
+				  "a layer is a folder, and this is none; name one");
 	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
 			  "there is no place to keep the layer (%m); build the kernel with"
 			  " CONFIG_TMPFS, and give the machine memory");

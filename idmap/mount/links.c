@@ -243,7 +243,9 @@ int idmap_link_failed(const struct idmap_plan *plan, const struct idmap_row *row
 	for (i = 0; i < plan->rows; i++) {
 		const struct idmap_row *other = plan->row[i];
 
+		/* What a layer is on has its own target. */
 		if (other != row && !idmap_row_is_root(other) &&
+		    strcmp(other->target, row->target) &&
 		    (idmap_path_inside(row->target, other->target) ||
 		     (row->inside && idmap_path_inside(row->inside, other->target))))
 			around = other;

@@ -159,6 +159,9 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 					     : "the device is read-only; write ro");
 	} else if (attempt->error == -EBUSY) {
 		add_holder(stage, row, text);
+	} else if (attempt->error == -ENOSPC) {
+		idmap_text_add(text, "raise the limit that is reached: sysctl.fs.mount-max= or"
+				     " sysctl.user.max_mnt_namespaces=");
 	} else if (attempt->error == -ENOSYS) {
 		idmap_text_add(text, "Linux 5.12 or newer is needed");
 	} else if (fits) {

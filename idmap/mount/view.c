@@ -185,9 +185,14 @@ int idmap_carry_failed(const char *path, int error, struct idmap_error *ret_erro
 
 int idmap_workshop_failed(int error, struct idmap_error *ret_error)
 {
+	static const struct idmap_words remedies[] = {
+		{ENOSPC, "raise the limit of mounts, sysctl.fs.mount-max="},
+		{0, "run as root in the first mount namespace, with /run writable"},
+	};
+
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, error,
-			  "/ cannot be made ready for mounts (%m); run as root in the first mount"
-			  " namespace, with /run writable");
+			  "/ cannot be made ready for mounts (%m); %s",
+			  idmap_words_for(remedies, (uint32_t)error));
 }
 
 int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
@@ -195,6 +200,7 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 	static const struct idmap_words remedies[] = {
 		{ENOENT, "make it in the image, or add X-mount.mkdir where that can be written"},
 		{EROFS, "make it in the image, what holds it is read-only"},
+		{ENOSPC, "make room there, or raise the limit of mounts, sysctl.fs.mount-max="},
 		{EOVERFLOW,
 		 "make it in the image, or map some disk id to seen 0 where it is to be made"},
 		/* what move_mount(2) says of a file on a folder and of a folder on a file */

@@ -198,6 +198,7 @@ const char *idmap_errno_text(int error)
 		{EACCES, "permission denied"},
 		{ENOTBLK, "not a block device"},
 		{EBUSY, "busy"},
+		{EADDRINUSE, "in use"},
 		{EEXIST, "already there"},
 		{ENODEV, "no such device"},
 		{ENOTDIR, "not a folder"},
