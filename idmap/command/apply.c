@@ -234,6 +234,12 @@ static const struct idmap_row *row_at(const struct record *boot, const char *pat
 	return row;
 }
 
+static bool is_same_row(const struct idmap_row *a, const struct idmap_row *b)
+{
+	return !strcmp(a->source, b->source) &&
+	       (a->map && b->map ? same_map(a->map, b->map) : !a->map && !b->map);
+}
+
 /* What stands by another hand of ours is not done a second time. 1: all of it is that. */
 static int look_at_others(const struct apply *apply, const char *folder,
 			  struct idmap_error *ret_error)
@@ -255,7 +261,7 @@ static int look_at_others(const struct apply *apply, const char *folder,
 		rows++;
 		mount = mounts_at(&apply->mounts, path_join(path, folder, row->target));
 		there = mount ? row_at(&boot, path, mount) : NULL;
-		if (!there || strcmp(there->source, row->source))
+		if (!there || !is_same_row(there, row))
 			continue;
 		stand++;
 		first = first ? first : row;

@@ -79,6 +79,18 @@ static void record_path(const char *folder, char path[PATH_MAX])
 		idmap_text_add(&text, "@%lu", (unsigned long)space.st_ino);
 }
 
+bool same_map(const struct idmap_map *a, const struct idmap_map *b)
+{
+	int kind;
+
+	for (kind = 0; kind < IDMAP_KINDS; kind++)
+		if (a->extents[kind] != b->extents[kind] ||
+		    memcmp(a->extent[kind], b->extent[kind],
+			   a->extents[kind] * sizeof(*a->extent[kind])))
+			return false;
+	return true;
+}
+
 const char *path_join(char path[PATH_MAX], const char *folder, const char *rest)
 {
 	if (!strcmp(rest, "/"))
