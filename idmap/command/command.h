@@ -196,6 +196,7 @@ bool record_read(struct record *record, const char *folder);
 bool record_read_boot(struct record *record);
 /* The same for all that are in that folder of records, one after the other. */
 bool record_next(DIR *folder, struct record *record);
+/* Whether both have the same extents, in the same order. */
 bool same_map(const struct idmap_map *a, const struct idmap_map *b);
 /* What is at `rest`, "" or a path, of the folder. Gives `path`. */
 const char *path_join(char path[PATH_MAX], const char *folder, const char *rest);
