@@ -129,7 +129,7 @@ mount-y += stage build
 mount-$(CONFIG_COMMAND) += replace
 mount-y += format program
 command-$(CONFIG_COMMAND) := json input walk mounts record plan id show suggestion ranges names subids \
-	suggest realinit check root undo late inner peers apply mount main
+	suggest realinit check root undo late inner peers earlier apply mount main
 init-y := dev msg early watch
 init-$(CONFIG_TABLE_FILE) += conf
 init-y += table

@@ -219,6 +219,12 @@ def test_apply_after_the_boot(kernel, plain_root, programs, image, boot):
             1, "idmap apply: /run/tab:1: t on /mnt: this row stands there already, since the boot or by another idmap; leave"
                " out what stands, or unmount it first\n")
         assert guest.mounts() == before and "kept" in guest.ask("ls /mnt")["entries"]
+        # What somebody has put there instead, without the map, is not the row.
+        guest.run("/bin/umount", "/opt/app")
+        guest.run("/bin/mount", "--bind", "/images/app", "/opt/app")
+        guest.ask("write", "/run/tab", "/images/app /opt/app bind idmap=100000:7:1,101000:8:1\n")
+        done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/tab")
+        assert (done["exit"], done["stderr"]) == (0, "") and seen(guest, "/opt/app/data") == (8, 8)
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)

@@ -5,7 +5,6 @@
  * run.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
@@ -108,173 +107,6 @@ static int place(struct idmap_build *build, const struct idmap_row *row, int tre
 	return result;
 }
 
-/* The next row from *at on whose mount stands, and its path; NULL: there is none. */
-static const struct recorded *next_standing(const struct record *record,
-					    const struct mounts *mounts, size_t *at,
-					    char path[PATH_MAX])
-{
-	while (*at < record->count) {
-		const struct recorded *recorded = &record->row[(*at)++];
-
-		record_target(record, recorded->row, path);
-		if (recorded->id.number && record_stands(record, recorded, mounts))
-			return recorded;
-	}
-	return NULL;
-}
-
-static bool stands_in(const struct record *record, const struct mounts *mounts, const char *folder,
-		      char path[PATH_MAX])
-{
-	size_t at = 0;
-
-	while (next_standing(record, mounts, &at, path))
-		if (idmap_path_inside(path, folder))
-			return true;
-	return false;
-}
-
-/* Rows of another folder stand in this one, and would lose their numbers. */
-static int look_inside(const struct apply *apply, const char *folder, struct idmap_error *ret_error)
-{
-	struct record record;
-	DIR *records = opendir(RECORDS);
-	char path[PATH_MAX];
-	int result = 0;
-
-	while (!result && record_next(records, &record))
-		if (strcmp(record.folder, folder) && *record.folder &&
-		    stands_in(&record, &apply->mounts, folder, path))
-			result =
-				idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
-					   "rows of an earlier apply to %s stand in it, such as the"
-					   " one on %s; take them back with idmap undo --root %s",
-					   record.folder, path, record.folder);
-	if (records)
-		closedir(records);
-	return result;
-}
-
-/* The first row that stands, and is not what is seen by its path; false: there is none. */
-static bool find_unseen(const struct record *record, const struct mounts *mounts,
-			char path[PATH_MAX])
-{
-	const struct recorded *recorded;
-	size_t at = 0;
-
-	while ((recorded = next_standing(record, mounts, &at, path)))
-		if (mount_id_of(AT_FDCWD, path).number != recorded->id.number)
-			return true;
-	return false;
-}
-
-/*
- * What an earlier one has put in place. 1: the same table stands already. -errno: another one does,
- * or what was interrupted cannot be taken back.
- */
-static int look_back(struct apply *apply, const char *folder, struct idmap_error *ret_error)
-{
-	struct record before;
-	size_t standing, gone;
-	char path[PATH_MAX];
-	bool unseen;
-	int result;
-
-	if (!record_read(&before, folder))
-		return 0;
-	standing = record_count(&before, &apply->mounts, true);
-	gone = record_count(&before, &apply->mounts, false);
-	if (standing && (!before.done || before.halfway)) {
-		fprintf(stderr,
-			"idmap apply: an interrupted %s has left rows in place; they are taken back\n",
-			before.halfway ? "idmap undo" : "one");
-		result = take_back(&before, &apply->mounts, ret_error);
-		return result ? result : mounts_read(&apply->mounts, ret_error);
-	}
-	if (!standing)
-		return 0;
-	unseen = before.plan == apply->number && find_unseen(&before, &apply->mounts, path);
-	if (!gone && before.plan == apply->number && !unseen) {
-		if (before.count < apply->build.plan.rows)
-			fprintf(stderr,
-				"idmap apply: %u rows were skipped then; take the others back with"
-				" idmap undo to try them again\n",
-				apply->build.plan.rows - (uint32_t)before.count);
-		return 1;
-	}
-	if (unseen)
-		return idmap_fail(
-			ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
-			"the rows stand in %s, but the one on %s is not seen there: it was"
-			" moved, or another mount covers it; move it back, or unmount what"
-			" covers it, and say this again",
-			folder, path);
-	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
-			  "%u mounts of an earlier apply stand in %s%s; take them back with idmap"
-			  " undo --root %s",
-			  (uint32_t)standing, folder,
-			  before.plan == apply->number ? ", and others of it are not there any more"
-						       : ", of another table",
-			  folder);
-}
-
-/*
- * The row that stands at a target of the plan though no apply to this folder has put it there: PID
- * 1 did, or one to a folder that is / by now. NULL: none.
- */
-static const struct idmap_row *row_at(const struct record *boot, const char *path,
-				      const struct idmap_mountinfo *mount)
-{
-	const struct idmap_row *row = records_row(mount);
-	size_t i;
-
-	for (i = boot->count; !row && i > 0; i--)
-		if (!strcmp(boot->row[i - 1].row->target, path))
-			row = boot->row[i - 1].row;
-	return row;
-}
-
-static bool is_same_row(const struct idmap_row *a, const struct idmap_row *b)
-{
-	return !strcmp(a->source, b->source) &&
-	       (a->map && b->map ? same_map(a->map, b->map) : !a->map && !b->map);
-}
-
-/* What stands by another hand of ours is not done a second time. 1: all of it is that. */
-static int look_at_others(const struct apply *apply, const char *folder,
-			  struct idmap_error *ret_error)
-{
-	const struct idmap_plan *plan = &apply->build.plan;
-	const struct idmap_row *first = NULL;
-	struct record boot = {.count = 0};
-	uint32_t i, rows = 0, stand = 0;
-	char path[PATH_MAX];
-
-	if (!strcmp(folder, "/") && !record_read_boot(&boot))
-		boot.count = 0;
-	for (i = 0; i < plan->rows; i++) {
-		const struct idmap_row *row = plan->row[i], *there;
-		const struct idmap_mountinfo *mount;
-
-		if (row->flags & IDMAP_LAYER || idmap_row_is_root(row))
-			continue;
-		rows++;
-		mount = mounts_at(&apply->mounts, path_join(path, folder, row->target));
-		there = mount ? row_at(&boot, path, mount) : NULL;
-		if (!there || !is_same_row(there, row))
-			continue;
-		stand++;
-		first = first ? first : row;
-	}
-	if (!stand)
-		return 0;
-	if (stand == rows && !plan->new_root)
-		return 1;
-	return idmap_fail(ret_error, first, IDMAP_BAD_SYSTEM, EEXIST,
-			  "this row stands there already, since the boot or by another idmap; leave"
-			  " out what stands, or unmount it first");
-}
-
 /* --- all of it ------------------------------------------------------------------------------- */
 
 static int carry_out(struct apply *apply, const char *folder, struct idmap_error *ret_error)
@@ -353,9 +185,8 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	if (!result)
 		take_down_stale(command, &apply.mounts);
 	if (!result && record)
-		result = look_back(&apply, folder, ret_error);
-	if (!result && record)
-		result = look_at_others(&apply, folder, ret_error);
+		result = look_earlier(&apply.build.plan, apply.number, folder, &apply.mounts,
+				      ret_error);
 	if (result > 0) {
 		fprintf(stderr, "idmap %s: the rows stand in %s already, nothing is changed\n",
 			command->name, folder);
@@ -363,8 +194,6 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	}
 	if (!result && !apply.build.plan.rows)
 		return 0;
-	if (!result && apply.build.plan.new_root)
-		result = look_inside(&apply, folder, ret_error);
 	if (!result && apply.build.plan.new_root) {
 		if (has_root(&apply.build.plan))
 			result = read_carried(&apply.build, &apply.mounts, &input->arena[0], folder,

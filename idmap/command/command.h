@@ -7,7 +7,6 @@
 #ifndef COMMAND_H
 #define COMMAND_H
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 
@@ -174,6 +173,12 @@ struct record {
 	bool halfway;		  /* an undo has stopped, and these rows are left */
 };
 
+struct records {
+	struct record *record;
+	size_t count;
+	struct record boot; /* PID 1's, which has no mounts' numbers; without rows: there is none */
+};
+
 /* One idmap works at a time: a descriptor that is the lock, or -errno. Waits, and says so. */
 int record_lock(const struct command *command, struct idmap_error *ret_error);
 /* A new record of the folder, row by row. */
@@ -192,10 +197,8 @@ void record_drop(struct record *record);
 void record_remove(const char *folder);
 /* Reads the record of a folder; false: there is none. */
 bool record_read(struct record *record, const char *folder);
-/* That of the boot, where PID 1 has put the system together: without the mounts' numbers. */
-bool record_read_boot(struct record *record);
-/* The same for all that are in that folder of records, one after the other. */
-bool record_next(DIR *folder, struct record *record);
+/* All that are readable. */
+void records_read(struct records *records);
 /* Whether both have the same extents, in the same order. */
 bool same_map(const struct idmap_map *a, const struct idmap_map *b);
 /* What is at `rest`, "" or a path, of the folder. Gives `path`. */
@@ -216,8 +219,9 @@ const struct inner_mount *record_inner_of(const struct record *record,
 					  const struct idmap_mountinfo *mount);
 /* It is the folder itself. */
 bool recorded_is_root(const struct recorded *recorded);
-/* The row that some record has for that mount, or NULL. */
-const struct idmap_row *records_row(const struct idmap_mountinfo *mount);
+/* The row that an apply or a mount by hand has recorded for that mount, or NULL. */
+const struct idmap_row *records_row(const struct records *records,
+				    const struct idmap_mountinfo *mount);
 
 /* --- root.c: the folder itself ---------------------------------------------------------------- */
 
@@ -265,6 +269,16 @@ int peers_look(const struct record *record, const struct idmap_plan *plan,
 
 /* Takes back what stands of a record, all or what an error leaves, which is recorded then. */
 int take_back(struct record *record, struct mounts *mounts, struct idmap_error *ret_error);
+
+/* --- earlier.c ------------------------------------------------------------------------------- */
+
+/*
+ * What has been put in place in the folder already, for an apply of a plan with that number.
+ * 1: all of it. 0: nothing that stands in the way, or no more. -errno: something does. `mounts` are
+ * of now, and after it.
+ */
+int look_earlier(const struct idmap_plan *plan, uint64_t number, const char *folder,
+		 struct mounts *mounts, struct idmap_error *ret_error);
 
 /* --- apply.c --------------------------------------------------------------------------------- */
 

@@ -17,6 +17,7 @@
 
 #include "command.h"
 
+#define BOOT "/run/idmap/table" /* PID 1's */
 #define LOCK RECORDS "/.lock"
 #define BY_HAND RECORDS "/.by-hand"
 #define FIRST_LINE "# idmap apply --root "
@@ -286,12 +287,6 @@ static bool read_record(struct record *record, const char *path)
 	return true;
 }
 
-bool record_read_boot(struct record *record)
-{
-	*record = (struct record){.folder = "/"};
-	return read_record(record, "/run/idmap/table");
-}
-
 bool record_read(struct record *record, const char *folder)
 {
 	char path[PATH_MAX];
@@ -301,19 +296,28 @@ bool record_read(struct record *record, const char *folder)
 	return read_record(record, path);
 }
 
-bool record_next(DIR *folder, struct record *record)
+void records_read(struct records *records)
 {
+	DIR *folder = opendir(RECORDS);
 	struct dirent *entry;
+	char path[PATH_MAX];
 
+	*records = (struct records){.boot.folder = "/"};
+	if (!read_record(&records->boot, BOOT))
+		records->boot.count = 0;
 	while (folder && (entry = readdir(folder))) {
-		char path[PATH_MAX];
+		struct record *more =
+			realloc(records->record, (records->count + 1) * sizeof(*more));
 
-		*record = (struct record){.folder = ""};
+		if (!more)
+			break;
+		records->record = more;
+		more[records->count] = (struct record){.folder = ""};
 		snprintf(path, sizeof(path), RECORDS "/%s", entry->d_name);
-		if (read_record(record, path))
-			return true;
+		records->count += read_record(&more[records->count], path);
 	}
-	return false;
+	if (folder)
+		closedir(folder);
 }
 
 bool record_stands(const struct record *record, const struct recorded *recorded,
@@ -373,19 +377,16 @@ static bool ends_in(const char *path, const char *target)
 	return !strcmp(target, "/") || (length >= end && !strcmp(path + length - end, target));
 }
 
-const struct idmap_row *records_row(const struct idmap_mountinfo *mount)
+const struct idmap_row *records_row(const struct records *records,
+				    const struct idmap_mountinfo *mount)
 {
-	const struct recorded *recorded;
-	const struct idmap_row *row = NULL;
-	struct record record;
-	DIR *folder = opendir(RECORDS);
+	size_t i;
 
-	while (!row && record_next(folder, &record)) {
-		recorded = record_row_of(&record, mount);
+	for (i = 0; i < records->count; i++) {
+		const struct recorded *recorded = record_row_of(&records->record[i], mount);
+
 		if (recorded && ends_in(mount->target, recorded->row->target))
-			row = recorded->row;
+			return recorded->row;
 	}
-	if (folder)
-		closedir(folder);
-	return row;
+	return NULL;
 }

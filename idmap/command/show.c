@@ -13,7 +13,6 @@
 
 #include "command.h"
 
-#define RECORD "/run/idmap/table"
 #define IDS_AT_ONCE 512
 #define MEMORY (64 << 20) /* costs what is touched */
 
@@ -193,12 +192,13 @@ struct listed {
  * By what PID 1 has recorded: of a target's rows that have a map the one after so many `others`
  * that are idmapped. What stands above those of PID 1 is not its own, and nothing is known of it.
  */
-static void look_up(const struct idmap_table *table, uint32_t others, struct listed *listed)
+static void look_up(const struct record *boot, uint32_t others, struct listed *listed)
 {
 	const char *target = listed->mount->target;
-	const struct idmap_row *row;
+	size_t i;
 
-	for (row = table->first; row; row = row->next) {
+	for (i = 0; i < boot->count; i++) {
+		const struct idmap_row *row = boot->row[i].row;
 		const bool same = row->target && !strcmp(row->target, target);
 
 		if (same && row->map && !(row->flags & IDMAP_LAYER) && !others--) {
@@ -251,16 +251,13 @@ static int show_by_record(struct show *show, struct idmap_error *ret_error)
 {
 	struct mounts mounts = {0};
 	struct listed *all;
-	struct idmap_table table;
-	char *record;
-	size_t size, i, count = 0;
+	struct records records;
+	size_t i, count = 0;
 	int result = mounts_read(&mounts, ret_error);
 
 	if (result)
 		return result;
-	idmap_table_init(&table, &show->arena);
-	if (!idmap_file_read(RECORD, &show->arena, &record, &size))
-		idmap_table_file(&table, RECORD, record, size);
+	records_read(&records);
 	all = calloc(mounts.count + 1, sizeof(*all));
 	if (!all)
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
@@ -271,10 +268,11 @@ static int show_by_record(struct show *show, struct idmap_error *ret_error)
 		show->held |= is_asked(show, mount);
 		if (!idmap_contains(mount->options, ",idmapped"))
 			continue;
-		row = records_row(mount);
+		row = records_row(&records, mount);
 		all[count] = (struct listed){mount, row ? row->map : NULL, row};
 		if (!row)
-			look_up(&table, count_at(mounts.mount, i, mount->target), &all[count]);
+			look_up(&records.boot, count_at(mounts.mount, i, mount->target),
+				&all[count]);
 		count++;
 	}
 	for (i = 0; i < count; i++)

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What stands already when idmap apply begins: of an earlier one to the same folder, of one to
+ * another folder, or since the boot. It is neither done a second time nor lost sight of.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+
+#include "command.h"
+
+struct earlier {
+	const struct idmap_plan *plan;
+	uint64_t number; /* of the table */
+	const char *folder;
+	struct mounts *mounts;
+	struct records records;
+};
+
+/* --- of this folder ------------------------------------------------------------------------- */
+
+/* The next row from *at on whose mount stands, and its path; NULL: there is none. */
+static const struct recorded *next_standing(const struct record *record,
+					    const struct mounts *mounts, size_t *at,
+					    char path[PATH_MAX])
+{
+	while (*at < record->count) {
+		const struct recorded *recorded = &record->row[(*at)++];
+
+		record_target(record, recorded->row, path);
+		if (recorded->id.number && record_stands(record, recorded, mounts))
+			return recorded;
+	}
+	return NULL;
+}
+
+/* The first row that stands, and is not what is seen by its path; false: there is none. */
+static bool find_unseen(const struct record *record, const struct mounts *mounts,
+			char path[PATH_MAX])
+{
+	const struct recorded *recorded;
+	size_t at = 0;
+
+	while ((recorded = next_standing(record, mounts, &at, path)))
+		if (mount_id_of(AT_FDCWD, path).number != recorded->id.number)
+			return true;
+	return false;
+}
+
+/*
+ * What an earlier one has put in place. 1: the same table stands already. -errno: another one does,
+ * or what was interrupted cannot be taken back.
+ */
+static int look_back(struct earlier *earlier, struct idmap_error *ret_error)
+{
+	const struct idmap_plan *plan = earlier->plan;
+	const char *folder = earlier->folder;
+	struct record before;
+	size_t standing, gone;
+	char path[PATH_MAX];
+	bool unseen;
+	int result;
+
+	if (!record_read(&before, folder))
+		return 0;
+	standing = record_count(&before, earlier->mounts, true);
+	gone = record_count(&before, earlier->mounts, false);
+	if (standing && (!before.done || before.halfway)) {
+		fprintf(stderr,
+			"idmap apply: an interrupted %s has left rows in place; they are taken back\n",
+			before.halfway ? "idmap undo" : "one");
+		result = take_back(&before, earlier->mounts, ret_error);
+		return result ? result : mounts_read(earlier->mounts, ret_error);
+	}
+	if (!standing)
+		return 0;
+	unseen = before.plan == earlier->number && find_unseen(&before, earlier->mounts, path);
+	if (!gone && before.plan == earlier->number && !unseen) {
+		if (before.count < plan->rows)
+			fprintf(stderr,
+				"idmap apply: %u rows were skipped then; take the others back with"
+				" idmap undo to try them again\n",
+				plan->rows - (uint32_t)before.count);
+		return 1;
+	}
+	if (unseen)
+		return idmap_fail(
+			ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
+			"the rows stand in %s, but the one on %s is not seen there: it was"
+			" moved, or another mount covers it; move it back, or unmount what"
+			" covers it, and say this again",
+			folder, path);
+	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
+			  "%u mounts of an earlier apply stand in %s%s; take them back with idmap"
+			  " undo --root %s",
+			  (uint32_t)standing, folder,
+			  before.plan == earlier->number
+				  ? ", and others of it are not there any more"
+				  : ", of another table",
+			  folder);
+}
+
+/* --- of others ------------------------------------------------------------------------------- */
+
+static bool stands_in(const struct record *record, const struct mounts *mounts, const char *folder,
+		      char path[PATH_MAX])
+{
+	size_t at = 0;
+
+	while (next_standing(record, mounts, &at, path))
+		if (idmap_path_inside(path, folder))
+			return true;
+	return false;
+}
+
+static bool is_same_row(const struct idmap_row *a, const struct idmap_row *b)
+{
+	return !strcmp(a->source, b->source) &&
+	       (a->map && b->map ? same_map(a->map, b->map) : !a->map && !b->map);
+}
+
+/* Whether its mount has the map: of an overlay the layers have it. */
+static bool is_mapped(const struct idmap_row *row)
+{
+	return row->map && !(row->flags & IDMAP_OVERLAY);
+}
+
+/*
+ * The row that stands at a target of the plan though no apply to this folder has put it there: PID
+ * 1 did, or one to a folder that is / by now. NULL: none.
+ */
+static const struct idmap_row *row_at(const struct earlier *earlier, const char *path,
+				      const struct idmap_mountinfo *mount)
+{
+	const struct record *boot = &earlier->records.boot;
+	const struct idmap_row *row = records_row(&earlier->records, mount);
+	size_t i;
+
+	if (row || strcmp(earlier->folder, "/"))
+		return row;
+	for (i = boot->count; !row && i > 0; i--)
+		if (boot->row[i - 1].row->target && !strcmp(boot->row[i - 1].row->target, path))
+			row = boot->row[i - 1].row;
+	/* Of the boot's mounts no numbers are known: one that looks otherwise is somebody's since.
+	 */
+	return row && is_mapped(row) == idmap_contains(mount->options, ",idmapped") ? row : NULL;
+}
+
+/* What stands by another hand of ours is not done a second time. 1: all of it is that. */
+static int look_at_others(const struct earlier *earlier, struct idmap_error *ret_error)
+{
+	const struct idmap_plan *plan = earlier->plan;
+	const struct idmap_row *first = NULL;
+	uint32_t i, rows = 0, stand = 0;
+	char path[PATH_MAX];
+
+	for (i = 0; i < plan->rows; i++) {
+		const struct idmap_row *row = plan->row[i], *there;
+		const struct idmap_mountinfo *mount;
+
+		if (row->flags & IDMAP_LAYER || idmap_row_is_root(row))
+			continue;
+		rows++;
+		mount = mounts_at(earlier->mounts, path_join(path, earlier->folder, row->target));
+		there = mount ? row_at(earlier, path, mount) : NULL;
+		if (!there || !is_same_row(there, row))
+			continue;
+		stand++;
+		first = first ? first : row;
+	}
+	if (!stand)
+		return 0;
+	if (stand == rows && !plan->new_root)
+		return 1;
+	return idmap_fail(ret_error, first, IDMAP_BAD_SYSTEM, EEXIST,
+			  "this row stands there already, since the boot or by another idmap; leave"
+			  " out what stands, or unmount it first");
+}
+
+/* Rows of another folder stand in this one, and would lose their numbers. */
+static int look_inside(const struct earlier *earlier, struct idmap_error *ret_error)
+{
+	char path[PATH_MAX];
+	size_t i;
+
+	for (i = 0; i < earlier->records.count; i++) {
+		const struct record *record = &earlier->records.record[i];
+
+		if (*record->folder && strcmp(record->folder, earlier->folder) &&
+		    stands_in(record, earlier->mounts, earlier->folder, path))
+			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EEXIST,
+					  "rows of an earlier apply to %s stand in it, such as the"
+					  " one on %s; take them back with idmap undo --root %s",
+					  record->folder, path, record->folder);
+	}
+	return 0;
+}
+
+int look_earlier(const struct idmap_plan *plan, uint64_t number, const char *folder,
+		 struct mounts *mounts, struct idmap_error *ret_error)
+{
+	struct earlier earlier = {plan, number, folder, mounts, {0}};
+	int result = look_back(&earlier, ret_error);
+
+	if (result)
+		return result;
+	records_read(&earlier.records);
+	result = look_at_others(&earlier, ret_error);
+	if (!result && plan->new_root)
+		result = look_inside(&earlier, ret_error);
+	return result;
+}
