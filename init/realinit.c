@@ -11,6 +11,7 @@
 
 #include "init.h"
 #include "device/device.h"
+#include "mount/format.h"
 #include "mount/program.h"
 
 /* Whether the file is this very program, and would only start itself for ever. */
@@ -83,8 +84,6 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 	const struct idmap_cmdline *cmdline = &boot->cmdline;
 	const bool booted = cmdline->root.booted;
 	idmap_closed int here_fd = booted ? idmap_open("/", O_PATH | O_DIRECTORY) : -1;
-	/* init/main.c, kernel_init() */
-	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
 	size_t i;
 
 	if (cmdline->own_init) {
@@ -97,16 +96,17 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 		boot->init = cmdline->init;
 		return check_named(boot, "init", cmdline->init, program, ret_error);
 	}
-	for (i = 0; i < COUNT_OF(usual); i++) {
+	for (i = 0; i < FORMAT_INITS; i++) {
+		const char *path = idmap_format_inits[i];
 		bool self;
-		int result = check(boot, usual[i], program, &self);
+		int result = check(boot, path, program, &self);
 
 		if (!result) {
-			boot->init = usual[i];
+			boot->init = path;
 			return 0;
 		}
 		if (result != -ENOENT || *program->interpreter)
-			msg(MSG_ERROR, "%s of the new root is passed over (%s%s%s%s%s)", usual[i],
+			msg(MSG_ERROR, "%s of the new root is passed over (%s%s%s%s%s)", path,
 			    program->interpreter,
 			    *program->interpreter ? ", its interpreter: " : "",
 			    self ? "idmap-init itself" : idmap_errno_text(-result),

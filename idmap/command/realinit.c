@@ -10,9 +10,6 @@
 #include "mount/format.h"
 #include "mount/mount.h"
 
-#define FRONT_SIZE 2048
-#define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
-
 /* What is looked at, and for whom. */
 struct look {
 	struct input *input;
@@ -59,19 +56,19 @@ static void look_at_format(const struct look *look, const char *path, int depth)
 	idmap_closed int fd = idmap_open_inside(look->root_fd, path, O_RDONLY | O_NONBLOCK, 0);
 	struct idmap_notes *notes = &look->input->notes;
 	struct idmap_format format;
-	char front[FRONT_SIZE + 1] = "";
-	const long size = fd < 0 ? -1 : read(fd, front, FRONT_SIZE);
+	char head[FORMAT_HEAD_SIZE + 1] = "";
+	const long size = fd < 0 ? -1 : read(fd, head, FORMAT_HEAD_SIZE);
 
 	/* One that cannot be read may be run all the same. */
 	if (size < 0)
 		return;
-	if (idmap_format_read(front, (size_t)size, &format)) {
+	if (idmap_format_read(head, (size_t)size, &format)) {
 		idmap_note_row(notes, look->row, "%s cannot be run; %s", path,
 			       format.fault ? format.fault
 					    : "it is neither ELF nor has it a #! line");
 		return;
 	}
-	if (!*format.interpreter || depth == DEPTH_MOST)
+	if (!*format.interpreter || depth == FORMAT_DEPTH_MOST)
 		return;
 	switch (find(look, format.interpreter)) {
 	case FOUND:
@@ -107,7 +104,6 @@ static void look_at(const struct look *look, const char *path)
 
 void init_look(struct input *input, const struct idmap_row *row, const char *folder)
 {
-	static const char *const usual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
 	const struct idmap_cmdline *cmdline = &input->parameters;
 	const char *named = cmdline->own_init ? cmdline->own_init : cmdline->init;
 	idmap_closed int root_fd = idmap_open(folder, O_PATH | O_DIRECTORY);
@@ -115,8 +111,8 @@ void init_look(struct input *input, const struct idmap_row *row, const char *fol
 	enum found found = MISSING;
 	size_t i;
 
-	for (i = 0; found == MISSING && i < (named ? 1 : COUNT_OF(usual)); i++) {
-		const char *path = named ? named : usual[i];
+	for (i = 0; found == MISSING && i < (named ? 1 : FORMAT_INITS); i++) {
+		const char *path = named ? named : idmap_format_inits[i];
 
 		found = find(&look, path);
 		if (found == FOUND)

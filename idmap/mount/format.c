@@ -13,6 +13,9 @@
 enum { CLASS_AT = 4, CLASS_64 = 2, TYPE_AT = 16, MACHINE_AT = 18, TYPE_EXEC = 2, TYPE_DYN = 3 };
 enum { ENTRY_32 = 32, ENTRY_64 = 56, LOADER = 3 }; /* sizes of a program header, PT_INTERP */
 
+const char *const idmap_format_inits[FORMAT_INITS] = {"/sbin/init", "/etc/init", "/bin/init",
+						      "/bin/sh"};
+
 static bool is_space_or_tab(char c)
 {
 	return c == ' ' || c == '\t';

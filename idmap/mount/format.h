@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How the front of a program is read: what format.c gives to program.c, to the tests and to the
+ * What the kernel runs: what format.c gives to program.c, to idmap check, to the tests and to the
  * fuzzers, without the rest of mount/.
  */
 #ifndef FORMAT_H
@@ -12,6 +12,14 @@
 
 #define FORMAT_LINE_SIZE 256 /* BINPRM_BUF_SIZE of linux/binfmts.h, as seen from programs */
 #define FORMAT_ELF_SIZE 64   /* the longer of both headers */
+/* What is read of a program: its #! line, or its headers and, as a rule, the loader's name. */
+#define FORMAT_HEAD_SIZE 2048
+#define FORMAT_DEPTH_MOST 5 /* scripts that run scripts (fs/exec.c, exec_binprm()) */
+
+#define FORMAT_INITS 4
+
+/* The real init where none is named is the first that can be run (init/main.c, kernel_init()). */
+extern const char *const idmap_format_inits[FORMAT_INITS];
 
 struct idmap_format {
 	char interpreter[256]; /* of a script, or the loader of an ELF program; "": it needs none */

@@ -18,10 +18,6 @@
 #include "mount/format.h"
 #include "mount/program.h"
 
-/* The front of a program: a #! line, or ELF headers and, as a rule, the loader's name. */
-#define HEAD_SIZE 2048
-#define DEPTH_MOST 5 /* scripts that are interpreters of scripts (fs/exec.c, exec_binprm()) */
-
 /* The linker's: this program in memory, from its first byte. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
@@ -97,11 +93,11 @@ static int check_mode(int fd, struct idmap_program *ret)
 }
 
 /* Reads the front and what it says. A file that can be run and not read says nothing. */
-static int read_front(int root_fd, const char *path, char head[HEAD_SIZE + 1],
+static int read_front(int root_fd, const char *path, char head[FORMAT_HEAD_SIZE + 1],
 		      struct idmap_format *format)
 {
 	idmap_closed int fd = idmap_open_inside(root_fd, path, O_RDONLY, 0);
-	long size = fd < 0 ? -1 : read(fd, head, HEAD_SIZE);
+	long size = fd < 0 ? -1 : read(fd, head, FORMAT_HEAD_SIZE);
 
 	*format = (struct idmap_format){.machine = 0};
 	return size < 0 ? 0 : idmap_format_read(head, (size_t)size, format);
@@ -131,7 +127,7 @@ static int check(struct idmap_stage *stage, const char *path, int depth, struct 
 	const int root_fd = stage->seen_fd;
 	idmap_closed int fd = -1;
 	struct idmap_format format;
-	char head[HEAD_SIZE + 1] = "";
+	char head[FORMAT_HEAD_SIZE + 1] = "";
 	int result;
 
 	idmap_stage_bring(stage, path);
@@ -139,7 +135,7 @@ static int check(struct idmap_stage *stage, const char *path, int depth, struct 
 	result = fd < 0 ? fd : check_mode(fd, depth ? NULL : ret);
 	if (result)
 		return result;
-	if (depth == DEPTH_MOST)
+	if (depth == FORMAT_DEPTH_MOST)
 		return -ELOOP;
 	result = read_front(root_fd, path, head, &format);
 	if (!depth)
