@@ -309,6 +309,15 @@ def test_bind_of_what_is_left_out(kernel, root_tree, second, image, initramfs, b
             " that; say noauto in both, or in none"]
 
 
+def test_devices_that_nodev_closes(kernel, root_tree, image, initramfs, boot):
+    conf = ROOT + "/dev /mnt bind\n/dev /home bind dev\n"
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert guest.ask("open /mnt/null r") == {"error": "EACCES"} and "error" not in guest.ask("open /home/null r")
+        assert [line for line in log_lines(guest) if "nodev if" in line] == [
+            PRE + "/etc/idmap.conf:2: /dev on /mnt: rows are nodev, so no device in it can be opened; write dev, or nodev if"
+            " that is meant"]
+
+
 def test_two_carriers(kernel, root_tree, second, image, initramfs, boot):
     """Any idmap= on the command line replaces the file; several rows there, quotes as the kernel's."""
     append = ('idmap=/dev/vda,/,erofs,100000:0:65536 "idmap=/dev/vdb,/srv,erofs,X-mount.idmap=u:5000:0:9'

@@ -257,7 +257,7 @@ static void check_rows(struct input *input, const char *const source[], size_t t
 	for (i = 0; i < input->plan.rows; i++) {
 		const struct idmap_row *row = input->plan.row[i];
 
-		idmap_note_left_out(&input->notes, &input->table, &input->plan, row);
+		idmap_note_odd(&input->notes, &input->table, &input->plan, row);
 		for (j = 0; j < trees && strcmp(row->source, source[j]);)
 			j++;
 		if (row->map && !(row->flags & IDMAP_CLONE) && j == trees)

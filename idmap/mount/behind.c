@@ -56,8 +56,8 @@ const struct idmap_map *idmap_map_shown(const struct idmap_plan *plan, struct id
 	return row ? row->map : NULL;
 }
 
-void idmap_note_left_out(struct idmap_notes *notes, const struct idmap_table *table,
-			 const struct idmap_plan *plan, const struct idmap_row *row)
+static void note_left_out(struct idmap_notes *notes, const struct idmap_table *table,
+			  const struct idmap_plan *plan, const struct idmap_row *row)
 {
 	const struct idmap_row *out;
 	uint32_t i;
@@ -77,4 +77,28 @@ void idmap_note_left_out(struct idmap_notes *notes, const struct idmap_table *ta
 				" say noauto in both, or in none",
 				out->target);
 	}
+}
+
+/* What has nodes of devices by its nature; not what else is mounted below /dev. */
+static bool has_devices(const struct idmap_row *row)
+{
+	static const char *const others[] = {"/dev/shm", "/dev/mqueue", "/dev/hugepages",
+					     "/dev/log"};
+	size_t i;
+
+	for (i = 0; row->inside && i < COUNT_OF(others); i++)
+		if (idmap_path_inside(row->inside, others[i]))
+			return false;
+	return row->inside ? row->flags & IDMAP_CLONE && idmap_path_inside(row->inside, "/dev")
+			   : !strcmp(row->type, "devpts") || !strcmp(row->type, "devtmpfs");
+}
+
+void idmap_note_odd(struct idmap_notes *notes, const struct idmap_table *table,
+		    const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	note_left_out(notes, table, plan, row);
+	if (row->attr & ~row->attr_said & IDMAP_NODEV && has_devices(row))
+		idmap_note_row(notes, row,
+			       "rows are nodev, so no device in it can be opened; write dev, or"
+			       " nodev if that is meant");
 }

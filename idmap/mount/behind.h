@@ -23,12 +23,15 @@ struct idmap_row *idmap_row_behind(const struct idmap_plan *plan, struct idmap_r
 				   char path[PATH_MAX]);
 /* The map that the row's tree is shown by: its own, or that of what a bind lies on; or NULL. */
 const struct idmap_map *idmap_map_shown(const struct idmap_plan *plan, struct idmap_row *row);
-/* Tells of a SOURCE in the new root where a row that is noauto would have been. */
-void idmap_note_left_out(struct idmap_notes *notes, const struct idmap_table *table,
-			 const struct idmap_plan *plan, const struct idmap_row *row);
+/*
+ * Tells what is odd about a row that stands, by the table alone: a SOURCE in the new root where a
+ * row that is noauto would have been, and devices that nodev closes though the row does not say it.
+ */
+void idmap_note_odd(struct idmap_notes *notes, const struct idmap_table *table,
+		    const struct idmap_plan *plan, const struct idmap_row *row);
 #else
-static inline void idmap_note_left_out(struct idmap_notes *notes, const struct idmap_table *table,
-				       const struct idmap_plan *plan, const struct idmap_row *row)
+static inline void idmap_note_odd(struct idmap_notes *notes, const struct idmap_table *table,
+				  const struct idmap_plan *plan, const struct idmap_row *row)
 {
 	(void)notes, (void)table, (void)plan, (void)row;
 }

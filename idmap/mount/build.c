@@ -170,7 +170,7 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	if (!result && row->flags & IDMAP_TURNED_RO)
 		note_turned(build, row);
 	if (!result)
-		idmap_note_left_out(build->notes, build->table, &build->plan, row);
+		idmap_note_odd(build->notes, build->table, &build->plan, row);
 	idmap_note_written(row, build->notes);
 	/* It may be what stands behind a link, and is there then. */
 	if (result && row->flags & IDMAP_NOFAIL && ret_error->absent && row->inside &&

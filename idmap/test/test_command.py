@@ -540,6 +540,15 @@ def test_bind_of_what_is_left_out(tmp_path):
         " none\n")
 
 
+def test_devices_that_nodev_closes(tmp_path):
+    conf = tmp_path / "conf"
+    conf.write_text("pts /srv devpts gid=5,mode=620\n/dev /mnt rbind\n/dev/shm /opt bind rw\n/dev /home bind nodev\n"
+                    "/dev/console /tmp bind dev\n/devices /var bind\n/dev/fuse /usr bind\n")
+    odd = "rows are nodev, so no device in it can be opened; write dev, or nodev if that is meant\n"
+    assert idmap("check", "-c", conf).stderr == (
+        f"{conf}:2: /dev on /mnt: {odd}{conf}:1: pts on /srv: {odd}{conf}:7: /dev/fuse on /usr: {odd}")
+
+
 def test_tree_of_no_row(conf, tmp_path):
     assert idmap("check", "-c", conf, "--tree", f"/dev/vdz={tmp_path}", code=2).stderr == (
         "idmap check: no row has the SOURCE /dev/vdz; write it as in the table: --tree SOURCE=DIR\n")
