@@ -8,6 +8,7 @@ of modules, every message, and that nothing is ever left behind.
 import gzip
 import lzma
 import os
+import re
 import shutil
 import signal
 import stat
@@ -460,6 +461,19 @@ def test_modules_folder_by_other_names(bench, kernel):
     assert "lib/modules/b a#re/kernel/base.ko" in parse(archive)
 
 
+SEAL = ("root,rootfstype,rootflags,rw,init,idmap,idmap.conf,idmap.init,roothash,systemd.verity_root_data,"
+        "systemd.verity_root_hash,systemd.verity_root_options,auto,paths,modules,shell")
+
+
+def test_words_of_a_seal(bench):
+    """They are the parameters that PID 1 knows to close, and what concerns no parameter."""
+    archive = bench.build(f"--sealed={SEAL},systemd.verity-root-data,")
+    assert content(archive, "etc/idmap.sealed").split(b"\n")[:2] == [b"root", b"rootfstype"]
+    source = (Path(__file__).parents[2] / "idmap/table/cmdline.c").read_text()
+    closed = re.findall(r'\[\w+\] = \{"([a-z._]+)", true\}', source)
+    assert sorted(SEAL.split(",")) == sorted([*closed, "auto", "paths", "modules", "shell"])
+
+
 @pytest.mark.parametrize("args, message", (
     ([], "-o: missing; name the file to write with -o OUT"),
     (["-o"], "-o: needs a value; see mkinitramfs -h"),
@@ -470,6 +484,8 @@ def test_modules_folder_by_other_names(bench, kernel):
     *((["-a", value], f"-a {value}: no source with an absolute target; write -a SRC:/DST")
       for value in ("x", "x:y", ":/y")),
     (["-a", "x\ny:/z"], "-a: a value with a newline; use other names"),
+    *((["-o", "o", f"--sealed=,{other},{word}"], f"--sealed: '{word}' opens nothing; write words of {SEAL}")
+      for other, word in (("root", "rot"), ("idmap", "idmap.onfail"), ("init", "Init"), ("auto", "a b"), ("", "*"))),
 ))
 def test_misuse(bench, args, message):
     bench.fails(message, *args, out=None, init=None, code=2)
