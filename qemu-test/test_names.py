@@ -253,7 +253,7 @@ ABSENT = {
     f"UUID={LOGICAL}": (f"vda, vda1 UUID={EXT4}, vda2 UUID={ROOT}, vda5 UUID={FIVE}",
                         " and that it is erofs, ext4, xfs or btrfs"),
     "PARTLABEL=Root": ("vda, vda1 PARTLABEL=data one, vda2 PARTLABEL=root, vda5", ""),
-    "SERIAL=serial": ("vda SERIAL=Serial, vda1, vda2, vda5", " and that it is a virtio disk's"),
+    "SERIAL=serial": ("vda SERIAL=Serial, vda1, vda2, vda5", " and that it is a virtio disk's, 20 bytes at most"),
     "1:2": ("vda 254:0, vda1 254:1, vda2 254:2, vda5 254:5", ""),
     f"PARTUUID={PARTS[2]}/PARTNROFF=1": (
         f"vda, vda1 PARTUUID={PARTS[1].lower()}, vda2 PARTUUID={PARTS[2].lower()}, vda5 PARTUUID="

@@ -280,7 +280,7 @@ def test_device_of_an_option_of_an_image_file(kernel, root_tree, tmp_path, told,
     disks = [Disk(make_image(tree, "erofs", tmp_path / "root"))]
     assert told("", conf, disks, modules=modules) == (
         "/etc/idmap.conf:2: root:/images/meta on /srv: device=SERIAL=blob: the device did not come within 1 s (disks"
-        " here: vda); check its name and that it is a virtio disk's, load its driver (mkinitramfs -m), or raise wait=",
+        " here: vda); check its name and that it is a virtio disk's, 20 bytes at most, load its driver (mkinitramfs -m), or raise wait=",
         3)
     with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks + [Disk(blob, serial="blob")]) as guest:
         assert seen(guest, "/srv/f") == (4, 0) and guest.ask("read /srv/f")["content"].startswith("datadata")

@@ -137,7 +137,7 @@ static int did_not_come(const struct idmap_devices *devices, const struct wanted
 	static const char *const kinds[IDMAP_SOURCE_OTHER + 1] = {
 		[IDMAP_SOURCE_UUID] = " and that it is " IDMAP_SOURCE_KNOWN,
 		[IDMAP_SOURCE_LABEL] = " and that it is " IDMAP_SOURCE_KNOWN,
-		[IDMAP_SOURCE_SERIAL] = " and that it is a virtio disk's",
+		[IDMAP_SOURCE_SERIAL] = " and that it is a virtio disk's, 20 bytes at most",
 	};
 	const char *kind = kinds[wanted->source.kind];
 
