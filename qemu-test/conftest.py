@@ -263,18 +263,21 @@ def virtiofs(virtiofsd: Callable[[str], Path]) -> Iterator[Callable[..., list[st
     options      further ones of virtiofsd
     server       "new", which allows maps, or "old"
     memory       MiB, as of the guest: the server and the guest share it
+    before       what a shell does in the folder, in a mount namespace of the server's own
     """
     with contextlib.ExitStack() as stack:
         def serve(folder: Path, tag: str, *options: str, server: str = "new",
-                  memory: int = 512) -> list[str]:
+                  memory: int = 512, before: str = "") -> list[str]:
             program = virtiofsd(server)
             # A short path: a socket's name has 108 bytes. It listens before QEMU starts.
             path = stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-")) + "/socket"
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(path)
             listener.listen()
+            namespace = ["unshare", "--mount", "sh", "-ec", f'cd "$1"; {before}; cd /; shift; exec "$@"', "sh",
+                         folder] if before else []
             process = subprocess.Popen(
-                [program, f"--fd={listener.fileno()}", "-o", f"source={folder}", *options],
+                [*namespace, program, f"--fd={listener.fileno()}", "-o", f"source={folder}", *options],
                 pass_fds=[listener.fileno()], preexec_fn=guest.die_with_parent,
                 stdin=subprocess.DEVNULL)
             stack.callback(process.wait)

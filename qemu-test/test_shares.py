@@ -100,15 +100,53 @@ def test_slow_server(kernels, root_tree, image, initramfs, host_tree, virtiofs, 
         assert seen(guest, "/srv/mine") == (0, 0)
 
 
+HOSTS_MOUNT = ("mount -t tmpfs -o uid=1000,gid=1000,mode=0755 another deep; echo y >deep/file; chown 1000:1000 deep/file;"
+               " echo y >deep/roots; chmod 600 deep/roots")
+IN_SHARE = ("idmap-init: /etc/idmap.conf:2: hostshare on /srv: /srv/deep is another mount of the host, which the kernel would"
+            " show there without the map; start virtiofsd with --no-announce-submounts, or cover it by a row")
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_mount_of_the_host_in_a_share(kernel, root_tree, image, initramfs, host_tree, virtiofs, boot, boot_fails):
+    """The kernel mounts it by itself where the server announces it, and without the map."""
+    share, disks = host_tree(WORK), [Disk(image(root_tree(), "erofs"))]
+    conf = ROOT + "hostshare /srv virtiofs rw,idmap=1000:0:1\n"
+    initrd = initramfs(kernel, conf, modules=VIRTIOFS)
+    assert last_words(boot_fails(kernel, initrd, "quiet", disks, qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT))) == (
+        IN_SHARE, "0x00000500")
+    with boot(kernel, initrd, "quiet", disks,
+              qemu_args=virtiofs(share, "hostshare", "--no-announce-submounts", before=HOSTS_MOUNT)) as guest:
+        assert seen(guest, "/srv/deep/file") == (0, 0)
+        assert guest.ask("read /srv/deep/roots") == {"error": "EACCES"}
+    # Covered, without a map, or of its own: nothing to be afraid of.
+    covered = initramfs(kernel, conf + "own /srv/deep tmpfs\n", modules=VIRTIOFS)
+    with boot(kernel, covered, "quiet", disks, qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)) as guest:
+        assert seen(guest, "/srv/mine") == (0, 0)
+        assert guest.ask("ls /srv/deep") == {"entries": {}}
+    plain = initramfs(kernel, ROOT + "hostshare /srv virtiofs\n", modules=VIRTIOFS)
+    with boot(kernel, plain, "quiet", disks, qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)) as guest:
+        assert seen(guest, "/srv/deep/file") == (1000, 1000) == seen(guest, "/srv/mine")
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_root_of_the_host_with_mounts(kernel, root_tree, initramfs, host_tree, virtiofs, boot):
+    """What comes along is seen where the host has its own /proc and the like."""
+    before = "mount -t tmpfs other proc; mount -t tmpfs other dev; mount -t tmpfs other run"
+    with boot(kernel, initramfs(kernel, modules=VIRTIOFS), "root=hostroot rootfstype=virtiofs ro idmap=100000:0:65536",
+              qemu_args=virtiofs(host_tree(root_tree()), "hostroot", before=before)) as guest:
+        assert owners(guest) == OWNERS
+        assert {m.target: m.type for m in guest.mounts()}.items() >= {"/proc": "proc", "/dev": "devtmpfs"}.items()
+
+
 REFUSED = {
     # The kernel is to blame, whatever the server.
     ("6.1", "new"): "virtiofs can be idmapped since Linux 6.12, and this is {}; boot a newer kernel"
                     " or use another filesystem",
     # The server is.
     ("6.12", "old"): "its server on the host allows no map, this kernel ({}) would; use virtiofsd"
-                     " 1.13 or newer",
+                     " 1.13 or newer, with --no-announce-submounts",
     ("7.x", "old"): "its server on the host allows no map, this kernel ({}) would; use virtiofsd"
-                    " 1.13 or newer",
+                    " 1.13 or newer, with --no-announce-submounts",
 }
 
 

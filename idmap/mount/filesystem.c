@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include "mount/further.h"
 #include "mount/standing.h"
 
 #define TYPE_SIZE 64
@@ -34,7 +35,7 @@ static int set_option(int fs_fd, int command, const char *key, const char *value
 }
 
 /* Options of the table, one after the other. */
-static int set_options(int fs_fd, const struct idmap_row *row, const char *item,
+static int set_options(int fs_fd, const struct idmap_row *row, const char *type, const char *item,
 		       struct idmap_attempt *attempt)
 {
 	char key[IDMAP_OPTION_MAX + 1];
@@ -44,6 +45,8 @@ static int set_options(int fs_fd, const struct idmap_row *row, const char *item,
 		const char *equals = strchr(item, '=');
 		size_t length = equals ? (size_t)(equals - item) : strlen(item);
 
+		if (idmap_is_further_alone(type, item))
+			continue;
 		attempt->option = item;
 		memcpy(key, item, length);
 		key[length] = 0;
@@ -54,7 +57,8 @@ static int set_options(int fs_fd, const struct idmap_row *row, const char *item,
 	return result;
 }
 
-static int configure(int fs_fd, const struct idmap_row *row, struct idmap_attempt *attempt)
+static int configure(int fs_fd, const struct idmap_row *row, const char *type,
+		     struct idmap_attempt *attempt)
 {
 	char id_text[12];
 	const bool tmpfs = row->map && !strcmp(row->type, "tmpfs");
@@ -77,9 +81,9 @@ static int configure(int fs_fd, const struct idmap_row *row, struct idmap_attemp
 				    idmap_print(id_text, sizeof(id_text), "%u", id));
 	}
 	if (!result)
-		result = set_options(fs_fd, row, row->root_data, attempt);
+		result = set_options(fs_fd, row, type, row->root_data, attempt);
 	if (!result)
-		result = set_options(fs_fd, row, row->data, attempt);
+		result = set_options(fs_fd, row, type, row->data, attempt);
 	if (result)
 		return result;
 	attempt->option = NULL;
@@ -98,7 +102,7 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	*attempt->words = 0;
 	if (fs_fd < 0)
 		return attempt->error = fs_fd;
-	result = configure(fs_fd, row, attempt);
+	result = configure(fs_fd, row, type, attempt);
 	if (!result)
 		result = or_errno(sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, attr));
 	if (result >= 0)
@@ -340,6 +344,9 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 		if (any && (!strcmp(type, "ext2") || !strcmp(type, "ext3")) &&
 		    idmap_type_has(types, "ext4"))
 			continue;
+		fd = idmap_further_check(row, type, ret_error);
+		if (fd)
+			return fd;
 		fd = mount_type(stage, row, type, attr, &attempt);
 		if (fd >= 0)
 			return fd;

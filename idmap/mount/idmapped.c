@@ -152,7 +152,7 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 		return idmap_fail(
 			ret_error, row, IDMAP_NO_MAP, EINVAL,
 			"its server on the host allows no map, this kernel (%s) would; use"
-			" virtiofsd 1.13 or newer",
+			" virtiofsd 1.13 or newer, with --no-announce-submounts",
 			release);
 	return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
 			  "%s cannot be idmapped on this kernel (%s); use erofs, ext4 or xfs",

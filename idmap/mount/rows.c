@@ -3,6 +3,7 @@
  * What rows besides the root need of a stage: their trees unmapped in the disk view, if others are
  * cloned from them, and mapped in the seen view.
  */
+#include "mount/announced.h"
 #include "mount/bind.h"
 
 int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
@@ -76,6 +77,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		if (result && ret_error->class == IDMAP_NO_MAP)
 			idmap_submount_note(stage, row, ret_error);
 	}
+	if (!result && row->map)
+		result = idmap_refuse_announced(stage, tree_fd, row, ret_error);
 	if (!result)
 		idmap_note_found(tree_fd, row);
 	if (!result && row->map)

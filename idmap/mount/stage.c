@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 
+#include "mount/announced.h"
 #include "mount/behind.h"
 
 /* The new root itself. */
@@ -43,6 +44,8 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	if (!result && (row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);
+	if (!result && row->map)
+		result = idmap_refuse_announced(stage, tree_fd, row, ret_error);
 	if (!result)
 		idmap_note_found(tree_fd, row);
 	if (!result && row->map)

@@ -129,8 +129,8 @@ bool idmap_path_inside(const char *path, const char *folder)
 
 const char *idmap_device_option(const char *item)
 {
-	/* btrfs and erofs; xfs, twice; ext4 */
-	static const char *const names[] = {"device", "logdev", "rtdev", "journal_path"};
+	/* btrfs, erofs and f2fs; xfs, twice; ext4; reiserfs */
+	static const char *const names[] = {"device", "logdev", "rtdev", "journal_path", "jdev"};
 	const char *equals = strchr(item, '=');
 	size_t i;
 

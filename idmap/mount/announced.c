@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A share of the host may hold other mounts of the host, and a server that announces them has the
+ * kernel mount each by itself, once somebody goes there, with the share's options and without its
+ * map (fs/fuse/dir.c, fuse_dentry_automount()): what is in them would be seen by the host's ids,
+ * and written by them.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+
+#include "mount/announced.h"
+
+#define MAGIC_FUSE 0x65735546 /* linux/magic.h */
+/* linux/stat.h; stx_attributes stands behind stx_mask and stx_blksize */
+#define ATTR_AUTOMOUNT 0x1000
+enum { ATTRIBUTES = 1 };
+
+/* Names that are looked at: a folder of more would keep the boot waiting. */
+#define LOOKED_AT_MOST 1000
+
+/* Whether the kernel would mount something there. */
+static bool is_announced(int folder_fd, const char *name)
+{
+	uint64_t answer[32] = {0}; /* struct statx */
+
+	return !syscall(SYS_statx, folder_fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0,
+			answer) &&
+	       answer[ATTRIBUTES] & ATTR_AUTOMOUNT;
+}
+
+/* Whether a row, or what comes along, is seen in its place. */
+static bool is_covered(const struct idmap_stage *stage, const struct idmap_row *row,
+		       const char *path)
+{
+	const struct idmap_carried *carried;
+	uint32_t i;
+
+	for (i = 0; i < stage->plan->rows; i++)
+		if (strcmp(stage->plan->row[i]->target, row->target) &&
+		    idmap_path_inside(path, stage->plan->row[i]->target) &&
+		    idmap_path_inside(stage->plan->row[i]->target, row->target))
+			return true;
+	for (carried = stage->carry; carried; carried = carried->next)
+		if (!strcmp(carried->path, path))
+			return true;
+	return false;
+}
+
+int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
+			   const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	idmap_closed int fd = -1;
+	uint64_t buffer[512];
+	char path[PATH_MAX];
+	struct statfs fs;
+	uint32_t looked = 0;
+	int n, at;
+
+	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_FUSE)
+		return 0;
+	fd = openat(tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (fd >= 0 && looked < LOOKED_AT_MOST &&
+	       (n = getdents(fd, (struct dirent *)buffer, sizeof(buffer))) > 0)
+		for (at = 0; at < n; looked++) {
+			const struct dirent *entry =
+				(const struct dirent *)((const char *)buffer + at);
+
+			at += entry->d_reclen;
+			if ((entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) ||
+			    !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
+			    !is_announced(fd, entry->d_name))
+				continue;
+			idmap_print(path, sizeof(path), "%s/%s", row->target[1] ? row->target : "",
+				    entry->d_name);
+			if (!is_covered(stage, row, path))
+				return idmap_fail(ret_error, row, IDMAP_NO_MAP, EXDEV,
+						  "%s is another mount of the host, which the"
+						  " kernel would show there without the map; start"
+						  " virtiofsd with --no-announce-submounts, or"
+						  " cover it by a row",
+						  path);
+		}
+	return 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mounts of the host in a share: what announced.c gives to those who map trees.
+ */
+#ifndef ANNOUNCED_H
+#define ANNOUNCED_H
+
+#include <limits.h>
+
+#include "mount/mount.h"
+
+/*
+ * Refuses a mapped tree of a share in whose root folder the kernel would mount something without
+ * the map, if nothing is to be seen in its place.
+ */
+int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
+			   const struct idmap_row *row, struct idmap_error *ret_error);
+
+#endif

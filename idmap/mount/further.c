@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A superblock may name further devices, by path or by number, and the kernel opens them, whatever
+ * the row says: files of a stranger's image would show another disk, or be written to it, and what
+ * dm-verity checks of the row's device would not be all. Only the table names devices.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mount/further.h"
+
+#define NAME_SIZE 64 /* of a path in a superblock, without a NUL where it is full */
+
+/* The row's device, whose superblock is looked at. */
+struct look {
+	const struct idmap_row *row;
+	int fd;
+};
+
+static bool read_at(const struct look *look, char *bytes, size_t size, uint64_t at)
+{
+	return pread(look->fd, bytes, size, (off_t)at) == (ssize_t)size;
+}
+
+/* A number of the superblock; 0 where there is none. */
+static uint64_t number_at(const struct look *look, uint64_t at, size_t size)
+{
+	char bytes[8];
+
+	return read_at(look, bytes, size, at) ? idmap_little(bytes, size) : 0;
+}
+
+/* Whether an option of the row begins with one of these, each with its comma. */
+static bool says(const struct idmap_row *row, const char *begins)
+{
+	const char *const lists[] = {row->root_data, row->data};
+	const char *item, *begin;
+	size_t i, length;
+
+	for (i = 0; i < COUNT_OF(lists); i++)
+		for (item = lists[i]; *item; item += strlen(item) + 1)
+			for (begin = begins; *begin; begin += length + 1) {
+				length = strcspn(begin, ",");
+				if (!strncmp(item, begin, length))
+					return true;
+			}
+	return false;
+}
+
+/* Whether an option of the row names the device that this path leads to. */
+static bool names(const struct idmap_row *row, const char *path)
+{
+	const char *const lists[] = {row->root_data, row->data};
+	struct stat named, meant;
+	const char *item, *name;
+	size_t i;
+
+	if (stat(path, &meant))
+		return false;
+	for (i = 0; i < COUNT_OF(lists); i++)
+		for (item = lists[i]; *item; item += strlen(item) + 1) {
+			name = idmap_device_option(item);
+			if (name && !stat(idmap_device_found(row, name), &named) &&
+			    named.st_rdev == meant.st_rdev && S_ISBLK(named.st_mode))
+				return true;
+		}
+	return false;
+}
+
+/* --- erofs ----------------------------------------------------------------------------------- */
+
+/*
+ * struct erofs_super_block and erofs_deviceslot of fs/erofs/erofs_fs.h. Without device= a kernel
+ * before 6.4 opens what a slot has for a name; later ones take the parts as if they stood behind
+ * each other on the row's device, which is so where somebody has put them there.
+ */
+static int check_erofs(const struct look *look, struct idmap_error *ret_error)
+{
+	enum { SUPER = 1024, SLOT_SIZE = 128, MAPPED_AT = 68, BLOCKS_AT = 64 };
+	const uint64_t count = number_at(look, SUPER + 86, 2);
+	const uint64_t at = number_at(look, SUPER + 88, 2) * SLOT_SIZE;
+	const uint64_t own_blocks = number_at(look, SUPER + 36, 4);
+	const uint64_t block_bits = number_at(look, SUPER + 12, 1) & 31;
+	const uint64_t blocks = (uint64_t)lseek(look->fd, 0, SEEK_END) >> block_bits;
+	bool here = true;
+	uint64_t i;
+
+	/* EROFS_FEATURE_INCOMPAT_DEVICE_TABLE */
+	if (!(number_at(look, SUPER + 80, 4) & 0x8) || !count || says(look->row, "device=,"))
+		return 0;
+	for (i = 0; i < count && here; i++) {
+		char slot[SLOT_SIZE], name[NAME_SIZE + 1];
+		uint64_t part_at, part;
+		struct stat st;
+
+		here = read_at(look, slot, sizeof(slot), at + i * SLOT_SIZE);
+		idmap_print(name, sizeof(name), "%.*s", NAME_SIZE, slot);
+		part_at = idmap_little(slot + MAPPED_AT, 4);
+		part = idmap_little(slot + BLOCKS_AT, 4); /* 0: mkfs.erofs 1.5 */
+		here = here && part_at >= own_blocks && part && part_at + part <= blocks &&
+		       !strchr(name, '/') && (!*name || stat(name, &st));
+	}
+	return here ? 0
+		    : idmap_fail(ret_error, look->row, IDMAP_NO_MOUNT, EINVAL,
+				 "a part of its files lies on %u further devices, and the row names"
+				 " none; %s",
+				 (uint32_t)count,
+				 look->row->verity ? "put all of it on one for dm-verity"
+						   : "add device= for each, in their order");
+}
+
+/* --- f2fs ------------------------------------------------------------------------------------ */
+
+/* struct f2fs_super_block of linux/f2fs_fs.h, and its copy in the next block. */
+static int check_f2fs(const struct look *look, struct idmap_error *ret_error)
+{
+	enum { DEVICES_AT = 2201, DEVICE_SIZE = NAME_SIZE + 4, DEVICES = 8 };
+	static const uint32_t supers[] = {1024, 4096 + 1024};
+	char bytes[NAME_SIZE], path[NAME_SIZE + 1];
+	size_t i, j;
+
+	for (i = 0; i < COUNT_OF(supers); i++)
+		for (j = 1; j < DEVICES; j++) { /* the first one is the row's */
+			if (!read_at(look, bytes, sizeof(bytes),
+				     supers[i] + DEVICES_AT + j * DEVICE_SIZE) ||
+			    !*bytes)
+				break;
+			idmap_print(path, sizeof(path), "%.*s", NAME_SIZE, bytes);
+			if (look->row->verity)
+				return idmap_fail(ret_error, look->row, IDMAP_NO_MOUNT, EINVAL,
+						  "a part of its files lies on %s, which dm-verity"
+						  " does not check; put all of it on one device",
+						  path);
+			if (!names(look->row, path))
+				return idmap_fail(ret_error, look->row, IDMAP_NO_MOUNT, EINVAL,
+						  "a part of its files lies on %s, and the row does"
+						  " not name that; add device=%s if it is meant",
+						  path, path);
+		}
+	return 0;
+}
+
+/* --- journals -------------------------------------------------------------------------------- */
+
+/* Where the superblock has the number of another device that the journal lies on. */
+static const struct journal {
+	const char *type;
+	const char *options; /* that name it, or leave it alone; each with a comma */
+	uint32_t number_at;
+	uint32_t flags_at, mask, value; /* it counts where these bits have that value */
+	uint32_t own_at;		/* the journal within, if not 0 */
+	const char *remedy;
+	bool by_writing; /* a row that is ro does not open it */
+} journals[] = {
+	/* struct ext4_super_block of fs/ext4/ext4.h: s_journal_dev, s_feature_compat,
+	   s_journal_inum */
+	{"ext4", "journal_path=,journal_dev=,noload,norecovery,", 1024 + 228, 1024 + 92, 0x4, 0x4,
+	 1024 + 224, "add journal_path=DEVICE", false},
+	/* struct jfs_superblock of fs/jfs/jfs_superblock.h: s_logdev, s_flag with JFS_INLINELOG */
+	{"jfs", "", 32768 + 64, 32768 + 36, 0x800, 0, 0,
+	 "write ro, as no option names it, or make it with the log inside", true},
+	/* struct reiserfs_super_block of fs/reiserfs/reiserfs.h: jp_journal_dev */
+	{"reiserfs", "jdev=,", 65536 + 16, 0, 0, 0, 0, "add jdev=DEVICE", false},
+};
+
+static int check_journal(const struct look *look, const struct journal *journal,
+			 struct idmap_error *ret_error)
+{
+	const struct idmap_row *row = look->row;
+	const uint32_t number = (uint32_t)number_at(look, journal->number_at, 4);
+
+	if (!number || (number_at(look, journal->flags_at, 4) & journal->mask) != journal->value ||
+	    (journal->own_at && number_at(look, journal->own_at, 4)) ||
+	    (journal->by_writing && row->attr & IDMAP_RDONLY) || says(row, journal->options))
+		return 0;
+	/* As the kernel's new_decode_dev() has it. */
+	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
+			  "its journal lies on another device, %u:%u by its superblock, and the row"
+			  " does not name that; %s",
+			  number >> 8 & 0xfff, (number & 0xff) | (number >> 12 & 0xfff00),
+			  row->verity ? "put it inside for dm-verity" : journal->remedy);
+}
+
+/* --------------------------------------------------------------------------------------------- */
+
+bool idmap_is_further_alone(const char *type, const char *item)
+{
+	return !strcmp(type, "f2fs") && idmap_device_option(item);
+}
+
+/* Whether the device has that type's magic. */
+static bool is_type(const struct look *look, const char *type)
+{
+	static const struct {
+		const char *type;
+		uint32_t at, size;
+		const char *magic;
+	} magics[] = {
+		{"erofs", 1024, 4, "\xe2\xe1\xf5\xe0"},
+		{"f2fs", 1024, 4, "\x10\x20\xf5\xf2"},
+		{"f2fs", 4096 + 1024, 4, "\x10\x20\xf5\xf2"},
+		{"ext4", 1024 + 56, 2, "\x53\xef"},
+		{"jfs", 32768, 4, "JFS1"},
+		{"reiserfs", 65536 + 52, 6, "ReIsEr"},
+	};
+	char bytes[8];
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(magics); i++)
+		if (!strcmp(magics[i].type, type) &&
+		    read_at(look, bytes, magics[i].size, magics[i].at) &&
+		    !memcmp(bytes, magics[i].magic, magics[i].size))
+			return true;
+	return false;
+}
+
+int idmap_further_check(const struct idmap_row *row, const char *type,
+			struct idmap_error *ret_error)
+{
+	idmap_closed int fd = *row->device == '/' ? idmap_open(row->device, O_RDONLY) : -1;
+	const struct look look = {row, fd};
+	size_t i;
+
+	if (!strcmp(type, "ext3"))
+		type = "ext4"; /* its driver, and the same superblock */
+	if (fd < 0 || !is_type(&look, type))
+		return 0;
+	if (!strcmp(type, "erofs"))
+		return check_erofs(&look, ret_error);
+	if (!strcmp(type, "f2fs"))
+		return check_f2fs(&look, ret_error);
+	for (i = 0; i < COUNT_OF(journals); i++)
+		if (!strcmp(journals[i].type, type))
+			return check_journal(&look, &journals[i], ret_error);
+	return 0;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Devices that an image names: what further.c gives to filesystem.c.
+ */
+#ifndef FURTHER_H
+#define FURTHER_H
+
+#include "mount/mount.h"
+
+/*
+ * Asked before the row's device is mounted as `type`: -EINVAL where the kernel would read or write
+ * another device because the superblock says so, and the row does not; or where the superblock says
+ * that there are others, and the row names none. 0: not, or it is none of that type.
+ */
+int idmap_further_check(const struct idmap_row *row, const char *type,
+			struct idmap_error *ret_error);
+/* Whether the option is there for that check alone, and nothing that the filesystem takes. */
+bool idmap_is_further_alone(const char *type, const char *item);
+
+#endif
