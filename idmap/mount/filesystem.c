@@ -328,6 +328,7 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 	char types[1024], type[TYPE_SIZE], tried[512];
 	const char *list = row->type, *holds;
 	const bool any = !strcmp(list, "auto");
+	idmap_closed int further_fd = idmap_further_open(row);
 	struct idmap_attempt attempt;
 	struct idmap_text text;
 	int fd = -ENODEV, denied = 0, count = 0;
@@ -344,7 +345,7 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 		if (any && (!strcmp(type, "ext2") || !strcmp(type, "ext3")) &&
 		    idmap_type_has(types, "ext4"))
 			continue;
-		fd = idmap_further_check(row, type, ret_error);
+		fd = idmap_further_check(further_fd, row, type, ret_error);
 		if (fd)
 			return fd;
 		fd = mount_type(stage, row, type, attr, &attempt);

@@ -189,21 +189,20 @@ bool idmap_is_further_alone(const char *type, const char *item)
 	return !strcmp(type, "f2fs") && idmap_device_option(item);
 }
 
-/* Whether the device has that type's magic. */
+/* How a type is known. */
+static const struct {
+	const char *type;
+	uint32_t at, size;
+	const char *magic;
+} magics[] = {
+	{"erofs", 1024, 4, "\xe2\xe1\xf5\xe0"},	      {"f2fs", 1024, 4, "\x10\x20\xf5\xf2"},
+	{"f2fs", 4096 + 1024, 4, "\x10\x20\xf5\xf2"}, {"ext4", 1024 + 56, 2, "\x53\xef"},
+	{"ext3", 1024 + 56, 2, "\x53\xef"},	      {"jfs", 32768, 4, "JFS1"},
+	{"reiserfs", 65536 + 52, 6, "ReIsEr"},
+};
+
 static bool is_type(const struct look *look, const char *type)
 {
-	static const struct {
-		const char *type;
-		uint32_t at, size;
-		const char *magic;
-	} magics[] = {
-		{"erofs", 1024, 4, "\xe2\xe1\xf5\xe0"},
-		{"f2fs", 1024, 4, "\x10\x20\xf5\xf2"},
-		{"f2fs", 4096 + 1024, 4, "\x10\x20\xf5\xf2"},
-		{"ext4", 1024 + 56, 2, "\x53\xef"},
-		{"jfs", 32768, 4, "JFS1"},
-		{"reiserfs", 65536 + 52, 6, "ReIsEr"},
-	};
 	char bytes[8];
 	size_t i;
 
@@ -215,21 +214,30 @@ static bool is_type(const struct look *look, const char *type)
 	return false;
 }
 
-int idmap_further_check(const struct idmap_row *row, const char *type,
+int idmap_further_open(const struct idmap_row *row)
+{
+	bool any = !strcmp(row->type, "auto");
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(magics); i++)
+		any |= idmap_type_has(row->type, magics[i].type);
+	return any && *row->device == '/' ? idmap_open(row->device, O_RDONLY) : -1;
+}
+
+int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 			struct idmap_error *ret_error)
 {
-	idmap_closed int fd = *row->device == '/' ? idmap_open(row->device, O_RDONLY) : -1;
 	const struct look look = {row, fd};
 	size_t i;
 
-	if (!strcmp(type, "ext3"))
-		type = "ext4"; /* its driver, and the same superblock */
 	if (fd < 0 || !is_type(&look, type))
 		return 0;
 	if (!strcmp(type, "erofs"))
 		return check_erofs(&look, ret_error);
 	if (!strcmp(type, "f2fs"))
 		return check_f2fs(&look, ret_error);
+	if (!strcmp(type, "ext3"))
+		type = "ext4"; /* its driver, and the same superblock */
 	for (i = 0; i < COUNT_OF(journals); i++)
 		if (!strcmp(journals[i].type, type))
 			return check_journal(&look, &journals[i], ret_error);

@@ -8,11 +8,16 @@
 #include "mount/mount.h"
 
 /*
+ * Opens what the checks read, to be closed after the mounting: with its last user gone the kernel
+ * would forget the block, and read it once more. -1: there is nothing to check.
+ */
+int idmap_further_open(const struct idmap_row *row);
+/*
  * Asked before the row's device is mounted as `type`: -EINVAL where the kernel would read or write
  * another device because the superblock says so, and the row does not; or where the superblock says
  * that there are others, and the row names none. 0: not, or it is none of that type.
  */
-int idmap_further_check(const struct idmap_row *row, const char *type,
+int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 			struct idmap_error *ret_error);
 /* Whether the option is there for that check alone, and nothing that the filesystem takes. */
 bool idmap_is_further_alone(const char *type, const char *item);

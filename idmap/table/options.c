@@ -271,6 +271,7 @@ static void check_device(struct reader *r)
 static void keep_for_filesystem(struct reader *r, size_t key_length)
 {
 	const char *item = r->item.text;
+	const char *colon; /* in place of the = */
 	size_t length = strlen(item), value = length > key_length ? length - key_length - 1 : 0;
 
 	if (!key_length) {
@@ -285,7 +286,8 @@ static void keep_for_filesystem(struct reader *r, size_t key_length)
 			item);
 		return;
 	}
-	if (has_three_numbers(item + length - value)) {
+	colon = value ? NULL : strchr(item, ':');
+	if (has_three_numbers(colon ? colon + 1 : item + length - value)) {
 		idmap_item_error(&r->item, item,
 				 "'%s' has an extent and is no option of ours; did you mean"
 				 " idmap=?",

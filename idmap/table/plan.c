@@ -96,6 +96,26 @@ static void refuse_option(struct idmap_table *table, const struct idmap_row *row
 			  near ? "?" : "");
 }
 
+/* Filesystems that let any word pass: what is misspelt is without effect, and nobody says so. */
+#define TAKES_ANY_WORD "9p:ramfs:debugfs:tracefs:bpf:pstore"
+
+static void refuse_misspelt(struct idmap_table *table, const struct idmap_row *row,
+			    const char *item)
+{
+	const char *near;
+
+	if (!idmap_type_has(TAKES_ANY_WORD, row->type))
+		return;
+	for (; *item; item += strlen(item) + 1) {
+		near = idmap_option_near(item);
+		if (near)
+			idmap_table_error(table, &row->place, row->type_column,
+					  "'%s' is no option of %s, which lets any word pass;"
+					  " did you mean %s?",
+					  item, row->type, near);
+	}
+}
+
 /* Its options are one string, where a comma that was written \054 would begin another one. */
 static void check_overlay(struct idmap_table *table, const struct idmap_row *row)
 {
@@ -159,6 +179,8 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 				  row->source);
 	if (*row->data && row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT))
 		refuse_option(table, row);
+	refuse_misspelt(table, row, row->root_data);
+	refuse_misspelt(table, row, row->data);
 	if (row->flags & IDMAP_OVERLAY)
 		check_overlay(table, row);
 	idmap_verity_check(table, row);
