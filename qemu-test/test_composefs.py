@@ -72,7 +72,7 @@ def test_kernels_that_cannot(kernel, composed, disk, initramfs, boot_fails):
     meta = composed[0]
     line, code = last_words(boot_fails(kernel, initramfs(kernel, TABLE.format(meta="/meta"), modules=MODULES,
                                                          add=[(meta, "/meta")]), "", [Disk(disk)]))
-    assert line.endswith("or boot a newer kernel: data-only layers need Linux 6.5") and code.startswith("0x00000400")
+    assert line.endswith("; boot a newer kernel: data-only layers need Linux 6.5") and code.startswith("0x00000400")
 
 
 @pytest.mark.parametrize("swapped", [False, True])

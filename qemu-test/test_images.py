@@ -137,3 +137,16 @@ def test_link_out_of_the_root(kernel, root_tree, data, image, initramfs, boot_fa
     assert last_words(console) == (
         "idmap-init: /etc/idmap.conf:2: root:/images/link on /srv: the image file cannot be opened"
         " (not there); a path is one of the new root's", "0x00000300")
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_file_of_no_whole_sectors(kernel, root_tree, image, initramfs, boot_fails, tmp_path):
+    """mksquashfs -nopad: the loop device has whole sectors, and the image's tables stand at its end."""
+    bare = image({"/": Dir(5000, 5000), "/file": File("data\n", 5007, 5007)}, "squashfs").read_bytes().rstrip(b"\0")
+    cut = tmp_path / "cut"
+    cut.write_bytes(bare)
+    assert len(bare) % 512
+    initrd = initramfs(kernel, ROOT + "/cut /srv squashfs idmap=5000:0:10\n", modules=MODULES, add=[(cut, "/cut")])
+    assert last_words(boot_fails(kernel, initrd, "quiet", [Disk(image(root_tree(), "erofs"))])) == (
+        f"idmap-init: /etc/idmap.conf:2: /cut on /srv: the image file's last {len(bare) % 512} bytes are missing on the loop"
+        " device, which has sectors of 512; pad the file to a multiple of that", "0x00000400")

@@ -211,8 +211,11 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
 @pytest.mark.parametrize("conf,line", [
     (BASE + "none / overlay no_such=1\n",
      "/etc/idmap.conf:2: none on /: the layers do not merge (invalid argument; kernel: overlay: Unknown"
-     " parameter 'no_such'); correct the overlay's options, or boot a newer kernel: mapped layers need"
-     " Linux 5.19"),
+     " parameter 'no_such'); correct the overlay's options"),
+    (BASE + "tmpfs / overlay metacopy=on\n",
+     "/etc/idmap.conf:2: tmpfs on /: the layers do not merge (invalid argument; kernel: overlayfs: conflicting"
+     " options: metacopy=on,redirect_dir=nofollow); add redirect_dir=on, without which a layer may not say where"
+     " another has a file's data, or take metacopy=on out"),
     (BASE + "tmpfs / overlay size=much\n",
      "/etc/idmap.conf:2: tmpfs on /: tmpfs does not take the option size=much (invalid argument;"
      " kernel: tmpfs: Bad value for 'size'); see the filesystem's manual for the options it takes"),
@@ -227,7 +230,7 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
      " X-mount.subdir="),
     (BASE + "tmpfs / overlay " + ",".join(["size=1000000"] * 50) + "\n",
      "/etc/idmap.conf:2: tmpfs on /: the layers do not merge (too long a list); write fewer options"),
-], ids=["option", "tmpfs option", "upper read-only", "upper a link", "no folder", "too many options"])
+], ids=["option", "options at odds", "tmpfs option", "upper read-only", "upper a link", "no folder", "too many options"])
 def test_failures(conf, line, kernel, root_tree, patch, image, initramfs, boot_fails):
     hostile = image({"/": Dir(), "/upper": Link("/etc"), "/etc": Dir()}, "ext4")
     disks = [Disk(image(root_tree(), "erofs")), Disk(patch),

@@ -62,12 +62,15 @@ static bool takes_any_map(int tree_fd, const struct idmap_row *row)
 	return taken;
 }
 
-/* Whether a release such as "6.12.117+deb13-amd64" is before that version. */
-static bool is_before(const char *release, uint32_t major, uint32_t minor)
+bool idmap_kernel_before(uint32_t major, uint32_t minor)
 {
 	uint64_t part[2] = {0};
-	const char *end = idmap_read_digits(release, 10, &part[0]);
+	struct utsname uts; /* such as 6.12.117+deb13-amd64 */
+	const char *end;
 
+	if (uname(&uts))
+		return false;
+	end = idmap_read_digits(uts.release, 10, &part[0]);
 	if (*end == '.')
 		idmap_read_digits(end + 1, 10, &part[1]);
 	return part[0] < major || (part[0] == major && part[1] < minor);
@@ -141,7 +144,7 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 			"the type %s cannot be idmapped, ext4 mounts the same image and can; write"
 			" ext4",
 			row->type);
-	if (support && is_before(release, support->major, support->minor))
+	if (support && idmap_kernel_before(support->major, support->minor))
 		return idmap_fail(
 			ret_error, row, IDMAP_NO_MAP, EINVAL,
 			"%s can be idmapped since Linux %u.%u, and this is %s; boot a newer kernel"
@@ -164,7 +167,7 @@ int idmap_nosymfollow_failed(const struct idmap_row *row, int error, struct idma
 	struct utsname uts;
 
 	if (error != -EINVAL || !(row->attr & IDMAP_NOSYMFOLLOW) || uname(&uts) ||
-	    !is_before(uts.release, 5, 14))
+	    !idmap_kernel_before(5, 14))
 		return 0;
 	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -error,
 			  "nosymfollow needs Linux 5.14 or newer, and this is %s; leave it out or"

@@ -12,6 +12,8 @@
 #include "mount/bind.h"
 #include "mount/standing.h"
 
+#define SECTOR 512
+
 static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 			 struct idmap_error *ret_error)
 {
@@ -19,6 +21,7 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 	const char *file = row->device;
 	struct idmap_standing standing;
 	idmap_closed int loop_fd = -1;
+	struct stat st;
 	int fd;
 
 	/* Beside one that writes this one would show what was there before, or damage. */
@@ -37,6 +40,11 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 	row->device = path;
 	fd = idmap_verified_mount(stage, row, attr, ret_error);
 	row->device = file;
+	if ((fd == -EINVAL || fd == -EIO) && !stat(file, &st) && st.st_size % SECTOR)
+		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
+				  "the image file's last %u bytes are missing on the loop device,"
+				  " which has sectors of %u; pad the file to a multiple of that",
+				  (uint32_t)(st.st_size % SECTOR), SECTOR);
 	return fd;
 }
 

@@ -60,8 +60,7 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 {
 	static const struct idmap_words remedies[] = {
 		{E2BIG, "write fewer options"},
-		{EINVAL, "correct the overlay's options, or boot a newer kernel: mapped layers need"
-			 " Linux 5.19"},
+		{EINVAL, "correct the overlay's options"},
 		{EROFS,
 		 "the kernel made it read-only: the top must have room, and the map must know the"
 		 " owners of its folders upper and work"},
@@ -80,9 +79,16 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 	if (idmap_contains(words, "'volatile'"))
 		remedy = "what a volatile overlay wrote may not be whole after its boot; take"
 			 " volatile out, and delete the folder work of the upper disk";
-	else if (error == EINVAL && leads(row))
-		remedy = "correct the overlay's options, or boot a newer kernel: data-only layers"
-			 " need Linux 6.5";
+	else if (idmap_contains(words, "metacopy=on,redirect_dir=nofollow"))
+		remedy = "add redirect_dir=on, without which a layer may not say where another has"
+			 " a file's data, or take metacopy=on out";
+	else if (error == EINVAL && leads(row) && idmap_kernel_before(6, 5))
+		remedy = "boot a newer kernel: data-only layers need Linux 6.5";
+	else if (error == EINVAL && idmap_kernel_before(5, 19))
+		remedy = "correct the overlay's options, or boot a newer kernel: mapped layers need"
+			 " Linux 5.19";
+	else if (error == EINVAL && !*row->data)
+		remedy = "look at the layers' images";
 	if (error == ENODEV)
 		remedy = stage->modules_cause ? stage->modules_cause
 					      : "load the module overlay (mkinitramfs -m overlay)";

@@ -30,6 +30,8 @@ void idmap_userns_put(struct idmap_map *map);
 
 /* --- idmapped.c: mount_setattr with a map, and why it was refused ---------------------------- */
 
+/* Whether this kernel is of an earlier version, by its own word. */
+bool idmap_kernel_before(uint32_t major, uint32_t minor);
 /*
  * Gives a detached mount the row's map and attributes in one call (mount_setattr(2)). On failure
  * it finds out whether the kernel, the filesystem or the map is to blame.

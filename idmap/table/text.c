@@ -191,6 +191,7 @@ const char *idmap_errno_text(int error)
 		{EPERM, "operation not permitted"},
 		{ENOENT, "not there"},
 		{EIO, "input/output error"},
+		{EAGAIN, "nothing to read now"},
 		{ENXIO, "no such device or address"},
 		{E2BIG, "too long a list"},
 		{ENOEXEC, "not a format that can be run"},
