@@ -110,21 +110,25 @@ def test_erofs_of_parts_behind_each_other(kernel, disks, parted, tmp_path, initr
 
 @pytest.fixture
 def striped(tmp_path):
-    """A f2fs on two disks, /dev/vdb and /dev/vdc, with a file that is on both."""
-    one, two, tree = tmp_path / "one", tmp_path / "zz/dev14", tmp_path / "striped"
-    two.parent.mkdir()
-    tree.mkdir()
-    (tree / "small").write_text("small\n")
-    (tree / "big").write_bytes(b"BIG!" * (9 << 20))
-    for path in (one, two):
-        path.touch()
-        os.truncate(path, 60 << 20)
-    environment = os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
-    for command in (["mkfs.f2fs", "-q", "-f", "-c", "zz/dev14", "one"], ["sload.f2fs", "-P", "-f", "striped", "one"]):
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
-    for path in (one, two):
-        path.write_bytes(path.read_bytes().replace(b"zz/dev14", b"/dev/vdc"))
-    return one, two
+    """striped(first): a f2fs on two disks, with a file that is on both; by their superblocks they are `first` and /dev/vdc."""
+
+    def make(first="/dev/vdb"):
+        one, two, tree = tmp_path / "zz/dev11", tmp_path / "zz/dev14", tmp_path / "striped"
+        two.parent.mkdir()
+        tree.mkdir()
+        (tree / "small").write_text("small\n")
+        (tree / "big").write_bytes(b"BIG!" * (9 << 20))
+        for path in (one, two):
+            path.touch()
+            os.truncate(path, 60 << 20)
+        environment = os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+        for command in (["mkfs.f2fs", "-q", "-f", "-c", "zz/dev14", "zz/dev11"], ["sload.f2fs", "-P", "-f", "striped", "zz/dev11"]):
+            subprocess.run(command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
+        for path in (one, two):
+            path.write_bytes(path.read_bytes().replace(b"zz/dev14", b"/dev/vdc").replace(b"zz/dev11", first.encode()))
+        return one, two
+
+    return make
 
 
 F2FS = "virtio_pci,virtio_blk,erofs,f2fs,crc32_generic,dm_verity"
@@ -132,7 +136,7 @@ F2FS = "virtio_pci,virtio_blk,erofs,f2fs,crc32_generic,dm_verity"
 
 @pytest.mark.parametrize("kernel", ["6.12-plain"], indirect=True)
 def test_f2fs_of_two_devices(kernel, disks, striped, secret, seal, initramfs, boot, boot_fails):
-    one, two = striped
+    one, two = striped()
     before = hashlib.sha1(two.read_bytes()).digest()
     for words in ("rw", "ro", "rw,device=/dev/vdd"):
         conf = ROOT + f"/dev/vdb /srv f2fs {words},idmap=0:0:60000\n"
@@ -155,26 +159,60 @@ def test_f2fs_of_two_devices(kernel, disks, striped, secret, seal, initramfs, bo
         assert "device=SERIAL=two" in guest.ask("read /run/idmap/table")["content"]
 
 
+@pytest.mark.parametrize("kernel", ["6.1-plain", "6.12-plain"], indirect=True)
+@pytest.mark.parametrize("first", ["/dev/vdb", "/dev/vdd"])
+def test_f2fs_whose_first_device_is_named(first, kernel, disks, striped, secret, initramfs, boot, boot_fails):
+    """Before 6.5 the kernel opens that, too, by its path."""
+    one, two = striped(first)
+    initrd = initramfs(kernel, ROOT + "/dev/vdb /srv f2fs rw,device=/dev/vdc,idmap=0:0:60000\n", modules=F2FS)
+    more = [*disks, Disk(one, readonly=False, snapshot=True), Disk(two, readonly=False, snapshot=True), Disk(secret)]
+    if first == "/dev/vdb" or kernel.name != "6.1-plain":
+        with boot(kernel, initrd, "quiet", more) as guest:
+            assert guest.ask("read /srv/small")["content"] == "small\n"
+    else:
+        assert last_words(boot_fails(kernel, initrd, "quiet", more))[0] == (
+            CONF + "a part of its files lies on /dev/vdd, and the row does not name that; add device=/dev/vdd if it is meant")
+
+
 # ---- journals ----
 
+NUMBER = struct.pack("<I", 254 << 8 | 32)  # of /dev/vdc in a guest, as it happens
 
-@pytest.mark.parametrize("words,told", [
-    ("ext4 rw", "add journal_path=DEVICE"), ("ext4 ro", "add journal_path=DEVICE"),
-    ("jfs rw", "write ro, as no option names it, or make it with the log inside"),
-    ("reiserfs ro", "add jdev=DEVICE")])
-def test_journal_elsewhere(words, told, kernel, disks, tmp_path, secret, initramfs, boot_fails):
-    """The superblock has a number, 254:32 here: that of /dev/vdc in a guest, as it happens."""
-    number = struct.pack("<I", 254 << 8 | 32)
+
+@pytest.mark.parametrize("words,fields,told", [
+    ("ext4 rw", {1024 + 56: b"\x53\xef", 1024 + 92: b"\x04", 1024 + 228: NUMBER}, "add journal_path=DEVICE"),
+    ("ext2 ro", {1024 + 56: b"\x53\xef", 1024 + 92: b"\x04", 1024 + 228: NUMBER}, "add journal_path=DEVICE"),
+    ("jfs rw", {32768: b"JFS1", 32768 + 64: NUMBER}, "write ro, as no option names it, or make it with the log inside"),
+    ("reiserfs ro", {65536 + 52: b"ReIsEr2Fs", 65536 + 16: NUMBER}, "add jdev=DEVICE")],
+    ids=["ext4", "ext2", "jfs", "reiserfs"])
+def test_journal_elsewhere(words, fields, told, kernel, disks, tmp_path, secret, initramfs, boot_fails):
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(1 << 20))
-    fields = {"ext4": {1024 + 56: b"\x53\xef", 1024 + 92: b"\x04\0\0\0", 1024 + 228: number},
-              "jfs": {32768: b"JFS1", 32768 + 64: number},
-              "reiserfs": {65536 + 52: b"ReIsEr2Fs", 65536 + 16: number}}[words.split()[0]]
     with disk.open("r+b") as out:
         for at, value in fields.items():
             out.seek(at)
             out.write(value)
     console = boot_fails(kernel, initramfs(kernel, ROOT + f"/dev/vdb /srv {words}\n"), "quiet",
                          [*disks, Disk(disk, readonly=False), Disk(secret)])
-    assert last_words(console) == (CONF + "its journal lies on another device, 254:32 by its superblock, and the row does"
-                                   f" not name that; {told}", "0x00000400")
+    assert last_words(console) == (CONF + "its journal lies on another device, and the row does not name that; " + told,
+                                   "0x00000400")
+
+
+@pytest.mark.parametrize("words", ["ro", "rw,journal_path=/dev/vdd", "rw,noload"])
+def test_journal_by_the_images_own_options(words, kernel, disks, image, tmp_path, secret, initramfs, boot, boot_fails):
+    """By tune2fs -E mount_opts=: the kernel takes it, and it wins over the row's."""
+    disk = tmp_path / "disk"
+    for options, fails in (("journal_path=/dev/vdc", True), ("nodelalloc", False)):
+        disk.write_bytes(image(TREE, "ext4").read_bytes())
+        subprocess.run(["tune2fs", "-E", f"mount_opts={options}", disk], check=True, stdout=subprocess.DEVNULL,
+                       env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+        row = words if fails else words.replace(",journal_path=/dev/vdd", "").replace("rw,noload", "ro,noload")
+        initrd = initramfs(kernel, ROOT + f"/dev/vdb /srv ext4 {row},idmap=5000:0:10\n")
+        more = [*disks, Disk(disk, readonly=False, snapshot=True), Disk(secret), Disk(secret)]
+        if fails:
+            assert last_words(boot_fails(kernel, initrd, "quiet", more)) == (
+                CONF + "its superblock has an option that names its journal's device, whatever the row does; take it out with"
+                " tune2fs -E mount_opts=", "0x00000400")
+        else:
+            with boot(kernel, initrd, "quiet", more) as guest:
+                assert seen(guest, "/srv/d/f") == (7, 0)

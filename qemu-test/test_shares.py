@@ -118,6 +118,13 @@ def test_mount_of_the_host_in_a_share(kernel, root_tree, image, initramfs, host_
               qemu_args=virtiofs(share, "hostshare", "--no-announce-submounts", before=HOSTS_MOUNT)) as guest:
         assert seen(guest, "/srv/deep/file") == (0, 0)
         assert guest.ask("read /srv/deep/roots") == {"error": "EACCES"}
+    # By a row that may be left out, beside many other folders, and in a layer, where the overlay gives no answer.
+    for number in range(1200):
+        (share / f"folder{number}").mkdir()
+    for row in ("/dev/vdz /srv/deep erofs nofail,wait=1\n", "tmpfs /srv overlay\nown /srv/deep tmpfs\n"):
+        table = conf.replace("rw,", "lower,") + row if "overlay" in row else conf + row
+        assert last_words(boot_fails(kernel, initramfs(kernel, table, modules=VIRTIOFS + ",overlay"), "quiet", disks,
+                                     qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT))) == (IN_SHARE, "0x00000500")
     # Covered, without a map, or of its own: nothing to be afraid of.
     covered = initramfs(kernel, conf + "own /srv/deep tmpfs\n", modules=VIRTIOFS)
     with boot(kernel, covered, "quiet", disks, qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)) as guest:

@@ -20,9 +20,6 @@
 #define ATTR_AUTOMOUNT 0x1000
 enum { ATTRIBUTES = 1 };
 
-/* Names that are looked at: a folder of more would keep the boot waiting. */
-#define LOOKED_AT_MOST 1000
-
 /* Whether the kernel would mount something there. */
 static bool is_announced(int folder_fd, const char *name)
 {
@@ -40,8 +37,12 @@ static bool is_covered(const struct idmap_stage *stage, const struct idmap_row *
 	const struct idmap_carried *carried;
 	uint32_t i;
 
+	/* An overlay meets it itself, and gives no answer there (EREMOTE). */
+	if (row->flags & IDMAP_LAYER)
+		return false;
 	for (i = 0; i < stage->plan->rows; i++)
-		if (strcmp(stage->plan->row[i]->target, row->target) &&
+		if (!(stage->plan->row[i]->flags & IDMAP_NOFAIL) &&
+		    strcmp(stage->plan->row[i]->target, row->target) &&
 		    idmap_path_inside(path, stage->plan->row[i]->target) &&
 		    idmap_path_inside(stage->plan->row[i]->target, row->target))
 			return true;
@@ -58,15 +59,13 @@ int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
 	uint64_t buffer[512];
 	char path[PATH_MAX];
 	struct statfs fs;
-	uint32_t looked = 0;
 	int n, at;
 
 	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_FUSE)
 		return 0;
 	fd = openat(tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (fd >= 0 && looked < LOOKED_AT_MOST &&
-	       (n = getdents(fd, (struct dirent *)buffer, sizeof(buffer))) > 0)
-		for (at = 0; at < n; looked++) {
+	while (fd >= 0 && (n = getdents(fd, (struct dirent *)buffer, sizeof(buffer))) > 0)
+		for (at = 0; at < n;) {
 			const struct dirent *entry =
 				(const struct dirent *)((const char *)buffer + at);
 

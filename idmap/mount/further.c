@@ -48,11 +48,18 @@ static bool says(const struct idmap_row *row, const char *begins)
 	return false;
 }
 
-/* Whether an option of the row names the device that this path leads to. */
+static bool is_same_disk(const char *path, const struct stat *other)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISBLK(st.st_mode) && st.st_rdev == other->st_rdev;
+}
+
+/* Whether the row names the device that this path leads to. */
 static bool names(const struct idmap_row *row, const char *path)
 {
 	const char *const lists[] = {row->root_data, row->data};
-	struct stat named, meant;
+	struct stat meant;
 	const char *item, *name;
 	size_t i;
 
@@ -61,11 +68,10 @@ static bool names(const struct idmap_row *row, const char *path)
 	for (i = 0; i < COUNT_OF(lists); i++)
 		for (item = lists[i]; *item; item += strlen(item) + 1) {
 			name = idmap_device_option(item);
-			if (name && !stat(idmap_device_found(row, name), &named) &&
-			    named.st_rdev == meant.st_rdev && S_ISBLK(named.st_mode))
+			if (name && is_same_disk(idmap_device_found(row, name), &meant))
 				return true;
 		}
-	return false;
+	return is_same_disk(row->device, &meant);
 }
 
 /* --- erofs ----------------------------------------------------------------------------------- */
@@ -117,15 +123,19 @@ static int check_f2fs(const struct look *look, struct idmap_error *ret_error)
 {
 	enum { DEVICES_AT = 2201, DEVICE_SIZE = NAME_SIZE + 4, DEVICES = 8 };
 	static const uint32_t supers[] = {1024, 4096 + 1024};
+	/* The first one is what is mounted, but by its path, too, in earlier kernels. */
+	const size_t first = !idmap_kernel_before(6, 5);
 	char bytes[NAME_SIZE], path[NAME_SIZE + 1];
 	size_t i, j;
 
 	for (i = 0; i < COUNT_OF(supers); i++)
-		for (j = 1; j < DEVICES; j++) { /* the first one is the row's */
+		for (j = first; j < DEVICES; j++) {
 			if (!read_at(look, bytes, sizeof(bytes),
 				     supers[i] + DEVICES_AT + j * DEVICE_SIZE) ||
-			    !*bytes)
+			    (!*bytes && j))
 				break;
+			if (!*bytes)
+				continue;
 			idmap_print(path, sizeof(path), "%.*s", NAME_SIZE, bytes);
 			if (look->row->verity)
 				return idmap_fail(ret_error, look->row, IDMAP_NO_MOUNT, EINVAL,
@@ -143,42 +153,72 @@ static int check_f2fs(const struct look *look, struct idmap_error *ret_error)
 
 /* --- journals -------------------------------------------------------------------------------- */
 
-/* Where the superblock has the number of another device that the journal lies on. */
+/* When a superblock says that the journal lies on another device. */
 static const struct journal {
 	const char *type;
 	const char *options; /* that name it, or leave it alone; each with a comma */
-	uint32_t number_at;
-	uint32_t flags_at, mask, value; /* it counts where these bits have that value */
-	uint32_t own_at;		/* the journal within, if not 0 */
+	struct {
+		uint32_t at, mask;
+		bool set; /* whether one of these bits is, or none */
+	} when[2];	  /* all of it */
+	bool by_writing;  /* a row that is ro does not open it */
 	const char *remedy;
-	bool by_writing; /* a row that is ro does not open it */
 } journals[] = {
-	/* struct ext4_super_block of fs/ext4/ext4.h: s_journal_dev, s_feature_compat,
-	   s_journal_inum */
-	{"ext4", "journal_path=,journal_dev=,noload,norecovery,", 1024 + 228, 1024 + 92, 0x4, 0x4,
-	 1024 + 224, "add journal_path=DEVICE", false},
-	/* struct jfs_superblock of fs/jfs/jfs_superblock.h: s_logdev, s_flag with JFS_INLINELOG */
-	{"jfs", "", 32768 + 64, 32768 + 36, 0x800, 0, 0,
-	 "write ro, as no option names it, or make it with the log inside", true},
+	/*
+	 * struct ext4_super_block of fs/ext4/ext4.h: a journal, and s_journal_inum. The device is
+	 * s_journal_dev, or what s_mount_opts says.
+	 */
+	{"ext4",
+	 "journal_path=,journal_dev=,noload,norecovery,",
+	 {{1024 + 92, 0x4, true}, {1024 + 224, ~0u, false}},
+	 false,
+	 "add journal_path=DEVICE"},
+	/* struct jfs_superblock of fs/jfs/jfs_superblock.h: s_flag, JFS_INLINELOG */
+	{"jfs",
+	 "",
+	 {{32768 + 36, 0x800, false}, {32768 + 36, 0x800, false}},
+	 true,
+	 "write ro, as no option names it, or make it with the log inside"},
 	/* struct reiserfs_super_block of fs/reiserfs/reiserfs.h: jp_journal_dev */
-	{"reiserfs", "jdev=,", 65536 + 16, 0, 0, 0, 0, "add jdev=DEVICE", false},
+	{"reiserfs",
+	 "jdev=,",
+	 {{65536 + 16, ~0u, true}, {65536 + 16, ~0u, true}},
+	 false,
+	 "add jdev=DEVICE"},
 };
+
+/* Whether the superblock has options that name a journal's device, which win over the row's. */
+static bool says_itself(const struct look *look)
+{
+	enum { OPTIONS_AT = 1024 + 512 }; /* s_mount_opts of struct ext4_super_block */
+	char bytes[NAME_SIZE], options[NAME_SIZE + 2];
+
+	if (!read_at(look, bytes, sizeof(bytes), OPTIONS_AT))
+		return false;
+	idmap_print(options, sizeof(options), ",%.*s", NAME_SIZE, bytes);
+	return idmap_contains(options, ",journal_path=") ||
+	       idmap_contains(options, ",journal_dev=");
+}
 
 static int check_journal(const struct look *look, const struct journal *journal,
 			 struct idmap_error *ret_error)
 {
 	const struct idmap_row *row = look->row;
-	const uint32_t number = (uint32_t)number_at(look, journal->number_at, 4);
+	size_t i;
 
-	if (!number || (number_at(look, journal->flags_at, 4) & journal->mask) != journal->value ||
-	    (journal->own_at && number_at(look, journal->own_at, 4)) ||
-	    (journal->by_writing && row->attr & IDMAP_RDONLY) || says(row, journal->options))
+	if (!strcmp(journal->type, "ext4") && says_itself(look))
+		return idmap_fail(
+			ret_error, row, IDMAP_NO_MOUNT, EINVAL,
+			"its superblock has an option that names its journal's device,"
+			" whatever the row does; take it out with tune2fs -E mount_opts=");
+	for (i = 0; i < COUNT_OF(journal->when); i++)
+		if (!(number_at(look, journal->when[i].at, 4) & journal->when[i].mask) ==
+		    journal->when[i].set)
+			return 0;
+	if ((journal->by_writing && row->attr & IDMAP_RDONLY) || says(row, journal->options))
 		return 0;
-	/* As the kernel's new_decode_dev() has it. */
 	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
-			  "its journal lies on another device, %u:%u by its superblock, and the row"
-			  " does not name that; %s",
-			  number >> 8 & 0xfff, (number & 0xff) | (number >> 12 & 0xfff00),
+			  "its journal lies on another device, and the row does not name that; %s",
 			  row->verity ? "put it inside for dm-verity" : journal->remedy);
 }
 
@@ -195,9 +235,13 @@ static const struct {
 	uint32_t at, size;
 	const char *magic;
 } magics[] = {
-	{"erofs", 1024, 4, "\xe2\xe1\xf5\xe0"},	      {"f2fs", 1024, 4, "\x10\x20\xf5\xf2"},
-	{"f2fs", 4096 + 1024, 4, "\x10\x20\xf5\xf2"}, {"ext4", 1024 + 56, 2, "\x53\xef"},
-	{"ext3", 1024 + 56, 2, "\x53\xef"},	      {"jfs", 32768, 4, "JFS1"},
+	{"erofs", 1024, 4, "\xe2\xe1\xf5\xe0"},
+	{"f2fs", 1024, 4, "\x10\x20\xf5\xf2"},
+	{"f2fs", 4096 + 1024, 4, "\x10\x20\xf5\xf2"}, /* the copy */
+	{"ext4", 1024 + 56, 2, "\x53\xef"},
+	{"ext3", 1024 + 56, 2, "\x53\xef"}, /* ext4's driver, of this and the next one */
+	{"ext2", 1024 + 56, 2, "\x53\xef"},
+	{"jfs", 32768, 4, "JFS1"},
 	{"reiserfs", 65536 + 52, 6, "ReIsEr"},
 };
 
@@ -236,7 +280,7 @@ int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 		return check_erofs(&look, ret_error);
 	if (!strcmp(type, "f2fs"))
 		return check_f2fs(&look, ret_error);
-	if (!strcmp(type, "ext3"))
+	if (!strcmp(type, "ext3") || !strcmp(type, "ext2"))
 		type = "ext4"; /* its driver, and the same superblock */
 	for (i = 0; i < COUNT_OF(journals); i++)
 		if (!strcmp(journals[i].type, type))

@@ -103,6 +103,11 @@ static void add_feature(const struct idmap_row *row, const char *type,
 	else if (attempt->error == -EEXIST)
 		idmap_text_add(text, "another row has a clone of it; give one a UUID of its own"
 				     " (btrfstune -u), or boot Linux 6.7 or newer");
+	else if (idmap_contains(attempt->words, "bad block size"))
+		idmap_text_add(
+			text,
+			"its blocks are smaller than the device's sectors, or than dm-verity's"
+			" blocks; make it with -b 4096");
 	else if (attempt->error == -EUCLEAN || attempt->error == -EIO)
 		idmap_text_add(text,
 			       "it is %s, and damaged; write the image anew, or repair it with"
