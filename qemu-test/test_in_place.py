@@ -228,6 +228,43 @@ def test_apply_after_the_boot(kernel, plain_root, programs, image, boot):
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_apply_of_other_rows_after_the_boot(kernel, plain_root, programs, image, boot):
+    """A row of the same SOURCE and map is another one where it shows another folder, has other layers or options, or where
+    somebody has put another filesystem there since."""
+    conf = ("/dev/vdb /srv erofs X-mount.subdir=a,idmap=5000:0:100\n"
+            "none /opt overlay\n/dev/vdb /opt erofs lower,X-mount.subdir=a,idmap=5000:0:100\n/dev/vdb /mnt erofs\n")
+
+    def change(tree):
+        tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+
+    tree = {"/": Dir(5000, 5000), **{path: node for name in "ab" for path, node in (
+        (f"/{name}", Dir(5000, 5000)), (f"/{name}/{name}", File(f"{name}\n", 5007, 5007)))}}
+    initrd, root = plain_root(kernel, conf, change=change, modules=["overlay"])
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, Disk(image(tree, "erofs"))]) as guest:
+        def apply(table):
+            guest.ask("write", "/run/tab", table)
+            done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/tab")
+            assert done["exit"] == 0
+            taken = not done["stderr"]
+            if taken:
+                guest.ask("run", "0", "0", "/bin/idmap", "undo")
+            return taken
+
+        assert not apply(conf)
+        assert not apply(conf.replace("idmap=", "nofail,wait=3,idmap=", 1))
+        assert apply("/dev/vdb /srv erofs noexec,X-mount.subdir=a,idmap=5000:0:100\n")
+        assert apply("none /opt overlay\n/dev/vdb /opt erofs lower,X-mount.subdir=a,idmap=5000:50:100\n")
+        assert apply("/dev/vdb /mnt erofs X-mount.subdir=b\n")
+        guest.run("/bin/umount", "/mnt")
+        guest.run("/bin/mount", "-t", "tmpfs", "other", "/mnt")
+        assert apply("/dev/vdb /mnt erofs\n")
+        guest.ask("write", "/run/tab", "/dev/vdb /srv erofs X-mount.subdir=b,idmap=5000:0:100\n"
+                  "none /opt overlay\n/dev/vdb /opt erofs lower,X-mount.subdir=b,idmap=5000:0:100\n")
+        assert guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/tab")["stderr"] == ""
+        assert seen(guest, "/srv/b") == (7, 7) == seen(guest, "/opt/b")
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_two_overlays_on_one_top(kernel, plain_root, image, boot):
     """One in the work folder of the other: the kernel takes that, and its log alone tells."""
     conf = ("upper /srv overlay\n/images/app /srv bind lower,idmap=100000:0:65536\n"

@@ -15,8 +15,6 @@
 
 #include "command.h"
 
-#define ROW_SIZE (1 << 20)
-
 /* What is done, and what of it has been recorded. */
 struct apply {
 	struct idmap_build build;

@@ -142,6 +142,7 @@ void late_end(void);
 /* --- record.c: what was put in place ---------------------------------------------------------- */
 
 #define RECORDS "/run/idmap/apply"
+#define ROW_SIZE (1 << 20) /* of a row's text, with its NUL */
 
 struct recorded {
 	const struct idmap_row *row;
@@ -197,6 +198,8 @@ void record_drop(struct record *record);
 void record_remove(const char *folder);
 /* Reads the record of a folder; false: there is none. */
 bool record_read(struct record *record, const char *folder);
+/* The row as a table has it, to be freed; NULL: there is no memory. */
+char *row_line(const struct idmap_row *row);
 /* All that are readable. */
 void records_read(struct records *records);
 /* Whether both have the same extents, in the same order. */
@@ -219,9 +222,10 @@ const struct inner_mount *record_inner_of(const struct record *record,
 					  const struct idmap_mountinfo *mount);
 /* It is the folder itself. */
 bool recorded_is_root(const struct recorded *recorded);
-/* The row that an apply or a mount by hand has recorded for that mount, or NULL. */
+/* The row that an apply or a mount by hand has recorded for that mount, and its record; or NULL. */
 const struct idmap_row *records_row(const struct records *records,
-				    const struct idmap_mountinfo *mount);
+				    const struct idmap_mountinfo *mount,
+				    const struct record **ret_record);
 
 /* --- root.c: the folder itself ---------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
@@ -113,37 +114,105 @@ static bool stands_in(const struct record *record, const struct mounts *mounts, 
 	return false;
 }
 
-static bool is_same_row(const struct idmap_row *a, const struct idmap_row *b)
+/*
+ * The row as text, but for where it stands, and what says how it is put there. What it keeps of
+ * what it shows, or was turned to, stands in a record with what it says.
+ */
+static char *text_of(const struct idmap_row *row, const struct idmap_row *recorded)
 {
-	return !strcmp(a->source, b->source) &&
-	       (a->map && b->map ? same_map(a->map, b->map) : !a->map && !b->map);
+	const uint32_t may_have =
+		row->flags & IDMAP_CLONE ? recorded->attr : recorded->attr & IDMAP_RDONLY;
+	struct idmap_row plain = *row;
+
+	plain.target = recorded->target;
+	plain.flags &= ~(uint32_t)(IDMAP_NOFAIL | IDMAP_WAIT | IDMAP_MKDIR);
+	plain.wait_s = IDMAP_WAIT_S;
+	plain.attr |= may_have;
+	return row_line(&plain);
 }
 
-/* Whether its mount has the map: of an overlay the layers have it. */
-static bool is_mapped(const struct idmap_row *row)
+static bool is_same_row(const struct idmap_row *row, const struct idmap_row *recorded)
 {
-	return row->map && !(row->flags & IDMAP_OVERLAY);
+	char *a = text_of(row, recorded), *b = text_of(recorded, recorded);
+	const bool same = a && b && !strcmp(a, b);
+
+	free(a);
+	free(b);
+	return same;
+}
+
+/* The next layer of that target, of so many rows from *at on; or NULL. */
+static const struct idmap_row *next_layer(const struct earlier *earlier, const char *target,
+					  uint32_t *at)
+{
+	while (*at < earlier->plan->rows) {
+		const struct idmap_row *row = earlier->plan->row[(*at)++];
+
+		if (row->flags & IDMAP_LAYER && !strcmp(row->target, target))
+			return row;
+	}
+	return NULL;
+}
+
+/* The same, and of the same layers if it has some. */
+static bool is_same(const struct earlier *earlier, const struct idmap_row *row,
+		    const struct record *record, const struct idmap_row *recorded)
+{
+	bool same = is_same_row(row, recorded);
+	uint32_t at = 0;
+	size_t i;
+
+	for (i = 0; same && i < record->count; i++) {
+		const struct idmap_row *layer = record->row[i].row, *ours;
+
+		if (!(layer->flags & IDMAP_LAYER) || strcmp(layer->target, recorded->target))
+			continue;
+		ours = next_layer(earlier, row->target, &at);
+		same = ours && is_same_row(ours, layer);
+	}
+	return same && !next_layer(earlier, row->target, &at);
 }
 
 /*
- * The row that stands at a target of the plan though no apply to this folder has put it there: PID
- * 1 did, or one to a folder that is / by now. NULL: none.
+ * Of the boot's mounts no numbers are known: one that looks otherwise than the row is somebody's
+ * since. An overlay has no map of its own, and a bind the looks of what it shows.
+ */
+static bool looks_like(const struct idmap_mountinfo *mount, const struct idmap_row *row)
+{
+	const bool overlay = row->flags & IDMAP_OVERLAY;
+
+	if ((row->map && !overlay) != idmap_contains(mount->options, ",idmapped"))
+		return false;
+	if (row->flags & IDMAP_CLONE)
+		return true;
+	if (strcmp(row->type, "auto") && !idmap_type_has(row->type, mount->type))
+		return false;
+	return overlay || row->verity || row->inside || strchr(row->source, '=') ||
+	       (*row->source == '/' && strncmp(row->source, "/dev/", 5)) ||
+	       !strcmp(row->source, mount->source);
+}
+
+/*
+ * The row that stands at a target of the plan though no apply to this folder has put it there, and
+ * its record: PID 1 did, or one to a folder that is / by now. NULL: none.
  */
 static const struct idmap_row *row_at(const struct earlier *earlier, const char *path,
-				      const struct idmap_mountinfo *mount)
+				      const struct idmap_mountinfo *mount,
+				      const struct record **ret_record)
 {
 	const struct record *boot = &earlier->records.boot;
-	const struct idmap_row *row = records_row(&earlier->records, mount);
+	const struct idmap_row *row = records_row(&earlier->records, mount, ret_record);
 	size_t i;
 
 	if (row || strcmp(earlier->folder, "/"))
 		return row;
-	for (i = boot->count; !row && i > 0; i--)
-		if (boot->row[i - 1].row->target && !strcmp(boot->row[i - 1].row->target, path))
-			row = boot->row[i - 1].row;
-	/* Of the boot's mounts no numbers are known: one that looks otherwise is somebody's since.
-	 */
-	return row && is_mapped(row) == idmap_contains(mount->options, ",idmapped") ? row : NULL;
+	*ret_record = boot;
+	for (i = boot->count; i > 0; i--) {
+		row = boot->row[i - 1].row;
+		if (row->target && !strcmp(row->target, path) && !(row->flags & IDMAP_LAYER))
+			return looks_like(mount, row) ? row : NULL;
+	}
+	return NULL;
 }
 
 /* What stands by another hand of ours is not done a second time. 1: all of it is that. */
@@ -157,13 +226,14 @@ static int look_at_others(const struct earlier *earlier, struct idmap_error *ret
 	for (i = 0; i < plan->rows; i++) {
 		const struct idmap_row *row = plan->row[i], *there;
 		const struct idmap_mountinfo *mount;
+		const struct record *record;
 
 		if (row->flags & IDMAP_LAYER || idmap_row_is_root(row))
 			continue;
 		rows++;
 		mount = mounts_at(earlier->mounts, path_join(path, earlier->folder, row->target));
-		there = mount ? row_at(earlier, path, mount) : NULL;
-		if (!there || !is_same_row(there, row))
+		there = mount ? row_at(earlier, path, mount, &record) : NULL;
+		if (!there || !is_same(earlier, row, record, there))
 			continue;
 		stand++;
 		first = first ? first : row;

@@ -7,8 +7,6 @@
 
 #include "command.h"
 
-#define ROW_SIZE (1 << 20)
-
 static void print_row(const struct idmap_row *row, char *buffer)
 {
 	struct idmap_text text;

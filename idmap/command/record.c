@@ -29,7 +29,6 @@
 #define ALONG_LINE "# along "
 #define DONE_LINE "# done"
 #define HALFWAY_LINE "# halfway"
-#define ROW_SIZE (1 << 20)
 
 int record_lock(const struct command *command, struct idmap_error *ret_error)
 {
@@ -143,16 +142,25 @@ int record_go_on(struct record *record, struct idmap_error *ret_error)
 	return flush(record, BY_HAND, ret_error);
 }
 
-int record_row(struct record *record, const struct idmap_row *row, struct mount_id id,
-	       struct idmap_error *ret_error)
+char *row_line(const struct idmap_row *row)
 {
 	char *line = malloc(ROW_SIZE);
 	struct idmap_text text;
 
 	if (!line)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
+		return NULL;
 	idmap_text_init(&text, line, ROW_SIZE);
 	idmap_row_text(row, &text);
+	return line;
+}
+
+int record_row(struct record *record, const struct idmap_row *row, struct mount_id id,
+	       struct idmap_error *ret_error)
+{
+	char *line = row_line(row);
+
+	if (!line)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
 	if (id.number)
 		fprintf(record->out, MOUNT_LINE "%" PRIu64 " %" PRIu64 "\n", id.number, id.unique);
 	fprintf(record->out, "%s\n", line);
@@ -378,15 +386,18 @@ static bool ends_in(const char *path, const char *target)
 }
 
 const struct idmap_row *records_row(const struct records *records,
-				    const struct idmap_mountinfo *mount)
+				    const struct idmap_mountinfo *mount,
+				    const struct record **ret_record)
 {
 	size_t i;
 
 	for (i = 0; i < records->count; i++) {
 		const struct recorded *recorded = record_row_of(&records->record[i], mount);
 
-		if (recorded && ends_in(mount->target, recorded->row->target))
+		if (recorded && ends_in(mount->target, recorded->row->target)) {
+			*ret_record = &records->record[i];
 			return recorded->row;
+		}
 	}
 	return NULL;
 }

@@ -263,12 +263,13 @@ static int show_by_record(struct show *show, struct idmap_error *ret_error)
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
 	for (i = 0; i < mounts.count; i++) {
 		const struct idmap_mountinfo *mount = &mounts.mount[i];
+		const struct record *unused;
 		const struct idmap_row *row;
 
 		show->held |= is_asked(show, mount);
 		if (!idmap_contains(mount->options, ",idmapped"))
 			continue;
-		row = records_row(&records, mount);
+		row = records_row(&records, mount, &unused);
 		all[count] = (struct listed){mount, row ? row->map : NULL, row};
 		if (!row)
 			look_up(&records.boot, count_at(mounts.mount, i, mount->target),
