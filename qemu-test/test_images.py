@@ -142,11 +142,16 @@ def test_link_out_of_the_root(kernel, root_tree, data, image, initramfs, boot_fa
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
 def test_file_of_no_whole_sectors(kernel, root_tree, image, initramfs, boot_fails, tmp_path):
     """mksquashfs -nopad: the loop device has whole sectors, and the image's tables stand at its end."""
-    bare = image({"/": Dir(5000, 5000), "/file": File("data\n", 5007, 5007)}, "squashfs").read_bytes().rstrip(b"\0")
-    cut = tmp_path / "cut"
-    cut.write_bytes(bare)
-    assert len(bare) % 512
-    initrd = initramfs(kernel, ROOT + "/cut /srv squashfs idmap=5000:0:10\n", modules=MODULES, add=[(cut, "/cut")])
-    assert last_words(boot_fails(kernel, initrd, "quiet", [Disk(image(root_tree(), "erofs"))])) == (
-        f"idmap-init: /etc/idmap.conf:2: /cut on /srv: the image file's last {len(bare) % 512} bytes are missing on the loop"
-        " device, which has sectors of 512; pad the file to a multiple of that", "0x00000400")
+    tree = {"/": Dir(5000, 5000), "/file": File(bytes(range(256)) * 20, 5007, 5007)}
+    bare = image(tree, "squashfs").read_bytes().rstrip(b"\0")
+    files = {"/cut": bare, "/pointer": b"version https://git-lfs.github.com/spec/v1\n" * 2}
+    for name, content in files.items():
+        (tmp_path / name[1:]).write_bytes(content)
+    assert len(bare) > 512 and len(bare) % 512
+    for name, told in (("/cut", f"the image file's last {len(bare) % 512} bytes are missing on the loop device, which has sectors"
+                        " of 512; pad the file to a multiple of that"),
+                       ("/pointer", "check TYPE and what is on the device")):
+        initrd = initramfs(kernel, ROOT + f"{name} /srv squashfs idmap=5000:0:10\n", modules=MODULES,
+                           add=[(tmp_path / name[1:], name)])
+        line, code = last_words(boot_fails(kernel, initrd, "quiet", [Disk(image(root_tree(), "erofs"))]))
+        assert line.startswith(f"idmap-init: /etc/idmap.conf:2: {name} on /srv: ") and line.endswith(told) and code == "0x00000400"

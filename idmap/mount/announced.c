@@ -64,6 +64,10 @@ int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
 	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_FUSE)
 		return 0;
 	fd = openat(tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES)
+		idmap_note_row(stage->notes, row,
+			       "its server does not let its root folder be read, so mounts of the"
+			       " host in it, which the map is not for, would not be seen");
 	while (fd >= 0 && (n = getdents(fd, (struct dirent *)buffer, sizeof(buffer))) > 0)
 		for (at = 0; at < n;) {
 			const struct dirent *entry =

@@ -21,6 +21,7 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 	const char *file = row->device;
 	struct idmap_standing standing;
 	idmap_closed int loop_fd = -1;
+	const char *holds;
 	struct stat st;
 	int fd;
 
@@ -39,8 +40,11 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 		return idmap_loop_failed(row, loop_fd, ret_error);
 	row->device = path;
 	fd = idmap_verified_mount(stage, row, attr, ret_error);
+	holds = fd == -EINVAL || fd == -EIO ? idmap_disks_type(path) : NULL;
 	row->device = file;
-	if ((fd == -EINVAL || fd == -EIO) && !stat(file, &st) && st.st_size % SECTOR)
+	/* It is of the row's type, and what stands at its end is not there. */
+	if (holds && (!strcmp(row->type, "auto") || idmap_type_has(row->type, holds)) &&
+	    !row->verity && !stat(file, &st) && st.st_size % SECTOR)
 		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
 				  "the image file's last %u bytes are missing on the loop device,"
 				  " which has sectors of %u; pad the file to a multiple of that",

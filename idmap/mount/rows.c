@@ -72,13 +72,14 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		if (!result)
 			result = idmap_refuse_overlays_inside(stage, row, ret_error);
 	}
+	/* With the map root may not be allowed to. */
+	if (!result && row->map)
+		result = idmap_refuse_announced(stage, tree_fd, row, ret_error);
 	if (!result && (row->map || row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT))) {
 		result = idmap_tree_map(tree_fd, row, ret_error);
 		if (result && ret_error->class == IDMAP_NO_MAP)
 			idmap_submount_note(stage, row, ret_error);
 	}
-	if (!result && row->map)
-		result = idmap_refuse_announced(stage, tree_fd, row, ret_error);
 	if (!result)
 		idmap_note_found(tree_fd, row);
 	if (!result && row->map)

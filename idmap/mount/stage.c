@@ -42,10 +42,11 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	}
 	if (!result && stage->plan->disk_view)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
-	if (!result && (row->map || row->flags & IDMAP_OWN_ROOT))
-		result = idmap_tree_map(tree_fd, row, ret_error);
+	/* With the map root may not be allowed to. */
 	if (!result && row->map)
 		result = idmap_refuse_announced(stage, tree_fd, row, ret_error);
+	if (!result && (row->map || row->flags & IDMAP_OWN_ROOT))
+		result = idmap_tree_map(tree_fd, row, ret_error);
 	if (!result)
 		idmap_note_found(tree_fd, row);
 	if (!result && row->map)
