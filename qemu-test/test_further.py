@@ -174,6 +174,21 @@ def test_f2fs_whose_first_device_is_named(first, kernel, disks, striped, secret,
             CONF + "a part of its files lies on /dev/vdd, and the row does not name that; add device=/dev/vdd if it is meant")
 
 
+@pytest.mark.parametrize("kernel", ["6.12-plain"], indirect=True)
+@pytest.mark.parametrize("words,told", [
+    ("device=/dev/vdc", "its superblock does not name device=/dev/vdc; take that out"),
+    ("logdev=/dev/vdc", "f2fs does not mount (invalid argument; kernel: ")])
+def test_f2fs_of_one_device(words, told, kernel, disks, secret, image, initramfs, boot, boot_fails):
+    for row in (f"ro,{words},", "ro,"):
+        more = [*disks, Disk(image(TREE, "f2fs")), Disk(secret)]
+        initrd = initramfs(kernel, ROOT + f"/dev/vdb /srv f2fs {row}idmap=5000:0:10\n", modules=F2FS)
+        if words in row:
+            assert last_words(boot_fails(kernel, initrd, "quiet", more))[0].startswith(CONF + told)
+        else:
+            with boot(kernel, initrd, "quiet", more) as guest:
+                assert seen(guest, "/srv/d/f") == (7, 0)
+
+
 # ---- journals ----
 
 NUMBER = struct.pack("<I", 254 << 8 | 32)  # of /dev/vdc in a guest, as it happens

@@ -126,6 +126,10 @@ def test_mount_of_the_host_in_a_share(kernel, root_tree, image, initramfs, host_
         table = conf.replace("1000:0", "2000:0") if not row else conf.replace("rw,", "lower,") + row if "overlay" in row else conf + row
         assert last_words(boot_fails(kernel, initramfs(kernel, table, modules=VIRTIOFS + ",overlay"), "quiet", disks,
                                      qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT))) == (IN_SHARE, "0x00000500")
+    rbind = ROOT + ("m /mnt tmpfs\nhostshare /mnt/s virtiofs rw,X-mount.mkdir\n/mnt /srv rbind rw,idmap=1000:0:1,identity\n")
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, rbind, modules=VIRTIOFS), "quiet", disks,
+                                    qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)))
+    assert "/etc/idmap.conf:4: /mnt on /srv: /srv/s/deep is another mount of the host, " in line
     # Covered, without a map, or of its own: nothing to be afraid of.
     covered = initramfs(kernel, conf + "own /srv/deep tmpfs\n", modules=VIRTIOFS)
     with boot(kernel, covered, "quiet", disks, qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)) as guest:

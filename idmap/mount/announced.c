@@ -32,7 +32,7 @@ static bool is_announced(int folder_fd, const char *name)
 
 /* Whether a row, or what comes along, is seen in its place. */
 static bool is_covered(const struct idmap_stage *stage, const struct idmap_row *row,
-		       const char *path)
+		       const char *target, const char *path)
 {
 	const struct idmap_carried *carried;
 	uint32_t i;
@@ -42,9 +42,9 @@ static bool is_covered(const struct idmap_stage *stage, const struct idmap_row *
 		return false;
 	for (i = 0; i < stage->plan->rows; i++)
 		if (!(stage->plan->row[i]->flags & IDMAP_NOFAIL) &&
-		    strcmp(stage->plan->row[i]->target, row->target) &&
+		    strcmp(stage->plan->row[i]->target, target) &&
 		    idmap_path_inside(path, stage->plan->row[i]->target) &&
-		    idmap_path_inside(stage->plan->row[i]->target, row->target))
+		    idmap_path_inside(stage->plan->row[i]->target, target))
 			return true;
 	for (carried = stage->carry; carried; carried = carried->next)
 		if (!strcmp(carried->path, path))
@@ -53,7 +53,8 @@ static bool is_covered(const struct idmap_stage *stage, const struct idmap_row *
 }
 
 int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
-			   const struct idmap_row *row, struct idmap_error *ret_error)
+			   const struct idmap_row *row, const char *target,
+			   struct idmap_error *ret_error)
 {
 	idmap_closed int fd = -1;
 	uint64_t buffer[512];
@@ -78,9 +79,9 @@ int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
 			    !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
 			    !is_announced(fd, entry->d_name))
 				continue;
-			idmap_print(path, sizeof(path), "%s/%s", row->target[1] ? row->target : "",
+			idmap_print(path, sizeof(path), "%s/%s", target[1] ? target : "",
 				    entry->d_name);
-			if (!is_covered(stage, row, path))
+			if (!is_covered(stage, row, target, path))
 				return idmap_fail(ret_error, row, IDMAP_NO_MAP, EXDEV,
 						  "%s is another mount of the host, which the"
 						  " kernel would show there without the map; start"

@@ -10,10 +10,11 @@
 #include "mount/mount.h"
 
 /*
- * Asked before a tree of a share is mapped. Refuses it where in its root folder the kernel would
- * mount something without the map, if nothing is to be seen in its place.
+ * Asked before a tree of a share, which the row has there, is mapped. Refuses it where in its root
+ * folder the kernel would mount something without the map, if nothing is to be seen in its place.
  */
 int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
-			   const struct idmap_row *row, struct idmap_error *ret_error);
+			   const struct idmap_row *row, const char *target,
+			   struct idmap_error *ret_error);
 
 #endif

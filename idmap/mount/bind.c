@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mount/announced.h"
 #include "mount/bind.h"
 
 int idmap_open_source(const struct idmap_stage *stage, const struct idmap_row *row, bool seen,
@@ -191,20 +192,36 @@ void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row
 	}
 }
 
-int idmap_refuse_overlays_inside(const struct idmap_stage *stage, const struct idmap_row *row,
-				 struct idmap_error *ret_error)
+/* The share at `path` of the disk view, which comes along. */
+static int refuse_announced(const struct idmap_stage *stage, const struct idmap_row *row,
+			    const char *path, struct idmap_error *ret_error)
+{
+	idmap_closed int fd = idmap_open_inside(stage->disk_fd, path, O_PATH, RESOLVE_NO_SYMLINKS);
+	char target[PATH_MAX];
+
+	idmap_print(target, sizeof(target), "%s%s", row->target[1] ? row->target : "",
+		    path + (row->inside[1] ? strlen(row->inside) : 0));
+	return fd < 0 ? 0 : idmap_refuse_announced(stage, fd, row, target, ret_error);
+}
+
+int idmap_refuse_inside(const struct idmap_stage *stage, const struct idmap_row *row,
+			struct idmap_error *ret_error)
 {
 	struct submounts walk = {.text = NULL};
 	struct idmap_mountinfo mount;
 	const char *path;
+	int result = 0;
 
-	while (next_submount(stage, row, &walk, &mount, &path))
+	while (!result && next_submount(stage, row, &walk, &mount, &path)) {
 		if (!strcmp(mount.type, "overlay"))
-			return idmap_fail(
+			result = idmap_fail(
 				ret_error, row, IDMAP_NO_MAP, EINVAL,
 				"the mount on %s, which comes along, is an overlay, whose"
 				" ids are not those on disk; map its layers, and write bind"
 				" here",
 				path);
-	return 0;
+		else if (!strcmp(mount.type, "virtiofs"))
+			result = refuse_announced(stage, row, path, ret_error);
+	}
+	return result;
 }

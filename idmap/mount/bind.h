@@ -24,9 +24,12 @@ int idmap_check_same(const struct idmap_stage *stage, const struct idmap_row *ro
 /* A clone of the row's source: from the disk view, unmapped, or from the seen one. */
 int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, bool seen,
 		       bool *ret_folder, struct idmap_error *ret_error);
-/* Refuses the row's map where a mount that comes along with its source is an overlay. */
-int idmap_refuse_overlays_inside(const struct idmap_stage *stage, const struct idmap_row *row,
-				 struct idmap_error *ret_error);
+/*
+ * Refuses the row's map where a mount that comes along with its source is an overlay, or a share
+ * that has further mounts of the host.
+ */
+int idmap_refuse_inside(const struct idmap_stage *stage, const struct idmap_row *row,
+			struct idmap_error *ret_error);
 /* Makes the error of a recursive bind that of the mount inside it that cannot be mapped. */
 void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row *row,
 			 struct idmap_error *ret_error);

@@ -55,7 +55,7 @@ static bool is_same_disk(const char *path, const struct stat *other)
 	return !stat(path, &st) && S_ISBLK(st.st_mode) && st.st_rdev == other->st_rdev;
 }
 
-/* Whether the row names the device that this path leads to. */
+/* Whether an option of the row names the device that this path leads to, or it is the row's own. */
 static bool names(const struct idmap_row *row, const char *path)
 {
 	const char *const lists[] = {row->root_data, row->data};
@@ -72,6 +72,11 @@ static bool names(const struct idmap_row *row, const char *path)
 				return true;
 		}
 	return is_same_disk(row->device, &meant);
+}
+
+bool idmap_is_further_alone(const char *type, const char *item)
+{
+	return !strcmp(type, "f2fs") && !strncmp(item, "device=", 7);
 }
 
 /* --- erofs ----------------------------------------------------------------------------------- */
@@ -118,36 +123,75 @@ static int check_erofs(const struct look *look, struct idmap_error *ret_error)
 
 /* --- f2fs ------------------------------------------------------------------------------------ */
 
-/* struct f2fs_super_block of linux/f2fs_fs.h, and its copy in the next block. */
+/*
+ * The next path in struct f2fs_super_block of linux/f2fs_fs.h, or in its copy in the next block;
+ * false: there are no more. *at counts from 0.
+ */
+static bool next_path(const struct look *look, uint32_t *at, char path[NAME_SIZE + 1])
+{
+	enum { SUPER = 1024, COPY = 4096, DEVICES_AT = 2201, DEVICES = 8 };
+	char bytes[NAME_SIZE];
+
+	while (*at < 2 * DEVICES) {
+		const uint32_t number = (*at)++;
+		const uint32_t super = SUPER + (number < DEVICES ? 0 : COPY);
+
+		if (!read_at(look, bytes, sizeof(bytes),
+			     super + DEVICES_AT + number % DEVICES * (NAME_SIZE + 4)))
+			return false;
+		/* The first one is what is mounted, but by its path, too, in earlier kernels. */
+		if (!*bytes || (number % DEVICES == 0 && !idmap_kernel_before(6, 5)))
+			continue;
+		idmap_print(path, NAME_SIZE + 1, "%.*s", NAME_SIZE, bytes);
+		return true;
+	}
+	return false;
+}
+
+/* Whether it is one that the superblock names. */
+static bool is_of_it(const struct look *look, const char *device)
+{
+	char path[NAME_SIZE + 1];
+	uint32_t at = 0;
+	struct stat st;
+
+	if (stat(device, &st))
+		return false;
+	while (next_path(look, &at, path))
+		if (is_same_disk(path, &st))
+			return true;
+	return false;
+}
+
 static int check_f2fs(const struct look *look, struct idmap_error *ret_error)
 {
-	enum { DEVICES_AT = 2201, DEVICE_SIZE = NAME_SIZE + 4, DEVICES = 8 };
-	static const uint32_t supers[] = {1024, 4096 + 1024};
-	/* The first one is what is mounted, but by its path, too, in earlier kernels. */
-	const size_t first = !idmap_kernel_before(6, 5);
-	char bytes[NAME_SIZE], path[NAME_SIZE + 1];
-	size_t i, j;
+	const struct idmap_row *row = look->row;
+	const char *const lists[] = {row->root_data, row->data};
+	char path[NAME_SIZE + 1];
+	uint32_t at = 0;
+	const char *item;
+	size_t i;
 
-	for (i = 0; i < COUNT_OF(supers); i++)
-		for (j = first; j < DEVICES; j++) {
-			if (!read_at(look, bytes, sizeof(bytes),
-				     supers[i] + DEVICES_AT + j * DEVICE_SIZE) ||
-			    (!*bytes && j))
-				break;
-			if (!*bytes)
-				continue;
-			idmap_print(path, sizeof(path), "%.*s", NAME_SIZE, bytes);
-			if (look->row->verity)
-				return idmap_fail(ret_error, look->row, IDMAP_NO_MOUNT, EINVAL,
-						  "a part of its files lies on %s, which dm-verity"
-						  " does not check; put all of it on one device",
-						  path);
-			if (!names(look->row, path))
-				return idmap_fail(ret_error, look->row, IDMAP_NO_MOUNT, EINVAL,
-						  "a part of its files lies on %s, and the row does"
-						  " not name that; add device=%s if it is meant",
-						  path, path);
-		}
+	while (next_path(look, &at, path)) {
+		if (row->verity)
+			return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
+					  "a part of its files lies on %s, which dm-verity does not"
+					  " check; put all of it on one device",
+					  path);
+		if (!names(row, path))
+			return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
+					  "a part of its files lies on %s, and the row does not"
+					  " name that; add device=%s if it is meant",
+					  path, path);
+	}
+	/* The driver never hears of them. */
+	for (i = 0; i < COUNT_OF(lists); i++)
+		for (item = lists[i]; *item; item += strlen(item) + 1)
+			if (idmap_is_further_alone("f2fs", item) &&
+			    !is_of_it(look, idmap_device_found(row, strchr(item, '=') + 1)))
+				return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
+						  "its superblock does not name %s; take that out",
+						  item);
 	return 0;
 }
 
@@ -223,11 +267,6 @@ static int check_journal(const struct look *look, const struct journal *journal,
 }
 
 /* --------------------------------------------------------------------------------------------- */
-
-bool idmap_is_further_alone(const char *type, const char *item)
-{
-	return !strcmp(type, "f2fs") && idmap_device_option(item);
-}
 
 /* How a type is known. */
 static const struct {

@@ -96,23 +96,33 @@ static void refuse_option(struct idmap_table *table, const struct idmap_row *row
 			  near ? "?" : "");
 }
 
-/* Filesystems that let any word pass: what is misspelt is without effect, and nobody says so. */
-#define TAKES_ANY_WORD "9p:ramfs:debugfs:tracefs:bpf:pstore"
+/* A filesystem of the row's types that lets any word pass; or NULL. */
+static const char *takes_any_word(const struct idmap_row *row)
+{
+	static const char *const types[] = {"9p",     "ramfs", "debugfs", "tracefs", "bpf",
+					    "pstore", "minix", "bfs",	  "sysv",    "v7",
+					    "efs",    "vxfs",  "qnx4"};
+	size_t i;
 
+	for (i = 0; i < COUNT_OF(types); i++)
+		if (idmap_type_has(row->type, types[i]))
+			return types[i];
+	return NULL;
+}
+
+/* What is misspelt is without effect there, and nobody says so. */
 static void refuse_misspelt(struct idmap_table *table, const struct idmap_row *row,
 			    const char *item)
 {
-	const char *near;
+	const char *type = takes_any_word(row), *near;
 
-	if (!idmap_type_has(TAKES_ANY_WORD, row->type))
-		return;
-	for (; *item; item += strlen(item) + 1) {
+	for (; type && *item; item += strlen(item) + 1) {
 		near = idmap_option_near(item);
 		if (near)
 			idmap_table_error(table, &row->place, row->type_column,
 					  "'%s' is no option of %s, which lets any word pass;"
 					  " did you mean %s?",
-					  item, row->type, near);
+					  item, type, near);
 	}
 }
 
