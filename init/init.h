@@ -21,9 +21,10 @@ enum step_kind {
 	STEP_DELAY,  /* rootdelay= */
 	STEP_MODULE, /* a module is loaded */
 	STEP_ROW,    /* what is done for a row, as enum idmap_step has it */
-	STEP_ROW_LAST = STEP_ROW + IDMAP_STEP_PLACE,
+	STEP_ROW_LAST = STEP_ROW + (int)IDMAP_STEP_PLACE,
 	STEP_INIT, /* the real init is looked at */
 };
+#define STEP_OF_ROW(step) ((enum step_kind)((int)STEP_ROW + (int)(step)))
 
 struct step {
 	enum step_kind kind;

@@ -33,17 +33,17 @@ static const struct {
 	[STEP_MODULE] = {"is loaded",
 			 "is not loaded; what it drives does not answer, look at that on the host",
 			 IDMAP_BAD_SYSTEM},
-	[STEP_ROW + IDMAP_STEP_DEVICE] =
+	[STEP_OF_ROW(IDMAP_STEP_DEVICE)] =
 		{"is looked for",
 		 "cannot be read: a disk here does not answer; look at it on the host, or raise"
 		 " wait=",
 		 IDMAP_NO_SOURCE},
-	[STEP_ROW + IDMAP_STEP_SERVER] =
+	[STEP_OF_ROW(IDMAP_STEP_SERVER)] =
 		{"is mounted",
 		 "is not mounted: its server on the host does not answer; look at it there, or"
 		 " raise wait=",
 		 IDMAP_NO_SOURCE},
-	[STEP_ROW + IDMAP_STEP_PLACE] =
+	[STEP_OF_ROW(IDMAP_STEP_PLACE)] =
 		{"is put into place",
 		 "is not in place; look at the disk on the host, and into the kernel's lines"
 		 " above",
@@ -71,7 +71,7 @@ void step_of_row(struct idmap_build *build, enum idmap_step step, const struct i
 {
 	struct boot *boot = (struct boot *)((char *)build - offsetof(struct boot, build));
 
-	step_begin(boot, (enum step_kind)(STEP_ROW + step), row, NULL, limit_s);
+	step_begin(boot, STEP_OF_ROW(step), row, NULL, limit_s);
 }
 
 /* True where the step at hand has taken longer than it may. */
@@ -83,7 +83,8 @@ static bool is_late(struct boot *boot, struct idmap_error *ret_error)
 	uint32_t s;
 
 	/* Waiting for what has not come yet is not hanging. */
-	if (step->kind == STEP_ROW + IDMAP_STEP_DEVICE && boot->build.devices.looked_us > since_us)
+	if (step->kind == STEP_OF_ROW(IDMAP_STEP_DEVICE) &&
+	    boot->build.devices.looked_us > since_us)
 		since_us = boot->build.devices.looked_us;
 	s = (uint32_t)((idmap_now_us() - since_us) / 1000000);
 	if (s >= step->limit_s) {
