@@ -130,6 +130,11 @@ def test_mount_of_the_host_in_a_share(kernel, root_tree, image, initramfs, host_
     line, _ = last_words(boot_fails(kernel, initramfs(kernel, rbind, modules=VIRTIOFS), "quiet", disks,
                                     qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)))
     assert "/etc/idmap.conf:4: /mnt on /srv: /srv/s/deep is another mount of the host, " in line
+    # What covers it does not stand in a bind, which has the map of what it shows.
+    bind = conf + "own /srv/deep tmpfs\n/srv /mnt bind rw\n"
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, bind, modules=VIRTIOFS), "quiet", disks,
+                                    qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)))
+    assert "/etc/idmap.conf:4: /srv on /mnt: /mnt/deep is another mount of the host, " in line
     # Covered, without a map, or of its own: nothing to be afraid of.
     covered = initramfs(kernel, conf + "own /srv/deep tmpfs\n", modules=VIRTIOFS)
     with boot(kernel, covered, "quiet", disks, qemu_args=virtiofs(share, "hostshare", before=HOSTS_MOUNT)) as guest:

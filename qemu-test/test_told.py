@@ -645,6 +645,10 @@ def test_filesystem_on_two_disks(fs, option, kernel, root_tree, image, initramfs
         assert mount.type == fs
         # As it was written.
         assert f"{option}=SERIAL=two" in guest.ask("read /run/idmap/table")["content"]
+    # Forgotten, it is asked for.
+    line, _ = told("", conf.replace(f"wait=1,{option}=SERIAL=two", "wait=1"), disks, modules=modules)
+    assert {"btrfs": "name each with device=", "xfs": "its log lies on another device; add logdev=DEVICE",
+            "ext4": "the row does not name that; add journal_path=DEVICE"}[fs] in line
     line, code = told("", conf, disks[:2], modules=modules)
     assert line.startswith(f"/etc/idmap.conf:2: /dev/vdb on /srv: {option}=SERIAL=two: the device did not come within 1 s"
                            " (disks here: vda") and code == 3

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "mount/announced.h"
+#include "mount/behind.h"
 
 #define MAGIC_FUSE 0x65735546 /* linux/magic.h */
 /* linux/stat.h; stx_attributes stands behind stx_mask and stx_blksize */
@@ -52,9 +53,8 @@ static bool is_covered(const struct idmap_stage *stage, const struct idmap_row *
 	return false;
 }
 
-int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
-			   const struct idmap_row *row, const char *target,
-			   struct idmap_error *ret_error)
+int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
+			   const char *target, struct idmap_error *ret_error)
 {
 	idmap_closed int fd = -1;
 	uint64_t buffer[512];
@@ -62,7 +62,10 @@ int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
 	struct statfs fs;
 	int n, at;
 
-	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_FUSE)
+	if (!(row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT)) && !idmap_is_served(row->type))
+		return 0;
+	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_FUSE ||
+	    !idmap_map_shown(stage->plan, row))
 		return 0;
 	fd = openat(tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && errno == EACCES)

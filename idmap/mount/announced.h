@@ -11,10 +11,10 @@
 
 /*
  * Asked before a tree of a share, which the row has there, is mapped. Refuses it where in its root
- * folder the kernel would mount something without the map, if nothing is to be seen in its place.
+ * folder the kernel would mount something without the map that the row has or shows, if nothing is
+ * to be seen in its place.
  */
-int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd,
-			   const struct idmap_row *row, const char *target,
-			   struct idmap_error *ret_error);
+int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
+			   const char *target, struct idmap_error *ret_error);
 
 #endif

@@ -193,7 +193,7 @@ void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row
 }
 
 /* The share at `path` of the disk view, which comes along. */
-static int refuse_announced(const struct idmap_stage *stage, const struct idmap_row *row,
+static int refuse_announced(const struct idmap_stage *stage, struct idmap_row *row,
 			    const char *path, struct idmap_error *ret_error)
 {
 	idmap_closed int fd = idmap_open_inside(stage->disk_fd, path, O_PATH, RESOLVE_NO_SYMLINKS);
@@ -204,7 +204,7 @@ static int refuse_announced(const struct idmap_stage *stage, const struct idmap_
 	return fd < 0 ? 0 : idmap_refuse_announced(stage, fd, row, target, ret_error);
 }
 
-int idmap_refuse_inside(const struct idmap_stage *stage, const struct idmap_row *row,
+int idmap_refuse_inside(const struct idmap_stage *stage, struct idmap_row *row,
 			struct idmap_error *ret_error)
 {
 	struct submounts walk = {.text = NULL};

@@ -28,7 +28,7 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
  * Refuses the row's map where a mount that comes along with its source is an overlay, or a share
  * that has further mounts of the host.
  */
-int idmap_refuse_inside(const struct idmap_stage *stage, const struct idmap_row *row,
+int idmap_refuse_inside(const struct idmap_stage *stage, struct idmap_row *row,
 			struct idmap_error *ret_error);
 /* Makes the error of a recursive bind that of the mount inside it that cannot be mapped. */
 void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row *row,

@@ -302,9 +302,20 @@ int idmap_further_open(const struct idmap_row *row)
 	bool any = !strcmp(row->type, "auto");
 	size_t i;
 
-	for (i = 0; i < COUNT_OF(magics); i++)
-		any |= idmap_type_has(row->type, magics[i].type);
-	return any && *row->device == '/' ? idmap_open(row->device, O_RDONLY) : -1;
+	if (*row->device != '/')
+		return -1; /* a tag, or a word */
+	for (i = 0; !any && i < COUNT_OF(magics); i++)
+		any = idmap_type_has(row->type, magics[i].type);
+	return any ? idmap_open(row->device, O_RDONLY) : -1;
+}
+
+bool idmap_has_further(const struct idmap_row *row, const char *type)
+{
+	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
+	const struct look look = {row, fd};
+
+	/* struct btrfs_super_block of linux/btrfs_tree.h: num_devices */
+	return !strcmp(type, "btrfs") && number_at(&look, 65536 + 136, 8) > 1;
 }
 
 int idmap_further_check(int fd, const struct idmap_row *row, const char *type,

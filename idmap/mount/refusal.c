@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
+#include "mount/further.h"
 #include "mount/standing.h"
 
 #define REMEDY_SIZE 500
@@ -103,6 +104,11 @@ static void add_feature(const struct idmap_row *row, const char *type,
 	else if (attempt->error == -EEXIST)
 		idmap_text_add(text, "another row has a clone of it; give one a UUID of its own"
 				     " (btrfstune -u), or boot Linux 6.7 or newer");
+	else if (idmap_contains(attempt->words, "specify logdev"))
+		idmap_text_add(text, "its log lies on another device; add logdev=DEVICE");
+	else if (idmap_contains(attempt->words, "specify rtdev"))
+		idmap_text_add(text,
+			       "a part of its files lies on another device; add rtdev=DEVICE");
 	else if (idmap_contains(attempt->words, "bad block size"))
 		idmap_text_add(
 			text,
@@ -113,7 +119,8 @@ static void add_feature(const struct idmap_row *row, const char *type,
 			       "it is %s, and damaged; write the image anew, or repair it with"
 			       " fsck",
 			       type);
-	else if (attempt->error == -ENOENT || attempt->error == -ENODEV)
+	else if (attempt->error == -ENOENT || attempt->error == -ENODEV ||
+		 idmap_has_further(row, type))
 		idmap_text_add(
 			text,
 			"it is %s, and lies on further devices; name each with device=", type);

@@ -72,8 +72,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		if (!result)
 			result = idmap_refuse_inside(stage, row, ret_error);
 	}
-	/* With the map root may not be allowed to. */
-	if (!result && row->map)
+	/* With a map of its own root may not be allowed to; one that it shows is there already. */
+	if (!result)
 		result = idmap_refuse_announced(stage, tree_fd, row, row->target, ret_error);
 	if (!result && (row->map || row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT))) {
 		result = idmap_tree_map(tree_fd, row, ret_error);

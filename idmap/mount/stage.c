@@ -43,7 +43,7 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 	if (!result && stage->plan->disk_view)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	/* With the map root may not be allowed to. */
-	if (!result && row->map)
+	if (!result)
 		result = idmap_refuse_announced(stage, tree_fd, row, row->target, ret_error);
 	if (!result && (row->map || row->flags & IDMAP_OWN_ROOT))
 		result = idmap_tree_map(tree_fd, row, ret_error);

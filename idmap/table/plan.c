@@ -114,7 +114,7 @@ static const char *takes_any_word(const struct idmap_row *row)
 static void refuse_misspelt(struct idmap_table *table, const struct idmap_row *row,
 			    const char *item)
 {
-	const char *type = takes_any_word(row), *near;
+	const char *type = *item ? takes_any_word(row) : NULL, *near;
 
 	for (; type && *item; item += strlen(item) + 1) {
 		near = idmap_option_near(item);
