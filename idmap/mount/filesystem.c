@@ -168,10 +168,7 @@ static const char *next_option(const char **first, const char **second)
 	const char *option;
 
 	do {
-		const char **list = **first ? first : second;
-
-		option = *list;
-		*list += strlen(option) + (*option != 0);
+		option = idmap_next_option(first, second);
 	} while (!strncmp(option, "subvol=", 7) || !strncmp(option, "subvolid=", 9));
 	return option;
 }

@@ -34,17 +34,15 @@ static uint64_t number_at(const struct look *look, uint64_t at, size_t size)
 /* Whether an option of the row begins with one of these, each with its comma. */
 static bool says(const struct idmap_row *row, const char *begins)
 {
-	const char *const lists[] = {row->root_data, row->data};
-	const char *item, *begin;
-	size_t i, length;
+	const char *first = row->root_data, *second = row->data, *item, *begin;
+	size_t length;
 
-	for (i = 0; i < COUNT_OF(lists); i++)
-		for (item = lists[i]; *item; item += strlen(item) + 1)
-			for (begin = begins; *begin; begin += length + 1) {
-				length = strcspn(begin, ",");
-				if (!strncmp(item, begin, length))
-					return true;
-			}
+	while (*(item = idmap_next_option(&first, &second)))
+		for (begin = begins; *begin; begin += length + 1) {
+			length = strcspn(begin, ",");
+			if (!strncmp(item, begin, length))
+				return true;
+		}
 	return false;
 }
 
@@ -58,19 +56,16 @@ static bool is_same_disk(const char *path, const struct stat *other)
 /* Whether an option of the row names the device that this path leads to, or it is the row's own. */
 static bool names(const struct idmap_row *row, const char *path)
 {
-	const char *const lists[] = {row->root_data, row->data};
+	const char *first = row->root_data, *second = row->data, *item, *name;
 	struct stat meant;
-	const char *item, *name;
-	size_t i;
 
 	if (stat(path, &meant))
 		return false;
-	for (i = 0; i < COUNT_OF(lists); i++)
-		for (item = lists[i]; *item; item += strlen(item) + 1) {
-			name = idmap_device_option(item);
-			if (name && is_same_disk(idmap_device_found(row, name), &meant))
-				return true;
-		}
+	while (*(item = idmap_next_option(&first, &second))) {
+		name = idmap_device_option(item);
+		if (name && is_same_disk(idmap_device_found(row, name), &meant))
+			return true;
+	}
 	return is_same_disk(row->device, &meant);
 }
 
@@ -166,11 +161,9 @@ static bool is_of_it(const struct look *look, const char *device)
 static int check_f2fs(const struct look *look, struct idmap_error *ret_error)
 {
 	const struct idmap_row *row = look->row;
-	const char *const lists[] = {row->root_data, row->data};
+	const char *first = row->root_data, *second = row->data, *item;
 	char path[NAME_SIZE + 1];
 	uint32_t at = 0;
-	const char *item;
-	size_t i;
 
 	while (next_path(look, &at, path)) {
 		if (row->verity)
@@ -185,13 +178,11 @@ static int check_f2fs(const struct look *look, struct idmap_error *ret_error)
 					  path, path);
 	}
 	/* The driver never hears of them. */
-	for (i = 0; i < COUNT_OF(lists); i++)
-		for (item = lists[i]; *item; item += strlen(item) + 1)
-			if (idmap_is_further_alone("f2fs", item) &&
-			    !is_of_it(look, idmap_device_found(row, strchr(item, '=') + 1)))
-				return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
-						  "its superblock does not name %s; take that out",
-						  item);
+	while (*(item = idmap_next_option(&first, &second)))
+		if (idmap_is_further_alone("f2fs", item) &&
+		    !is_of_it(look, idmap_device_found(row, strchr(item, '=') + 1)))
+			return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
+					  "its superblock does not name %s; take that out", item);
 	return 0;
 }
 

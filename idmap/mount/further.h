@@ -5,7 +5,19 @@
 #ifndef FURTHER_H
 #define FURTHER_H
 
+#include <string.h>
+
 #include "mount/mount.h"
+
+/* The next option of two lists, one after the other, such as a row's; "": there are no more. */
+static inline const char *idmap_next_option(const char **first, const char **second)
+{
+	const char **list = **first ? first : second;
+	const char *option = *list;
+
+	*list += strlen(option) + (*option != 0);
+	return option;
+}
 
 /*
  * Opens what the checks read, to be closed after the mounting: with its last user gone the kernel
