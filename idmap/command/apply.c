@@ -46,19 +46,16 @@ static void tell(struct idmap_build *build)
 static uint64_t number_of(const struct idmap_plan *plan)
 {
 	uint64_t number = UINT64_C(0xcbf29ce484222325);
-	char *line = malloc(ROW_SIZE);
-	struct idmap_text text;
 	uint32_t i;
 
-	for (i = 0; line && i < plan->rows; i++) {
+	for (i = 0; i < plan->rows; i++) {
+		char *line = row_line(plan->row[i]);
 		const char *c;
 
-		idmap_text_init(&text, line, ROW_SIZE);
-		idmap_row_text(plan->row[i], &text);
-		for (c = line; c < text.at; c++)
+		for (c = line; c && *c; c++)
 			number = (number ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+		free(line);
 	}
-	free(line);
 	return number;
 }
 

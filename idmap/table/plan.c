@@ -208,6 +208,12 @@ static void check_row(struct idmap_table *table, const struct idmap_row *row)
 		idmap_table_error(table, place, row->type_column,
 				  "nosuid, nodev, noexec and nosymfollow have no effect on a layer;"
 				  " write them in the row of the overlay");
+	/* An overlay reads a lower one as if noatime were said of it. */
+	if (row->attr_said & row->attr &
+	    (IDMAP_STRICTATIME | (row->flags & IDMAP_UPPER ? IDMAP_NOATIME | IDMAP_NODIRATIME : 0)))
+		idmap_table_error(table, place, row->type_column,
+				  "times of reading are kept as the row of the overlay says; write"
+				  " noatime, nodiratime or strictatime there");
 	if ((row->flags & IDMAP_LAYER) == IDMAP_LAYER || row->flags & IDMAP_OVERLAY)
 		idmap_table_error(table, place, row->type_column,
 				  "a row is one of lower, upper and overlay; write a row for each");
