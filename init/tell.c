@@ -139,6 +139,8 @@ void tell_rows(const struct boot *boot)
 		if (row->flags & IDMAP_SKIPPED)
 			continue;
 		idmap_text_add(&text, "# %u us\n", row->took_us);
+		if (row->found_attr)
+			idmap_text_add(&text, IDMAP_FOUND_LINE "%u\n", row->found_attr);
 		line = text.at;
 		idmap_row_text(row, &text);
 		length = text.at - line;

@@ -71,6 +71,18 @@ def test_a_root_for_others(shared, kernel, guest_with_idmap):
             assert undone == ["rc 0"] and below(guest) == before and seen(guest, "/mnt") == (100000, 100000)
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_a_root_without_a_map(kernel, guest_with_idmap):
+    """Nothing is to be taken off it, so no kernel is too old for that."""
+    with guest_with_idmap(kernel) as guest:
+        guest.run("/bin/sh", "-c", "printf '/dev/root / auto noexec,nosuid\n' >/run/table; mount -t erofs /dev/vdb /mnt")
+        before = below(guest)
+        assert sh(guest, "idmap apply -c /run/table --root /mnt") == ["rc 0"]
+        assert "noexec" in next(m.options for m in guest.mounts() if m.target == "/mnt")
+        assert sh(guest, "idmap undo --root /mnt") == ["rc 0"] and below(guest) == before
+        assert "noexec" not in next(m.options for m in guest.mounts() if m.target == "/mnt")
+
+
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_rows_of_a_running_system(kernel, guest_with_idmap):

@@ -265,6 +265,35 @@ def test_apply_of_other_rows_after_the_boot(kernel, plain_root, programs, image,
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_apply_of_rows_that_say_otherwise(kernel, plain_root, programs, image, boot):
+    """What a row has found does not make another one of it, and what it has said does, also where that took something away.
+    A bind of what is mapped is so, too."""
+    rows = ("/dev/vdb /srv ext4 idmap=5000:0:100\nt /tmp tmpfs ro,mode=755\n"
+            "/tmp /mnt bind rw\n/images/app /opt/app bind noexec\n")
+
+    def change(tree):
+        tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+
+    initrd, root = plain_root(kernel, "/dev/root / auto rw,idmap=100000:0:65536\n" + rows, change=change, modules=["ext4"])
+    disk = Disk(image({"/": Dir(5000, 5000)}, "ext4"), readonly=False, snapshot=True)
+    with boot(kernel, initrd, f"root=/dev/vda rw init={INIT}", [root, disk]) as guest:
+        def apply(table):
+            guest.ask("write", "/run/tab", table)
+            done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/tab")
+            return done["exit"], done["stderr"].removeprefix("idmap apply: ").removesuffix("\n")
+
+        stand = (0, "the rows stand in / already, nothing is changed")
+        before = guest.mounts()
+        assert apply(rows) == stand and apply("/images/app /opt/app bind noexec\n") == stand and apply("/tmp /mnt bind rw\n") == stand
+        assert guest.mounts() == before
+        code, line = apply("/dev/vdb /srv ext4 rw,idmap=5000:0:100\n")
+        assert code == 4 and "ro, and this row is rw" in line, line
+        for row in ("t /tmp tmpfs mode=755\n", "/images/app /opt/app bind exec\n", "/tmp /mnt bind\n"):
+            assert apply(row) == (0, ""), row
+            assert guest.ask("run", "0", "0", "/bin/idmap", "undo")["exit"] == 0
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_two_overlays_on_one_top(kernel, plain_root, image, boot):
     """One in the work folder of the other: the kernel takes that, and its log alone tells."""
     conf = ("upper /srv overlay\n/images/app /srv bind lower,idmap=100000:0:65536\n"

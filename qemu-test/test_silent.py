@@ -321,14 +321,14 @@ def test_upper_of_nobody(owner, said, kernel, root_tree, image, initramfs, boot)
 
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_bind_keeps_what_it_shows(kernel, root_tree, second, image, initramfs, boot):
-    conf = ROOT + ("/dev/vdb /srv erofs noexec,nosymfollow,noatime\n"
+    conf = ROOT + ("/dev/vdb /srv erofs noexec,nosymfollow,noatime,nodiratime\n"
                    "/srv /opt/app bind suid,dev,exec,idmap=5000:3:10\n"
-                   "/srv/deep /mnt rbind strictatime\n")
+                   "/srv/deep /mnt rbind strictatime,diratime\n")
     disks = [Disk(image(root_tree(), "erofs")), Disk(second())]
     with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
         kept = {"ro", "nosuid", "nodev", "noexec", "nosymfollow"}
-        assert options(guest, "/srv")[1] == kept | {"noatime"}
-        assert options(guest, "/opt/app")[1] == kept | {"noatime", "idmapped"}
+        assert options(guest, "/srv")[1] == kept | {"noatime", "nodiratime"}
+        assert options(guest, "/opt/app")[1] == kept | {"noatime", "nodiratime", "idmapped"}
         assert options(guest, "/mnt")[1] == kept
         assert seen(guest, "/opt/app/file") == (10, 10)
         # What was done is recorded, not what was asked for.

@@ -139,13 +139,18 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
  */
 static int hold_signals(void)
 {
+	/* A fault's cannot wait; the others end nothing. */
+	static const int let[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGABRT, SIGTRAP, SIGSYS,
+				  SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD, SIGURG,	SIGWINCH};
 	sigset_t set;
+	size_t i;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	signal(SIGPIPE, SIG_IGN); /* whoever reads what is told may go */
+	sigfillset(&set);
+	for (i = 0; i < COUNT_OF(let); i++)
+		sigdelset(&set, let[i]);
+	/* What cannot be written is told, and whoever reads what is told may go. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }

@@ -222,6 +222,8 @@ const struct inner_mount *record_inner_of(const struct record *record,
 					  const struct idmap_mountinfo *mount);
 /* It is the folder itself. */
 bool recorded_is_root(const struct recorded *recorded);
+/* One of its rows has given the folder itself a map. */
+bool record_maps_root(const struct record *record);
 /* The row that an apply or a mount by hand has recorded for that mount, and its record; or NULL. */
 const struct idmap_row *records_row(const struct records *records,
 				    const struct idmap_mountinfo *mount,

@@ -115,25 +115,22 @@ static bool stands_in(const struct record *record, const struct mounts *mounts, 
 }
 
 /*
- * The row as text, but for where it stands, and what says how it is put there. What it keeps of
- * what it shows, or was turned to, stands in a record with what it says.
+ * The row as it was written, but for where it stands (there), and what says how it is put there.
  */
-static char *text_of(const struct idmap_row *row, const struct idmap_row *recorded)
+static char *text_of(const struct idmap_row *row, const char *target)
 {
-	const uint32_t may_have =
-		row->flags & IDMAP_CLONE ? recorded->attr : recorded->attr & IDMAP_RDONLY;
 	struct idmap_row plain = *row;
 
-	plain.target = recorded->target;
+	plain.target = target;
 	plain.flags &= ~(uint32_t)(IDMAP_NOFAIL | IDMAP_WAIT | IDMAP_MKDIR);
 	plain.wait_s = IDMAP_WAIT_S;
-	plain.attr |= may_have;
+	plain.attr &= ~plain.found_attr;
 	return row_line(&plain);
 }
 
 static bool is_same_row(const struct idmap_row *row, const struct idmap_row *recorded)
 {
-	char *a = text_of(row, recorded), *b = text_of(recorded, recorded);
+	char *a = text_of(row, recorded->target), *b = text_of(recorded, recorded->target);
 	const bool same = a && b && !strcmp(a, b);
 
 	free(a);
@@ -179,11 +176,13 @@ static bool is_same(const struct earlier *earlier, const struct idmap_row *row,
  */
 static bool looks_like(const struct idmap_mountinfo *mount, const struct idmap_row *row)
 {
-	const bool overlay = row->flags & IDMAP_OVERLAY;
+	const bool overlay = row->flags & IDMAP_OVERLAY, clone = row->flags & IDMAP_CLONE;
 
+	if (clone && !row->map)
+		return true;
 	if ((row->map && !overlay) != idmap_contains(mount->options, ",idmapped"))
 		return false;
-	if (row->flags & IDMAP_CLONE)
+	if (clone)
 		return true;
 	if (strcmp(row->type, "auto") && !idmap_type_has(row->type, mount->type))
 		return false;

@@ -161,6 +161,8 @@ int record_row(struct record *record, const struct idmap_row *row, struct mount_
 
 	if (!line)
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
+	if (row->found_attr)
+		fprintf(record->out, IDMAP_FOUND_LINE "%u\n", row->found_attr);
 	if (id.number)
 		fprintf(record->out, MOUNT_LINE "%" PRIu64 " %" PRIu64 "\n", id.number, id.unique);
 	fprintf(record->out, "%s\n", line);
@@ -245,17 +247,20 @@ static void add_inner(struct record *record, const char *numbers, bool along)
 /* The comments: the number in front of each line that is a row, and what concerns all of it. */
 static void read_comments(struct record *record, const char *text)
 {
-	const struct idmap_row *row = record->table.first;
+	struct idmap_row *row = record->table.first;
 	struct mount_id id = {0};
+	uint32_t found = 0;
 	uint32_t line;
 
 	for (line = 1; *text; line++, text = strchrnul(text, '\n'), text += *text == '\n') {
 		const char *value;
 
 		if (row && row->place.line == line) {
+			row->found_attr = found;
 			record->row[record->count++] = (struct recorded){row, id};
 			row = row->next;
 			id = (struct mount_id){0};
+			found = 0;
 		} else if ((value = behind(text, FIRST_LINE))) {
 			record->folder = copy_line(value);
 		} else if ((value = behind(text, PLAN_LINE))) {
@@ -266,6 +271,8 @@ static void read_comments(struct record *record, const char *text)
 			record->replaces = read_id(value);
 		} else if ((value = behind(text, MOUNT_LINE))) {
 			id = read_id(value);
+		} else if ((value = behind(text, IDMAP_FOUND_LINE))) {
+			found = (uint32_t)strtoul(value, NULL, 10);
 		} else if ((value = behind(text, INSIDE_LINE))) {
 			add_inner(record, value, false);
 		} else if ((value = behind(text, ALONG_LINE))) {
@@ -349,6 +356,16 @@ size_t record_count(const struct record *record, const struct mounts *mounts, bo
 bool recorded_is_root(const struct recorded *recorded)
 {
 	return idmap_row_is_root(recorded->row) && !(recorded->row->flags & IDMAP_LAYER);
+}
+
+bool record_maps_root(const struct record *record)
+{
+	size_t i;
+
+	for (i = 0; i < record->count; i++)
+		if (recorded_is_root(&record->row[i]) && record->row[i].row->map)
+			return true;
+	return false;
 }
 
 const struct recorded *record_row_of(const struct record *record,

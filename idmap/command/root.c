@@ -137,7 +137,10 @@ int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret
 {
 	const char *folder = record->folder, *before = record->before;
 	char table[512], words[400];
-	struct idmap_root root = {.booted = true, .folder = folder, .shared = true, .unmaps = true};
+	struct idmap_root root = {.booted = true,
+				  .folder = folder,
+				  .shared = true,
+				  .unmaps = record_maps_root(record)};
 	struct idmap_arena arena, notes_arena;
 	struct idmap_notes notes;
 	struct idmap_table rows;

@@ -147,9 +147,9 @@ static int check_root(const struct record *record, const char *folder,
 				" which cannot come back; nothing is changed: unmount it, or"
 				" leave it",
 				folder);
-	fd = root_fd < 0 ? root_fd : idmap_clone_unmapped(root_fd);
-
-	if (fd < 0)
+	if (record_maps_root(record))
+		fd = root_fd < 0 ? root_fd : idmap_clone_unmapped(root_fd);
+	if (record_maps_root(record) && fd < 0)
 		return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd,
 				  "the map of %s itself cannot be taken off (%m), that needs Linux"
 				  " 6.15 or newer; nothing is changed: unmount it, or leave it",
@@ -184,8 +184,11 @@ int take_back(struct record *record, struct mounts *mounts, struct idmap_error *
 		result = check_root(record, record->folder, ret_error);
 	if (!result)
 		result = undo_rows(record, root, mounts, ret_error);
-	if (!result && root)
+	if (!result && root) {
 		result = unmap_folder(record, false, ret_error);
+		if (result)
+			record_rest(record, mounts);
+	}
 	if (!result)
 		record_remove(record->folder);
 	return result;

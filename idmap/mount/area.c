@@ -48,3 +48,15 @@ int idmap_area_put(struct idmap_stage *stage, int tree_fd, uint32_t *ret_slot)
 	return or_errno(
 		sys_move_mount(tree_fd, "", stage->area_fd, name.text, MOVE_MOUNT_F_EMPTY_PATH));
 }
+
+int idmap_area_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+{
+	static const struct idmap_words remedies[] = {
+		{ENOSPC, "raise the limit of mounts, sysctl.fs.mount-max="},
+		{0, "build the kernel with CONFIG_TMPFS, and give the machine memory"},
+	};
+
+	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, error,
+			  "there is no place to keep it until it is mounted (%m); %s",
+			  idmap_words_for(remedies, (uint32_t)error));
+}

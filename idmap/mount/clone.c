@@ -49,9 +49,7 @@ int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idma
 
 	if (result) {
 		idmap_close(&tree_fd);
-		return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
-				  "there is no place to take its folder from (%m); build the kernel"
-				  " with CONFIG_TMPFS, and give the machine memory");
+		return idmap_area_failed(row, -result, ret_error);
 	}
 	folder_fd = idmap_open_inside(tree_fd, row->subdir, O_PATH | O_DIRECTORY, 0);
 	fd = folder_fd < 0 ? folder_fd : idmap_clone(folder_fd, false);

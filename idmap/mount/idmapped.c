@@ -20,19 +20,22 @@
 static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_fd)
 {
 	/*
-	 * A clone keeps what it shows, as mount --bind does, and adds its own; so does the root
-	 * that we are in, whose row may take something back. All other trees have been made with
-	 * their attributes. NOSYMFOLLOW is of 5.14, so it is touched only where it is said.
+	 * A clone keeps what it shows, as mount --bind does, and adds its own, but for the times of
+	 * reading, which are those that its row says; so does the root that we are in, whose row
+	 * may take all back. All other trees have been made with their attributes. NOSYMFOLLOW is
+	 * of 5.14, so it is touched only where it is said.
 	 */
 	const uint32_t clearable = IDMAP_RDONLY | IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC |
 				   IDMAP_NODIRATIME | IDMAP_NOSYMFOLLOW;
-	const uint32_t own_root = row->flags & IDMAP_OWN_ROOT ? row->attr_said : 0;
+	const uint32_t said = row->flags & IDMAP_OWN_ROOT ? row->attr_said
+			      : row->flags & IDMAP_CLONE  ? row->attr_said & IDMAP_NODIRATIME
+							  : 0;
 	const bool keeps =
 		row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT) && !(row->attr_said & IDMAP_ATIME_MASK);
 	struct sys_mount_attr attr = {
 		.attr_set = row->attr & ~(keeps ? (uint32_t)IDMAP_ATIME_MASK : 0),
-		.attr_clr = (clearable & ~row->attr & own_root) |
-			    (keeps ? 0 : (uint32_t)IDMAP_ATIME_MASK),
+		.attr_clr =
+			(clearable & ~row->attr & said) | (keeps ? 0 : (uint32_t)IDMAP_ATIME_MASK),
 	};
 
 	if (userns_fd >= 0) {

@@ -37,9 +37,7 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 	if (!fstat(tree_fd, &st) && !S_ISDIR(st.st_mode))
 		return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, ENOTDIR,
 				  "a layer is a folder, and this is none; name one");
-	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -result,
-			  "there is no place to keep the layer (%m); build the kernel with"
-			  " CONFIG_TMPFS, and give the machine memory");
+	return idmap_area_failed(row, -result, ret_error);
 }
 
 /* --- the overlay ----------------------------------------------------------------------------- */
@@ -69,7 +67,8 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 		{ELOOP, "name folders of which none lies inside another"},
 		{EBUSY, "the upper disk is in use by another overlay; give this one its own"},
 		{ENOSPC, "the top has none for overlayfs' own folders: make room on the upper disk,"
-			 " inodes too, or raise size= and nr_inodes="},
+			 " inodes too, or raise size= and nr_inodes=, or the limit of mounts,"
+			 " sysctl.fs.mount-max="},
 		{0, "look at the layers' images"},
 	};
 	const char *remedy = idmap_words_for(remedies, (uint32_t)error);
@@ -138,6 +137,7 @@ static int add_volatile(struct idmap_stage *stage, const struct idmap_row *row, 
 		*ret_own_mode |= *item == 'm';
 	}
 	top.type = "tmpfs";
+	top.attr &= ~(uint32_t)IDMAP_RDONLY; /* of the overlay alone */
 	top.data = data;
 	top.map = NULL;
 	fd = idmap_filesystem_mount(stage, &top, 0, ret_error);

@@ -128,6 +128,8 @@ struct idmap_slot_name {
 struct idmap_slot_name idmap_slot_name(uint32_t slot, const char *folder);
 /* Attaches a tree in a new folder of the area. */
 int idmap_area_put(struct idmap_stage *stage, int tree_fd, uint32_t *ret_slot);
+/* What a failure of it is told as. */
+int idmap_area_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
 
 /* --- refusal.c: why a filesystem does not mount ----------------------------------------------- */
 

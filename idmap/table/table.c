@@ -34,7 +34,8 @@ static bool is_extent(const char *type)
 static const char *read_type(struct idmap_table *table, struct idmap_row *row, uint32_t column,
 			     char *type)
 {
-	static const char *const alone[] = {"auto", "bind", "rbind", "overlay", "none"};
+	static const char *const alone[] = {"auto",  "bind",  "rbind", "overlay",
+					    "tmpfs", "ramfs", "none"};
 	bool letters = false;
 	size_t i;
 	char *p;

@@ -223,6 +223,8 @@ const char *idmap_option_near(const char *word);
 
 /* Attributes as options: those that are set, and of those in `all` also that they are not. */
 void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text);
+/* In front of a row that stands: which of its attributes were found, as a number. */
+#define IDMAP_FOUND_LINE "# found "
 
 /* --- table.c --------------------------------------------------------------------------------- */
 

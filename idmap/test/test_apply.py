@@ -399,6 +399,25 @@ def test_signal_while_it_waits(script):
                             " the waiting for it")
 
 
+def test_signal_while_it_works(script):
+    """It waits for the end of the table, whichever it is, but for SIGKILL."""
+    rows = "".join(f"t /m{i} tmpfs X-mount.mkdir\n" for i in range(400))
+    done = script(f"""
+        table '{rows}'; {IDMAP} apply -c /run/table --root /run/r & until ls /run/idmap/apply/*r* 2>/dev/null; do :; done
+        for s in QUIT USR1 USR2 ALRM XCPU HUP TERM; do kill -$s $!; done; wait $!; echo rc $?; mounts | grep -c /run/r/
+        idmap undo --root /run/r; ulimit -f 1; idmap apply -c /run/table --root /run/r; mounts | wc -l; left""")
+    assert done.out[1:4] == ["rc 0", "400", "rc 0"] and done.out[4:] == ["rc 1", "1", "idmap", "r", "table"]
+    assert "cannot be written (too large); make room" in done.err[-1], done.err
+
+
+def test_top_that_is_lost_and_read_only(script):
+    """ro is said of the overlay, and not of the tmpfs that it has for its top."""
+    done = script("""
+        table 'tmpfs /srv overlay ro\n/images/app /srv bind lower\n'; idmap apply -c /run/table --root /run/r
+        mounts | grep srv; ls /run/r/srv""")
+    assert done.out == ["rc 0", "/run/r/srv / ro,nosuid,nodev,relatime overlay", "file"] and not done.err
+
+
 def test_what_a_person_types(script):
     done = script(f"""
         cd /run/r; idmap mount t new/er -t tmpfs -o X-mount.mkdir; mounts | tail -n 1
