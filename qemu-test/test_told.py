@@ -259,6 +259,7 @@ def test_device_of_an_option_comes_late(name, kernel, root_tree, initramfs, tmp_
 def blob_image(tree, folder):
     """An erofs of metadata, whose data are on a second disk."""
     disk, blob = folder / "disk", folder / "blob"
+    blob.touch()  # mkfs.erofs 1.8 makes none
     make_image(tree, "erofs", disk, args=[f"--blobdev={blob}", "--chunksize=4096"])
     return disk, blob
 
