@@ -153,14 +153,15 @@ def qemu_command(kernel: Path | None, initrd: Path | None, append: str, disks: S
     On "microvm", which has no PCI, the disks are on virtio-mmio. With icount an instruction of the
     guest takes one nanosecond of its time, wherever it runs, and KVM is not used.
     """
+    microvm = machine.partition(",")[0] == "microvm"
+    if microvm and not have_kvm():
+        append += " tsc_early_khz=1000000"  # measuring the TSC hangs there now and then
+        machine += ",pit=off"  # a tick before the kernel has told the PIC its vectors: a divide error (QEMU 10)
     command = [GUEST.qemu, "-nodefaults", "-no-user-config", "-display", "none",
                "-no-reboot", "-machine", machine, "-m", str(memory), "-smp", str(smp)]
     command += (["-accel", "kvm", "-cpu", "host"] if have_kvm() and not icount else
                 ["-accel", "tcg", "-cpu", GUEST.cpu])
     command += ["-icount", "shift=0,sleep=off"] if icount else []
-    microvm = machine.partition(",")[0] == "microvm"
-    if microvm and not have_kvm():
-        append += " tsc_early_khz=1000000"  # measuring the TSC hangs there now and then
     if kernel:
         command += ["-kernel", str(kernel), "-append", append]
     if initrd:
