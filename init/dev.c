@@ -11,6 +11,7 @@
 
 #include "device/device.h"
 #include "init.h"
+#include "mount/mount.h"
 
 /* The folder, wherever it stands by now; -1 before dev_begin(). */
 static int dev_fd = -1;
@@ -46,4 +47,17 @@ bool dev_console(void)
 	if (fd > STDERR_FILENO)
 		close(fd);
 	return is_console;
+}
+
+void dev_follow(void)
+{
+	int fd = idmap_open("/dev", O_PATH | O_DIRECTORY);
+
+	if (fd >= 0 && idmap_same_file(fd, dev_fd)) {
+		idmap_close(&dev_fd);
+		dev_fd = fd;
+		dev_console();
+	} else {
+		idmap_close(&fd);
+	}
 }

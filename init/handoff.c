@@ -11,7 +11,7 @@
 
 #include "device/device.h"
 #include "init.h"
-#include "mount/sys.h"
+#include "mount/mount.h"
 
 /* --- the switch ------------------------------------------------------------------------------ */
 
@@ -86,10 +86,14 @@ int handoff_switch(struct boot *boot, struct idmap_error *ret_error)
 {
 	struct idmap_stage *stage = &boot->build.stage;
 	const bool booted = boot->cmdline.root.booted;
+	const struct idmap_carried *carried;
 	idmap_closed int old_fd = idmap_open("/", O_RDONLY | O_DIRECTORY);
 	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->seen_fd));
 	bool pivoted = false;
 
+	/* While the old root stands on the new one, a link cannot be followed by way of /. */
+	if (boot->pivots && !booted && idmap_stage_look(stage, ret_error))
+		return -EIO;
 	idmap_close(&stage->seen_fd);
 	if (result)
 		return switch_failed("chdir", result, ret_error);
@@ -113,6 +117,10 @@ int handoff_switch(struct boot *boot, struct idmap_error *ret_error)
 	idmap_stage_close(stage);
 	if (!result)
 		result = or_errno(chdir("/"));
+	for (carried = stage->carry; !result && boot->has_console && carried;
+	     carried = carried->next)
+		if (carried->cloned && !strcmp(carried->path, "/dev"))
+			dev_follow();
 	return result ? switch_failed("umount", result, ret_error) : 0;
 }
 

@@ -70,6 +70,11 @@ void dev_begin(void);
 int dev_open(const char *name, int flags, uint32_t major, uint32_t minor);
 /* Makes the console the file descriptors 0 to 2; false: there is none yet, it is /dev/null. */
 bool dev_console(void);
+/*
+ * /dev is a clone of what it was: the console is opened there once more, since what was opened in a
+ * mount that is gone has no name for the real init.
+ */
+void dev_follow(void);
 
 /* --- msg.c ----------------------------------------------------------------------------------- */
 

@@ -87,7 +87,7 @@ def test_trees(kernel, root_tree, data, image, initramfs, boot):
         assert len(shown) == (5 if kernel.name == "6.1" else 3)
         guest.run("/bin/umount", "/home")
         assert len(loops(guest)) == len(shown) - 1
-        assert [fd["fd"] for fd in guest.report()["fds"]] == [0, 1, 2]
+        assert [(fd["fd"], fd["target"]) for fd in guest.report()["fds"]] == [(n, "/dev/console") for n in range(3)]
         log = log_lines(guest)
         assert ("idmap-init: /etc/idmap.conf:7: /images/none on /root: the image file cannot be opened"
                 " (not there); a path is one of the initramfs, root:/PATH one of the new root") in log

@@ -400,6 +400,7 @@ def test_all_in_initramfs(kernel, whole_initramfs, second, boot):
         assert seen(guest, "/a/b/file") == (5007, 5007)
         assert options(guest, "/c")[1] >= {"ro", "nosuid", "nodev"}
         assert guest.ask("read /file")["content"] == "of the initramfs\n"
+        assert guest.ask("stat /")["mode"] == 0o755
         assert not [m for m in guest.mounts() if ".idmap" in m.target]
 
 

@@ -109,6 +109,7 @@ def test_targets_in_what_comes_along(kernel, root_tree, second, image, initramfs
         assert seen(guest, "/run/data/file") == (7, 7)
         assert seen(guest, "/run/app/run") == (5, 5)
         assert options(guest, "/dev/shm")[0] == "tmpfs"
+        assert [fd["target"] for fd in guest.report()["fds"]] == ["/dev/console"] * 3
         assert [m.target for m in guest.mounts()].count("/run") == 1
         assert guest.ask("read /run/idmap/table")["content"].count("\n") == 9  # the last one is the real init
 

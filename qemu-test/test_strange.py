@@ -545,13 +545,37 @@ def test_link_to_the_root_in_place(stage0, plain_tree, kernel, image, second, bo
 
 
 @TWO
-def test_run_that_is_a_link_to_the_root(kernel, root_tree, image, initramfs, boot):
+@pytest.mark.parametrize("link", ["/", "..", "/../.."])
+def test_run_that_is_a_link_to_the_root(link, kernel, root_tree, image, initramfs, boot):
+    """The old root stands on the new one for a moment, where .. would lead into it."""
     tree = root_tree()
-    tree["/run"] = Link("/")
+    tree["/run"] = Link(link)
     for conf in (ROOT, ROOT + "t /srv tmpfs\n"):
         with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
             assert [m.type for m in guest.mounts() if m.target == "/"] in (["erofs"], ["rootfs", "erofs"])
             assert PRE + "the new root has no folder /run, going on without it" in log_lines(guest)
+
+
+def test_target_in_run_by_a_link(kernel, root_tree, image, initramfs, boot_fails):
+    """What is in /run is no image's, so nobody could make it there."""
+    tree = root_tree()
+    tree["/var/run"] = Link("/run")
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, ROOT + "/etc /var/run/n bind\n"), "",
+                                       [Disk(image(tree, "erofs"))]))
+    assert line.endswith("the target /var/run/n is a link, or behind one, and that leads to /run/n (not there); add"
+                         " X-mount.mkdir, as what is in /dev and /run is no image's"), line
+
+
+@TWO
+@pytest.mark.parametrize("link,end", [("var/../srv", "/srv"), ("../../srv", "/srv"),
+                                      ("var/../../srv/" + "./" * 40, "/srv")])
+def test_run_by_way_of_the_root(link, end, kernel, root_tree, image, initramfs, boot):
+    tree = root_tree()
+    tree["/run"] = Link(link)
+    for conf in (ROOT, ROOT + "t /tmp tmpfs\n"):
+        with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
+            assert [m.target for m in guest.mounts() if m.source == "tmpfs"] == [end]
+            assert "/dev/vda / erofs" in guest.ask("read /run/idmap/table")["content"]
 
 
 @TWO

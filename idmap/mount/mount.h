@@ -426,8 +426,9 @@ static inline int idmap_link_failed(const struct idmap_plan *plan, const struct 
 int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 		     struct idmap_carried *carry, struct idmap_notes *notes,
 		     struct idmap_error *ret_error);
-/* Whether what comes along can, where the way there is closed. */
-int idmap_stage_look(const struct idmap_stage *stage, struct idmap_error *ret_error);
+/* Whether what comes along can, where the way there is closed, and where links of the root lead it.
+ */
+int idmap_stage_look(struct idmap_stage *stage, struct idmap_error *ret_error);
 /* Beyond what the kernel gives, whose last is -4095. */
 #define IDMAP_BY_LINK (-4096)
 /*

@@ -181,7 +181,7 @@ int idmap_stage_skip(const struct idmap_stage *stage, struct idmap_row *row)
 	return 0;
 }
 
-int idmap_stage_look(const struct idmap_stage *stage, struct idmap_error *ret_error)
+int idmap_stage_look(struct idmap_stage *stage, struct idmap_error *ret_error)
 {
 	const struct idmap_carried *carried;
 
@@ -190,6 +190,13 @@ int idmap_stage_look(const struct idmap_stage *stage, struct idmap_error *ret_er
 
 		if (carried->cloned)
 			continue;
+		if (stage->plan->rows == 1 && carried->real == carried->path)
+			fd = idmap_open_inside(stage->seen_fd, carried->path, O_PATH,
+					       RESOLVE_NO_SYMLINKS);
+		if (fd >= 0)
+			continue;
+		if (fd == -ELOOP)
+			idmap_carry_resolve(stage);
 		fd = idmap_open_carried(stage, stage->seen_fd, carried);
 		if (fd < 0 && !idmap_no_folder(fd))
 			return idmap_carry_failed(carried->path, -fd, ret_error);

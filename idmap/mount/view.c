@@ -213,20 +213,22 @@ int idmap_target_failed(const struct idmap_row *row, int error, struct idmap_err
 		{EMFILE, "let rows of one map follow each other, or use fewer maps"},
 		{0, "look at it in the image"},
 	};
+	static const char mkdir[] = "add X-mount.mkdir, as what is in /dev and /run is no image's";
 	const bool link = row->said_target && strcmp(row->said_target, row->target);
+	const bool no_image =
+		idmap_path_inside(row->target, "/dev") || idmap_path_inside(row->target, "/run");
 
 	/* The last of the links, or a folder that it needs. */
 	if (link && error == ENOENT)
 		return idmap_fail(
 			ret_error, row, IDMAP_NO_TARGET, error,
-			"the target %s is a link, or behind one, and that leads to %s (%m);"
-			" make that in the image, or correct the link",
-			row->said_target, row->target);
+			"the target %s is a link, or behind one, and that leads to %s (%m); %s",
+			row->said_target, row->target,
+			no_image ? mkdir : "make that in the image, or correct the link");
 	return idmap_fail(ret_error, row, IDMAP_NO_TARGET, error,
 			  "the target cannot be used in the new root (%m); %s",
-			  error == ENOENT && idmap_path_inside(row->target, "/dev")
-				  ? "add X-mount.mkdir, as /dev is no image's"
-				  : idmap_words_for(remedies, (uint32_t)error));
+			  error == ENOENT && no_image ? mkdir
+						      : idmap_words_for(remedies, (uint32_t)error));
 }
 
 /* --- what comes along ------------------------------------------------------------------------ */
@@ -242,8 +244,14 @@ bool idmap_same_file(int one_fd, int other_fd)
 int idmap_open_carried(const struct idmap_stage *stage, int root_fd,
 		       const struct idmap_carried *carried)
 {
-	return idmap_open_inside(root_fd, carried->real, O_PATH,
-				 stage->plan->rows > 1 ? RESOLVE_NO_SYMLINKS : 0);
+	const bool by_links = stage->plan->rows == 1 && carried->real == carried->path;
+	int fd = idmap_open_inside(root_fd, carried->real, O_PATH,
+				   !by_links		       ? RESOLVE_NO_SYMLINKS
+				   : stage->plan->root->booted ? 0
+							       : RESOLVE_NO_XDEV);
+
+	/* What stands on / for a while is the old root, and ".." there leads into that. */
+	return fd == -EXDEV ? -ENOENT : fd;
 }
 
 /*

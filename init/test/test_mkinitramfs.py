@@ -57,7 +57,7 @@ def parse(archive):
 
 def listing(archive):
     return [f"{stat.filemode(mode)} {name}" + (f" -> {data.decode()}" if stat.S_ISLNK(mode) else "")
-            for name, (mode, data) in parse(archive).items()]
+            for name, (mode, data) in parse(archive).items() if name != "."]
 
 
 def content(archive, name):
@@ -167,6 +167,7 @@ def test_listing(bench):
         "-r-------- p/key", "drwxrwxrwt tmp", "drwxr-xr-x usr", "drwxr-xr-x usr/bin",
         f"{TOOL} usr/bin/same-tool", "lrwxrwxrwx usr/bin/sh -> tool", f"{TOOL} usr/bin/tool"]
     assert (content(archive, "init"), content(archive, "etc/idmap.conf")) == (STATIC, b"/dev/vda / erofs\n")
+    assert parse(archive)["."] == (stat.S_IFDIR | 0o755, b"")
 
 
 def test_content_and_odd_names(bench):
@@ -436,7 +437,7 @@ def test_module_order(bench, kernel, wanted, expected):
 
 def test_no_list_without_modules(bench, kernel):
     for args in ((), ("-m", "ext4")):
-        assert list(parse(bench.build("-k", kernel, *args))) == ["init"]
+        assert list(parse(bench.build("-k", kernel, *args))) == [".", "init"]
 
 
 def test_module_content(bench, kernel):
@@ -617,7 +618,7 @@ def test_table_alone(bench):
     """For one guest more, behind an initramfs that others have, too."""
     (bench.path / "table").write_text("/dev/vda / erofs\n")
     archive = bench.build("-c", "table", init="none")
-    assert listing(archive) == ["drwxr-xr-x etc", "-rw-r--r-- etc/idmap.conf"]
+    assert listing(archive) == ["drwxr-xr-x etc", "-rw-r--r-- etc/idmap.conf"] and "." not in parse(archive)
     assert len(archive) == 512
 
 
