@@ -243,6 +243,40 @@ def test_links_of_a_stranger(row, kernel, root_tree, image, initramfs, boot_fail
         " the row for /srv, where links decide nothing; write the path that is meant", "0x00000200")
 
 
+UP = {"/q": "nowhere/../x", "/r": "etc/hostname/../../x", "/o": "/srv/in/../bob", "/w": "/srv/../x", "/v": "etc/../x"}
+
+
+@pytest.mark.parametrize("row,words", [
+    ("/q /var bind", "SOURCE is a link, or behind one, and that leads to /nowhere/../x (not there)"),
+    ("/r /var bind", "/r in the new root cannot be cloned (not a folder)"),
+    ("t /q tmpfs", "the target cannot be used in the new root (not there)"),
+    ("t /r tmpfs X-mount.mkdir", "the target cannot be used in the new root (not a folder)"),
+    ("/o /var bind", "there is a link in its way with .. behind a name in another tree"),
+    ("t /o tmpfs", "there is a link in its way with .. behind a name in another tree")])
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_link_with_a_way_up_that_is_none(row, words, kernel, root_tree, image, initramfs, boot_fails):
+    """The kernel goes by way of the folder whose .. it is: nobody finds another one by that name."""
+    tree = root_tree() | {path: Link(to, 100000, 100000) for path, to in UP.items()} | {"/x": Dir(100000, 100000)}
+    stranger = {"/": Dir(0, 0), "/in": Link("home/alice", 0, 0), **{
+        path: Dir(0, 0) for path in ("/bob", "/home", "/home/bob", "/home/alice")}}
+    disks = [Disk(image(tree, "erofs")), Disk(image(stranger, "erofs"))]
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, ROOT + f"/dev/vdb /srv erofs\n{row}\n"), "quiet", disks))
+    assert words in line, line
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_link_with_a_way_up(kernel, root_tree, image, initramfs, boot):
+    """Out of a row's own folder, too; and an absent one is skipped where the row says so."""
+    tree = root_tree() | {path: Link(to, 100000, 100000) for path, to in UP.items()}
+    tree |= {"/x": Dir(100000, 100000), "/x/f": File("x", 100000, 100000), "/x/l": Link("../images", 100000, 100000)}
+    rows = "/dev/vdb /srv erofs\n/w /var bind\n/v /mnt bind\nt /w/l tmpfs\n/q /opt/app bind nofail\n"
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(0, 0)}, "erofs"))]
+    with boot(kernel, initramfs(kernel, ROOT + rows), "", disks) as guest:
+        assert seen(guest, "/var/f") == (0, 0) == seen(guest, "/mnt/f")
+        assert [m.target for m in guest.mounts() if m.source == "t"] == ["/images"]
+        assert "/opt/app" not in {m.target for m in guest.mounts()}
+
+
 @pytest.mark.parametrize("name", ["/alink", "/zlink"])
 def test_link_that_a_row_covers(name, kernel, root_tree, second, image, initramfs, boot):
     """A link of the root below another row's target is covered, by whatever name that row came."""

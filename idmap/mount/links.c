@@ -52,7 +52,7 @@ static int follow(struct walk *walk, const char *link)
 	struct idmap_text text;
 
 	idmap_text_init(&text, rest, sizeof(rest));
-	idmap_text_add(&text, "%s/%s", link, walk->rest);
+	idmap_text_add(&text, "%s%s", link, walk->rest);
 	if (text.cut)
 		return -ENAMETOOLONG;
 	memcpy(walk->rest, rest, sizeof(rest));
@@ -101,35 +101,84 @@ static int take_name(struct walk *walk)
 	return 0;
 }
 
-/* Resolves what is left of the path, as far as no other row's tree is entered. */
+static bool is_next_up(const struct walk *walk)
+{
+	const char *name = walk->rest + strspn(walk->rest, "/");
+
+	return !strncmp(name, "..", 2) && (!name[2] || name[2] == '/');
+}
+
+/*
+ * Whether ".." may be taken for the folder above: the kernel goes there by way of the folder
+ * itself. In another tree, `entered` bytes of the path lead to it, a name may be a link. -ENOENT,
+ * -ENOTDIR; -EXDEV: it is in another tree.
+ */
+static int check_up(const struct idmap_stage *stage, const struct walk *walk, size_t entered)
+{
+	const uint64_t inside = stage->plan->root->follows ? 0 : RESOLVE_NO_XDEV;
+	idmap_closed int fd = -1;
+
+	if (entered)
+		return strlen(walk->done) > entered ? -EXDEV : 0;
+	if (!*walk->done)
+		return 0;
+	fd = idmap_open_inside(stage->seen_fd, walk->done, O_PATH | O_DIRECTORY,
+			       RESOLVE_NO_SYMLINKS | inside);
+	return fd == -ENOENT || fd == -ENOTDIR ? fd : 0;
+}
+
+/* Adds what could not be resolved, as it is written. */
+static void add_rest(struct walk *walk, const char *rest)
+{
+	const size_t done = strlen(walk->done);
+
+	rest += strspn(rest, "/");
+	if (*rest)
+		idmap_print(walk->done + done, sizeof(walk->done) - done, "/%s", rest);
+}
+
+/*
+ * Resolves what is left of the path, as far as no other row's tree is entered. -ENOENT, -ENOTDIR:
+ * it does not lead on, and what is left stands behind the rest as it is written.
+ */
 static int resolve_rest(const struct idmap_stage *stage, const struct idmap_row *row,
 			struct walk *walk)
 {
 	char link[PATH_MAX], before[PATH_MAX];
 	int links = 0, result = 0;
+	size_t entered = 0;
 	long length;
 
-	while (!result && walk->rest[strspn(walk->rest, "/")]) {
+	while (walk->rest[strspn(walk->rest, "/")]) {
+		if (is_next_up(walk))
+			result = check_up(stage, walk, entered);
+		if (result) {
+			add_rest(walk, walk->rest);
+			return result;
+		}
 		memcpy(before, walk->done, sizeof(before));
 		result = take_name(walk);
-		if (result || !strcmp(before, walk->done))
+		if (result)
+			return result;
+		if (strlen(walk->done) < entered)
+			entered = 0;
+		if (entered || !strcmp(before, walk->done))
 			continue;
 		length = is_target(stage, row, walk->done)
 				 ? -EXDEV
 				 : read_link(stage, walk->done, link, sizeof(link));
-		if (length == -EXDEV) {
-			while (!result && *walk->rest) /* another tree stands here */
-				result = take_name(walk);
-			break;
-		}
-		if (!length)
+		if (length == -EXDEV)
+			entered = strlen(walk->done); /* another tree stands here */
+		if (length <= 0)
 			continue;
 		if (++links > LINKS_MOST)
 			return -ELOOP;
 		memcpy(walk->done, before, sizeof(before));
 		result = follow(walk, link);
+		if (result)
+			return result;
 	}
-	return result;
+	return 0;
 }
 
 /*
@@ -145,8 +194,10 @@ static int resolve(const struct idmap_stage *stage, const struct idmap_row *row,
 	walk->base = 0;
 	idmap_print(walk->rest, sizeof(walk->rest), "%.*s", (int)base, path);
 	result = resolve_rest(stage, row, walk);
-	if (result)
+	if (result) {
+		add_rest(walk, path + base);
 		return result;
+	}
 	walk->base = strlen(walk->done);
 	idmap_print(walk->rest, sizeof(walk->rest), "%s", path + base);
 	result = resolve_rest(stage, row, walk);
@@ -177,6 +228,13 @@ static int take_path(struct idmap_arena *arena, const struct walk *walk, const c
 	return 1;
 }
 
+static int way_closed(const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, ELOOP,
+			  "there is a link in its way with .. behind a name in another tree, where"
+			  " links decide nothing; write the path that is meant");
+}
+
 /* One round: 1 if any path has changed. */
 static int resolve_rows(const struct idmap_stage *stage, struct idmap_arena *arena,
 			struct idmap_error *ret_error)
@@ -200,14 +258,19 @@ static int resolve_rows(const struct idmap_stage *stage, struct idmap_arena *are
 			if (!result)
 				result = take_path(arena, &walk, &row->target);
 		}
+		if (result == -EXDEV)
+			return way_closed(row, ret_error);
 		if (result < 0)
 			return idmap_target_failed(row, -result, ret_error);
 		changed |= result;
 		if (!row->inside)
 			continue;
 		result = resolve(stage, row, row->said_inside, row->base, &walk);
-		if (!result)
+		/* As absent as any other, where it is looked for. */
+		if (!result || result == -ENOENT || result == -ENOTDIR)
 			result = take_path(arena, &walk, &row->inside);
+		if (result == -EXDEV)
+			return way_closed(row, ret_error);
 		if (result < 0)
 			return idmap_fail(ret_error, row, IDMAP_NO_SOURCE, -result,
 					  "%s cannot be followed in the new root (%m); correct its"
