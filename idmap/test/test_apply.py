@@ -230,7 +230,7 @@ def test_mount(script):
         "rc 0", "/run/r/srv/file 0:0", "/run/r/srv /images/app rw,nosuid,nodev,relatime,idmapped tmpfs", "rc 0",
         "/run/r/mnt / rw,nosuid,nodev,relatime tmpfs", "rc 6", "rc 3", "rc 2", "/run/r / rw,relatime tmpfs"]
     assert done.err[0] == ("idmap mount: mount:1: /run/r/images on /run/r/none: the target cannot be used in the new root"
-                           " (not there); make it in the image, or add X-mount.mkdir where that can be written")
+                           " (not there); add X-mount.mkdir, as what is in /dev and /run is no image's")
 
 
 # ---- shared mounts, and what others have mounted ----
