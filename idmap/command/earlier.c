@@ -178,9 +178,8 @@ static bool looks_like(const struct idmap_mountinfo *mount, const struct idmap_r
 {
 	const bool overlay = row->flags & IDMAP_OVERLAY, clone = row->flags & IDMAP_CLONE;
 
-	if (clone && !row->map)
-		return true;
-	if ((row->map && !overlay) != idmap_contains(mount->options, ",idmapped"))
+	if ((row->map || !clone) &&
+	    (row->map && !overlay) != idmap_contains(mount->options, ",idmapped"))
 		return false;
 	if (clone)
 		return true;

@@ -134,6 +134,7 @@ static int undo_rows(struct record *record, bool root, struct mounts *mounts,
 static int check_root(const struct record *record, const char *folder,
 		      struct idmap_error *ret_error)
 {
+	const bool maps = record_maps_root(record);
 	idmap_closed int root_fd = idmap_open(folder, O_PATH | O_DIRECTORY);
 	idmap_closed int fd = -1;
 	size_t i;
@@ -147,9 +148,9 @@ static int check_root(const struct record *record, const char *folder,
 				" which cannot come back; nothing is changed: unmount it, or"
 				" leave it",
 				folder);
-	if (record_maps_root(record))
+	if (maps)
 		fd = root_fd < 0 ? root_fd : idmap_clone_unmapped(root_fd);
-	if (record_maps_root(record) && fd < 0)
+	if (maps && fd < 0)
 		return idmap_fail(ret_error, NULL, IDMAP_NO_MAP, -fd,
 				  "the map of %s itself cannot be taken off (%m), that needs Linux"
 				  " 6.15 or newer; nothing is changed: unmount it, or leave it",

@@ -61,15 +61,21 @@ static int follow(struct walk *walk, const char *link)
 	return 0;
 }
 
+/* What the path done so far is, which has no links any more; -EXDEV as below. */
+static int open_done(const struct idmap_stage *stage, const char *path, int flags)
+{
+	return idmap_open_inside(stage->seen_fd, path, flags,
+				 RESOLVE_NO_SYMLINKS |
+					 (stage->plan->root->follows ? 0 : RESOLVE_NO_XDEV));
+}
+
 /*
  * The link that the path done so far is, in `buffer`; 0: it is none, or nothing is there. -EXDEV:
  * it lies in what is mounted in the root that we are in.
  */
 static long read_link(const struct idmap_stage *stage, const char *path, char *buffer, size_t size)
 {
-	const uint64_t inside = stage->plan->root->follows ? 0 : RESOLVE_NO_XDEV;
-	idmap_closed int fd = idmap_open_inside(stage->seen_fd, path, O_PATH | O_NOFOLLOW,
-						RESOLVE_NO_SYMLINKS | inside);
+	idmap_closed int fd = open_done(stage, path, O_PATH | O_NOFOLLOW);
 	long n = fd < 0 ? 0 : readlinkat(fd, "", buffer, size - 1);
 
 	buffer[n > 0 ? n : 0] = 0;
@@ -115,15 +121,13 @@ static bool is_next_up(const struct walk *walk)
  */
 static int check_up(const struct idmap_stage *stage, const struct walk *walk, size_t entered)
 {
-	const uint64_t inside = stage->plan->root->follows ? 0 : RESOLVE_NO_XDEV;
 	idmap_closed int fd = -1;
 
 	if (entered)
 		return strlen(walk->done) > entered ? -EXDEV : 0;
 	if (!*walk->done)
 		return 0;
-	fd = idmap_open_inside(stage->seen_fd, walk->done, O_PATH | O_DIRECTORY,
-			       RESOLVE_NO_SYMLINKS | inside);
+	fd = open_done(stage, walk->done, O_PATH | O_DIRECTORY);
 	return fd == -ENOENT || fd == -ENOTDIR ? fd : 0;
 }
 

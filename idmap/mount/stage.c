@@ -190,14 +190,11 @@ int idmap_stage_look(struct idmap_stage *stage, struct idmap_error *ret_error)
 
 		if (carried->cloned)
 			continue;
-		if (stage->plan->rows == 1 && carried->real == carried->path)
-			fd = idmap_open_inside(stage->seen_fd, carried->path, O_PATH,
-					       RESOLVE_NO_SYMLINKS);
-		if (fd >= 0)
-			continue;
-		if (fd == -ELOOP)
+		fd = idmap_open_inside(stage->seen_fd, carried->real, O_PATH, RESOLVE_NO_SYMLINKS);
+		if (fd == -ELOOP && stage->plan->rows == 1) {
 			idmap_carry_resolve(stage);
-		fd = idmap_open_carried(stage, stage->seen_fd, carried);
+			fd = idmap_open_carried(stage, stage->seen_fd, carried);
+		}
 		if (fd < 0 && !idmap_no_folder(fd))
 			return idmap_carry_failed(carried->path, -fd, ret_error);
 	}
