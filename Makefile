@@ -216,8 +216,8 @@ size:
 .PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot check-machines check-tools check-systems test-programs support-table mistakes-table
 
 # The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
-test-programs: $(O)/probe $(O)/ids
-$(O)/probe $(O)/ids: $(O)/%: qemu-test/%.c
+test-programs: $(O)/probe $(O)/ids $(O)/renames
+$(O)/probe $(O)/ids $(O)/renames: $(O)/%: qemu-test/%.c
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -Os -static -s $(warnings) $(if $(PROBE_TTY),-DPROBE_TTY='"$(PROBE_TTY)"') -o $@ $<

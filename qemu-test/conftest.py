@@ -205,7 +205,8 @@ def stage0(tmp_path: Path) -> Callable[..., Path]:
              then: str = "", init: str = common.INIT) -> Path:
         drivers, order = images.kernel_modules(kernel.modules, ["virtio_pci", "virtio_blk", *CHECKSUMS, fs, *modules])
         tree = {"/": images.Dir(), **images.busybox(), **drivers,
-                **{f"/{name}": images.Dir() for name in ("root", "dev", "proc", "sys")}}
+                **{f"/{name}": images.Dir() for name in ("root", "dev", "proc", "sys")},
+                "/dev/null": images.Node("c", 1, 3, mode=0o666)}  # the shell's background processes read it
         script = ["#!/bin/sh", "mount -t devtmpfs dev /dev", *[f"/bin/insmod {path}" for path in order],
                   "while ! [ -b /dev/vda ]; do :; done", f"mount -t {fs} -o {mount} /dev/vda /root",
                   "mount --move /dev /root/dev", then,

@@ -59,6 +59,7 @@ class Programs:
     command: Path  # idmap(8)
     probe: Path
     ids: Path
+    renames: Path
 
 
 @contextlib.contextmanager
@@ -184,7 +185,7 @@ def build_programs() -> Programs:
     if not GUEST.is_usual:
         guest = folder / GUEST.name
         make_for_guest(guest, "all", "test-programs")
-    return Programs(folder, guest, *(guest / name for name in ("idmap-init", "idmap", "probe", "ids")))
+    return Programs(folder, guest, *(guest / name for name in ("idmap-init", "idmap", "probe", "ids", "renames")))
 
 
 def sizes(file: Path) -> tuple[int, int]:

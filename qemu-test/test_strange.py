@@ -34,6 +34,25 @@ def test_table_through_a_link(target, stage0, plain_tree, kernel, image, boot):
 
 
 @TWO
+def test_links_while_something_is_renamed(stage0, plain_tree, programs, kernel, image, boot):
+    """The kernel gives up on .. then (EAGAIN): that is neither "not there" nor "cannot be run"."""
+    tree = plain_tree("")
+    for name, program in (("renames", programs.renames), ("idmap", programs.command)):
+        tree[f"/bin/{name}"] = File(program, **OWN, mode=0o755)
+    tree["/lib"], tree["/lib/init"] = Dir(**OWN), tree["/sbin/init"]
+    tree["/sbin/init"] = Link("../lib/init", **OWN)
+    data = {"/": Dir(5000, 5000), "/a": Dir(5000, 5000), "/a/l": Link("../b", 5000, 5000), "/b": Dir(5000, 5000),
+            "/b/x": File("x", 5000, 5000)}
+    initrd = stage0(kernel, then="/root/bin/renames /root/dev & while ! ls /root/dev/renames.?; do :; done")
+    disks = [Disk(image(tree, "erofs")), Disk(image(data, "erofs"))]
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT} idmap.init=/sbin/init", disks, smp=2) as guest:
+        mount = "idmap mount /dev/vdb /mnt -t erofs -o X-mount.subdir=a/l,idmap=5000:1000:1"
+        said = guest.run("/bin/sh", "-c", f"for i in $(seq 40); do {mount} && ls -n /mnt && umount /mnt; done 2>&1")
+        assert said.count("1000     1000") == 40, said[:500]
+        assert "renames /root/dev" in guest.run("/bin/ps")
+
+
+@TWO
 def test_image_behind_a_row_in_place(stage0, plain_tree, kernel, image, second, boot, boot_fails):
     """A SOURCE by its path is one of the root that the rows make, and a stranger's link decides nothing."""
     secret = image({"/": Dir(0, 0), "/secret": File("secret", 5, 5)}, "erofs")

@@ -16,6 +16,7 @@
 
 #define WORKSHOP ".idmap"
 #define OTHER_FILES 24 /* that are open meanwhile */
+#define OPENS_MOST 1000
 
 /* --- paths and clones ------------------------------------------------------------------------ */
 
@@ -27,7 +28,16 @@ int idmap_open_inside(int root_fd, const char *path, int flags, uint64_t resolve
 		.resolve = RESOLVE_IN_ROOT | resolve,
 	};
 
-	return or_errno(sys_openat2(root_fd, path, &how));
+	int fd, opens = 0;
+
+	/*
+	 * openat2(2) gives up on ".." when something is renamed or mounted anywhere meanwhile, as
+	 * udevd does without end.
+	 */
+	do
+		fd = or_errno(sys_openat2(root_fd, path, &how));
+	while (fd == -EAGAIN && ++opens < OPENS_MOST);
+	return fd;
 }
 
 int idmap_open_root(const struct idmap_plan *plan)
