@@ -43,6 +43,11 @@ extern const struct command command_apply, command_check, command_id, command_mo
 const char *one_line(const char *string);
 /* Wrong use: says `words` about `what`, and how to see what is right. */
 int bad_use(const struct command *command, const char *what, const char *words);
+/*
+ * realpath(3), with one / at the front, as the kernel has it in mountinfo: musl's leaves two there.
+ * NULL, and errno.
+ */
+char *real_path(const char *path, char real[PATH_MAX]);
 /* The folder that --root names, absolute and real; NULL, and *ret_code: it is none. */
 const char *real_folder(const struct command *command, const char *folder, int *ret_code);
 /* Tells why the command failed, and gives the exit code. */

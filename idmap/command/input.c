@@ -45,13 +45,25 @@ int tell_failed(const struct command *command, const struct idmap_error *error)
 	return (int)error->class;
 }
 
+char *real_path(const char *path, char real[PATH_MAX])
+{
+	size_t slashes;
+
+	if (!realpath(path, real))
+		return NULL;
+	slashes = strspn(real, "/");
+	if (slashes > 1)
+		memmove(real, real + slashes - 1, strlen(real + slashes - 1) + 1);
+	return real;
+}
+
 const char *real_folder(const struct command *command, const char *folder, int *ret_code)
 {
-	char *real = realpath(folder, NULL);
+	static char real[PATH_MAX];
 	const char *cause;
 	struct stat st;
 
-	if (!real || stat(real, &st))
+	if (!real_path(folder, real) || stat(real, &st))
 		cause = idmap_errno_text(errno);
 	else if (!S_ISDIR(st.st_mode))
 		cause = idmap_errno_text(ENOTDIR);

@@ -26,7 +26,7 @@ static const char *absolute(const char *path)
 
 	if (!head)
 		return path;
-	while (!realpath(length ? head : ".", real)) {
+	while (!real_path(length ? head : ".", real)) {
 		if (!length) { /* where we are is nowhere */
 			free(head);
 			return path;

@@ -107,7 +107,7 @@ int walk_folder(const char *folder,
 
 	*ret = (struct owners){0};
 	/* Once: nftw(3) would look at a link itself, and what it leads to may change. */
-	if (!realpath(folder, real) || stat(real, &ret->root))
+	if (!real_path(folder, real) || stat(real, &ret->root))
 		result = errno;
 	else
 		result = S_ISDIR(ret->root.st_mode) ? 0 : ENOTDIR;

@@ -100,6 +100,23 @@ def test_the_folder_itself(shared, script):
     assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
+
+@pytest.mark.parametrize("folder", ["//run/r", "///run//r/", "/run/link", "/run/r/../r"])
+def test_folder_by_another_name(folder, script):
+    """It is the same one, and what shows its mounts writes it so."""
+    done = script(f"""
+        ln -s //run/r /run/link; table 't /srv tmpfs\n/images/app /opt/app bind {MAP}\n'
+        idmap apply -c /run/table --root {folder}; records
+        idmap apply -c /run/table --root /run/r; idmap apply -c /run/table --root {folder}
+        idmap undo --root {folder}; mounts; records
+        idmap mount t {folder}/srv -t tmpfs; mounts
+        umount /run/r/srv; table '/dev/root / auto {MAP}\n'; idmap apply -c /run/table --root {folder}; idmap undo --root {folder}""")
+    root = "/run/r / rw,relatime tmpfs"
+    assert done.out == ["rc 0", "run-r", "rc 0", "rc 0", "rc 0", root, "rc 0", root,
+                        "/run/r/srv / rw,nosuid,nodev,relatime tmpfs", "rc 0", "rc 0"]
+    assert done.err == 2 * ["idmap apply: the rows stand in /run/r already, nothing is changed"]
+
+
 def test_nothing_is_left(script):
     """Of a table whose last row fails; folders that it made go, too."""
     done = script(f"""
