@@ -221,8 +221,8 @@ struct idmap_row {
 	uint32_t mkdir_mode;
 	uint32_t took_us;		 /* to look for, build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */
-	uint32_t slot;			 /* the same: which folder holds the layer */
-	uint64_t device_number, inode;	 /* the same: of its filesystem; of an upper, its folder */
+	uint32_t slot, copied; /* the same: which folder holds the layer; see idmap_copies_note() */
+	uint64_t device_number, inode; /* the same: of its filesystem; of an upper, its folder */
 	const char *said_target, *said_inside; /* the same: as written, where links were followed */
 	uint32_t made; /* the same: where in target the first name stands that was made; or 0 */
 };

@@ -454,6 +454,31 @@ def test_upper_of_a_later_failure(kernel, root_tree, image, initramfs, boot, boo
         assert seen(guest, "/") == (0, 0)
 
 
+def names_on(disk, folder):
+    lines = debugfs(disk, f"ls -p {folder}").splitlines()
+    return {line.split("/")[5] for line in lines if "/" in line} - {".", ".."}
+
+
+COPYING = ("t /images/app/x/y tmpfs X-mount.mkdir\n/home /mnt bind rw\nt /mnt/user/sub tmpfs X-mount.mkdir\n"
+           "u /srv/old/new tmpfs X-mount.mkdir\nt /srv/old/more tmpfs X-mount.mkdir\n")
+
+
+@TWO
+@pytest.mark.parametrize("more", ["/none /opt bind\n", "t /proc/1/x tmpfs X-mount.mkdir\n"])
+@pytest.mark.parametrize("before", [{}, {"/upper": Dir(100000, 100000), "/upper/srv": Dir(7, 7), "/work": Dir()}])
+def test_copies_in_a_top_after_a_failure(before, more, kernel, root_tree, image, initramfs, boot_fails, tmp_path):
+    """Folders on the way to one that is made are copied to the top: they go, and what was there stays."""
+    top = tmp_path / "top"
+    top.write_bytes(image({"/": Dir(0, 0), **before}, "ext4").read_bytes())
+    tree = root_tree()
+    tree["/srv/old"] = Dir(**OWN)
+    conf = "upper / overlay\n/dev/vda / erofs lower,idmap=100000:0:65536\n/dev/vdb / ext4 upper\n" + COPYING + more
+    boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+               [Disk(image(tree, "erofs")), Disk(top, readonly=False)])
+    assert names_on(top, "/") == {"lost+found"} | ({"upper", "work"} if before else set())
+    assert names_on(top, "/upper") == ({"srv"} if before else set()) and names_on(top, "/upper/srv") == set()
+
+
 @TWO
 @pytest.mark.parametrize("link", ["/etc", "/sbin"])
 def test_link_of_a_stranger_for_run(link, kernel, root_tree, image, initramfs, boot):

@@ -12,7 +12,7 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 
-#include "mount/mount.h"
+#include "mount/layers.h"
 
 #define OPTIONS_SIZE 4096 /* what mount(2) copies, on the smallest of pages */
 #define MERGED "merged"	  /* where an overlay is mounted until it is cloned */

@@ -264,67 +264,6 @@ static inline int idmap_image_mount(struct idmap_stage *stage, struct idmap_row 
 }
 #endif
 
-/* --- layers.c: trees become one tree --------------------------------------------------------- */
-
-/* Of the highest layer, and of the row that is its top: the trees without a map, O_PATH, or -1; and
- * the maps that they are shown by, or NULL. A top with a map and no such tree is a tmpfs. */
-struct idmap_unmapped {
-	int layer_fd, top_fd;
-	const struct idmap_map *layer_map, *top_map;
-};
-
-#ifdef CONFIG_LAYERS
-/* Whether the merge needs them, for ACLs; then the maps are filled in. */
-bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row,
-			   struct idmap_unmapped *ret);
-/*
- * Makes the folders upper and work of the top in `slot` where they are missing; a new upper gets
- * the looks of the layers' root, but for the mode of a tmpfs that has one of its own. -errno, and
- * how it is told.
- */
-int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
-		   bool own_mode, const struct idmap_unmapped *unmapped);
-int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
-/* Keeps a layer's tree, mapped already, until its overlay is merged. */
-int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
-		     struct idmap_error *ret_error);
-/* The overlay of the row's layers as a detached tree. */
-int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
-		       const struct idmap_unmapped *unmapped, struct idmap_error *ret_error);
-/* Takes the folder upper away that was made for the overlay, if it is still empty. */
-void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row);
-#else
-static inline void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
-{
-	(void)stage, (void)row;
-}
-static inline int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
-				   struct idmap_error *ret_error)
-{
-	(void)stage;
-	(void)tree_fd;
-	return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-			  "layers are not built into this idmap-init; write a row without"
-			  " lower and upper");
-}
-
-static inline bool idmap_layers_have_acl(const struct idmap_stage *stage,
-					 const struct idmap_row *row, struct idmap_unmapped *ret)
-{
-	return (void)stage, (void)row, (void)ret, false;
-}
-
-static inline int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
-				     const struct idmap_unmapped *unmapped,
-				     struct idmap_error *ret_error)
-{
-	(void)unmapped;
-	return (void)stage, idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-				       "overlays are not built into this idmap-init; write one row"
-				       " for it");
-}
-#endif
-
 /* --- tree.c: a row becomes a tree, by one of them -------------------------------------------- */
 
 /* The row's tree, detached and unmapped; and whether it surely is a folder. */

@@ -5,6 +5,7 @@
  */
 #include "mount/announced.h"
 #include "mount/bind.h"
+#include "mount/layers.h"
 
 int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_row *row,
 		    struct idmap_error *ret_error)
@@ -55,6 +56,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		return tree_fd;
 	if (row->map)
 		fstat(tree_fd, &st); /* by the ids on disk */
+	if (!layer)
+		idmap_copies_note(stage, row);
 	result = layer ? 0 : idmap_make_target(stage, row, ret_error);
 	/* What others are cloned from has all that they are to keep. */
 	if (!result && kept && row->flags & IDMAP_CLONE)

@@ -12,6 +12,7 @@
 
 #include "mount/announced.h"
 #include "mount/behind.h"
+#include "mount/layers.h"
 
 /* The new root itself. */
 static int attach_root(struct idmap_stage *stage, int *tree_fd, struct idmap_error *ret_error)
@@ -265,6 +266,8 @@ void idmap_stage_drop(struct idmap_stage *stage)
 	}
 	chdir("/");
 	stage->placed = NULL;
+	for (i = stage->plan->rows; stage->area_fd >= 0 && i > 0; i--)
+		idmap_copies_remove(stage, stage->plan->row[i - 1]);
 	for (i = 0; stage->area_fd >= 0 && i < stage->plan->rows; i++)
 		idmap_layers_unmake(stage, stage->plan->row[i]);
 	idmap_stage_done(stage);

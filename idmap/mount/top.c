@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 
 #include "mount/behind.h"
+#include "mount/layers.h"
 
 #define NEW_UPPER "upper.new"
 #define WORK "work"
@@ -185,15 +186,80 @@ void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 		unlinkat(top_fd, VOLATILE "/volatile", AT_REMOVEDIR);
 		unlinkat(top_fd, VOLATILE, AT_REMOVEDIR);
 	}
-	/* Only while nothing has been written to them; overlayfs has made a folder in work. */
+	/* Only while nothing has been written to them; overlayfs has made folders in work. */
 	if (row->flags & IDMAP_MADE_UPPER)
 		unlinkat(top_fd, "upper", AT_REMOVEDIR);
 	if (row->flags & IDMAP_MADE_WORK) {
-		unlinkat(top_fd, "work/work", AT_REMOVEDIR);
-		unlinkat(top_fd, "work", AT_REMOVEDIR);
+		unlinkat(top_fd, WORK "/work", AT_REMOVEDIR);
+		unlinkat(top_fd, WORK "/index", AT_REMOVEDIR);
+		unlinkat(top_fd, WORK, AT_REMOVEDIR);
 	}
 	row->flags &= ~(uint32_t)(IDMAP_MADE_UPPER | IDMAP_MADE_WORK);
 }
+
+/* --- what is copied to it -------------------------------------------------------------------- */
+
+/*
+ * The folder upper of the overlay that the row's target lies on, and the path that it has there.
+ * -ENOENT: it lies on none that writes to a disk.
+ */
+static int open_copies(const struct idmap_stage *stage, const struct idmap_row *row,
+		       char path[PATH_MAX])
+{
+	const struct idmap_plan *plan = stage->plan;
+	idmap_closed int top_fd = -1;
+	struct idmap_row *holding;
+	uint32_t before = 0;
+
+	while (plan->row[before] != row)
+		before++;
+	idmap_print(path, PATH_MAX, "%s", row->target);
+	holding = idmap_row_holding(plan, path, before, &before);
+	if (holding)
+		holding = idmap_row_behind(plan, holding, path);
+	if (!holding || !holding->upper)
+		return -ENOENT;
+	if (!idmap_row_is_root(holding))
+		memmove(path, path + strlen(holding->target),
+			strlen(path + strlen(holding->target)) + 1);
+	top_fd = open_slot(stage, holding->upper->slot);
+	return or_errno(openat(top_fd, "upper", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+void idmap_copies_note(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	char path[PATH_MAX];
+	idmap_closed int upper_fd = row->flags & IDMAP_MKDIR ? open_copies(stage, row, path) : -1;
+
+	while (upper_fd >= 0 && *path) {
+		idmap_closed int fd =
+			idmap_open_inside(upper_fd, path, O_PATH, RESOLVE_NO_SYMLINKS);
+
+		if (fd != -ENOENT)
+			break;
+		row->copied++;
+		*strrchr(path, '/') = 0;
+	}
+}
+
+void idmap_copies_remove(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	char path[PATH_MAX];
+	idmap_closed int upper_fd = row->copied ? open_copies(stage, row, path) : -1;
+
+	for (; upper_fd >= 0 && row->copied; row->copied--) {
+		char *slash = strrchr(path, '/');
+		idmap_closed int parent_fd = -1;
+
+		*slash = 0;
+		parent_fd = idmap_open_inside(upper_fd, *path ? path : "/", O_PATH | O_DIRECTORY,
+					      RESOLVE_NO_SYMLINKS);
+		unlinkat(parent_fd, slash + 1, AT_REMOVEDIR);
+	}
+	row->copied = 0;
+}
+
+/* --- its folders ----------------------------------------------------------------------------- */
 
 /* Makes the folders upper and work of the top in `slot`, where they are missing. */
 int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,

@@ -5,6 +5,7 @@
  */
 #include "mount/behind.h"
 #include "mount/bind.h"
+#include "mount/layers.h"
 
 /* A layer's tree once more, without any map; its kind of source is the same. */
 static int build_unmapped(struct idmap_stage *stage, struct idmap_row *row,

@@ -101,6 +101,19 @@ def test_the_folder_itself(shared, script):
 
 
 
+def test_copies_in_a_top(script):
+    """A failure takes back what overlayfs has copied for a folder that was made, and no more."""
+    done = script("""
+        mkdir -p /run/r/up/a /run/r/up/b/upper/mine /run/r/low/opt/deep; chown 33:34 /run/r/low/opt
+        rows() { echo "upper /srv overlay index=on\n/low /srv bind lower\n/up/$1 /srv bind rw,upper"; }
+        table "$(rows a)\nt /srv/opt/deep/new tmpfs X-mount.mkdir\n/srv/opt /mnt bind rw\nt /mnt/else tmpfs X-mount.mkdir\n/none /opt bind\n"
+        idmap apply -c /run/table --root /run/r; find /run/r/up -mindepth 1 | sort
+        table "$(rows b)\nt /srv/opt/deep/new tmpfs X-mount.mkdir\nt /srv/mine/x tmpfs X-mount.mkdir\n/none /opt bind\n"
+        idmap apply -c /run/table --root /run/r; find /run/r/up -mindepth 1 | sort""")
+    there = ["/run/r/up/a", "/run/r/up/b", "/run/r/up/b/upper", "/run/r/up/b/upper/mine"]
+    assert done.out == ["rc 3", *there, "rc 3", *there], done.err
+
+
 @pytest.mark.parametrize("folder", ["//run/r", "///run//r/", "/run/link", "/run/r/../r"])
 def test_folder_by_another_name(folder, script):
     """It is the same one, and what shows its mounts writes it so."""
