@@ -233,6 +233,67 @@ def test_two_claim_one_name(kernel, source, claims, gpt, small, initramfs, boot_
         " write the device's path", "0x00000300")
 
 
+RAID = b"\xfc\x4e\x2b\xa9"
+# What blkid(8) makes of them, where the mark alone is enough for it; where they are, from the end or the front; and
+# the mark.
+MARKS = [
+    ("linux_raid_member", -8192, RAID + struct.pack("<I136xQ", 1, (16 * MIB - 8192) // 512), "a RAID array"),
+    (None, 4096, RAID + struct.pack("<I136xQ", 1, 8), "a RAID array"),
+    ("linux_raid_member", -65536, RAID + struct.pack("<II", 0, 90), "a RAID array"),
+    ("linux_raid_member", -65536, RAID[::-1] + struct.pack(">II", 0, 90), "a RAID array"),
+    ("isw_raid_member", -1024, b"Intel Raid ISM Cfg Sig. 1.0.00", "a RAID array"),
+    ("ddf_raid_member", -512, b"\xde\x11\xde\x11", "a RAID array"),
+    ("drbd", -4096 + 60, b"\x83\x74\x02\x6b", "a DRBD device"),
+    ("drbd", -4096 + 60, b"\x83\x74\x02\x6d", "a DRBD device"),
+    (None, 0, b"LUKS\xba\xbe\0\1", "a LUKS volume"),
+    (None, 512, b"LABELONE", "an LVM group"),
+]
+
+
+@pytest.fixture
+def marked(small, tmp_path):
+    """marked(n): an ext4 of the label "data" with that mark."""
+
+    def make(number):
+        type_, at, mark, _ = MARKS[number]
+        path = tmp_path / f"marked{number}"
+        path.write_bytes(small("marked", "ext4", FIVE, "data").read_bytes().ljust(16 * MIB, b"\0"))
+        with open(path, "r+b") as file:
+            file.seek(at, 0 if at >= 0 else 2)
+            file.write(mark)
+        said = subprocess.run(["/sbin/blkid", "-p", "-o", "value", "-s", "TYPE", path], stdout=subprocess.PIPE, text=True)
+        assert not type_ or said.stdout.strip() == type_
+        return Disk(path, readonly=False)
+
+    return make
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("first", range(0, len(MARKS), 2))
+def test_disks_that_belong_to_something(first, kernel, marked, small, root_tree, image, initramfs, boot):
+    """As for blkid(8) the filesystem that is seen on them is not what has the name."""
+    disks = [Disk(image(root_tree(), "erofs")), marked(first), marked(first + 1)]
+    root = f"/dev/vda / erofs idmap={MAP}\n"
+    with boot(kernel, initramfs(kernel, root + "LABEL=data /srv ext4 nofail,wait=1\n"), "", disks) as guest:
+        log = "\n".join(log_lines(guest))
+        for disk, (*_, owner) in zip("bc", MARKS[first:]):
+            assert f"vd{disk} LABEL=data (belongs to {owner})" in log
+    other = Disk(small("other", "ext4", FIVE, "data"))
+    with boot(kernel, initramfs(kernel, root + f"UUID={FIVE} /srv ext4\n"), "", [*disks, other]) as guest:
+        assert guest.ask("read /srv/who")["content"] == "other"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_disk_that_belongs_to_something_by_its_path(kernel, marked, root_tree, image, initramfs, boot):
+    """It is what was said; what is written to it alone is told."""
+    conf = f"/dev/vda / erofs idmap={MAP}\n/dev/vdb /srv ext4 rw\n/dev/vdc /mnt ext4\n"
+    disks = [Disk(image(root_tree(), "erofs")), marked(0), marked(2)]
+    with boot(kernel, initramfs(kernel, conf), "quiet", disks) as guest:
+        log = [line for line in log_lines(guest) if "belongs" in line]
+        assert log == [PRE + "/etc/idmap.conf:2: /dev/vdb on /srv: the device belongs to a RAID array by a mark on it,"
+                       " which will not have what is written here; mount what is made of it, or take the mark off (wipefs)"]
+
+
 @pytest.mark.parametrize("kernel", BOTH, indirect=True)
 def test_late_name(kernel, root_tree, image, gpt, initramfs, boot):
     """Looked for at each event: found as soon as the disk is there, and till then a line says which

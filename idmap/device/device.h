@@ -125,6 +125,16 @@ bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, cha
 /* The type of the filesystem in such blocks, or NULL: none that is known here. */
 const char *idmap_names_type(const char *blocks);
 
+/*
+ * A disk that belongs to something is marked so, and may still hold a filesystem, or one that was
+ * there before. Where the `n`th mark is on a disk of `size` bytes; UINT64_MAX: that is too small.
+ */
+#define NAMES_MARKS 14
+#define NAMES_MARK_SIZE 24
+uint64_t idmap_names_mark_at(size_t n, uint64_t size);
+/* What the disk belongs to with such bytes there, in words; NULL: to nothing. */
+const char *idmap_names_mark(size_t n, const char bytes[NAMES_MARK_SIZE]);
+
 #define NAMES_SECTOR_MOST 4096
 #define NAMES_GPT_ENTRY_SIZE 128
 /*
@@ -150,8 +160,14 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 			  struct idmap_text *ret_paths, struct idmap_text *ret_list);
 /* The type of the filesystem on a device or in a file, by its superblock; or NULL. */
 const char *idmap_disks_type(const char *path);
+/* What the device there belongs to by a mark, in words, or NULL. */
+const char *idmap_disks_mark(const char *path);
 #else
 static inline const char *idmap_disks_type(const char *path)
+{
+	return (void)path, NULL;
+}
+static inline const char *idmap_disks_mark(const char *path)
 {
 	return (void)path, NULL;
 }

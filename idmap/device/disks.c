@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h> /* BLKSSZGET */
+#include <sys/mount.h> /* BLKSSZGET, BLKGETSIZE64 */
 #include <unistd.h>
 
 #include "device/device.h"
@@ -71,6 +71,25 @@ static bool read_filesystem(const struct idmap_disk *disk, enum idmap_source_kin
 
 	read_blocks(fd, blocks);
 	return idmap_names_filesystem(blocks, kind, ret);
+}
+
+const char *idmap_disks_mark(const char *path)
+{
+	idmap_closed int fd = idmap_open(path, O_RDONLY | O_NONBLOCK);
+	const char *owner = NULL;
+	uint64_t size = 0;
+	size_t n;
+
+	if (fd < 0 || ioctl(fd, (int)BLKGETSIZE64, &size))
+		return NULL;
+	for (n = 0; !owner && n < NAMES_MARKS; n++) {
+		const uint64_t at = idmap_names_mark_at(n, size);
+		char bytes[NAMES_MARK_SIZE] = "";
+
+		if (at < size && pread(fd, bytes, sizeof(bytes), (int64_t)at) > 0)
+			owner = idmap_names_mark(n, bytes);
+	}
+	return owner;
 }
 
 const char *idmap_disks_type(const char *path)
@@ -154,6 +173,16 @@ static bool is_part_of(const struct idmap_disk *disk, const struct idmap_disk *d
 	return false;
 }
 
+/* What a disk belongs to whose filesystem has the name, so that something else is meant. */
+static const char *owner_of(const struct idmap_disk *disk, enum idmap_source_kind kind)
+{
+	char path[96];
+
+	if (kind != IDMAP_SOURCE_UUID && kind != IDMAP_SOURCE_LABEL)
+		return NULL;
+	return idmap_disks_mark(idmap_print(path, sizeof(path), "/dev/%s", disk->name));
+}
+
 uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_source *source,
 			  struct idmap_text *ret_paths, struct idmap_text *ret_list)
 {
@@ -161,6 +190,7 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 	const struct idmap_disk *disk, *other;
 	uint32_t found = 0;
 	char name[NAMES_SIZE];
+	const char *owner;
 	struct idmap_disk *disks;
 	size_t size;
 	char *text;
@@ -183,6 +213,11 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 		    (source->raw && is_verity(disk)) || is_going(disk) ||
 		    is_part_of(disk, disks, source))
 			continue;
+		owner = owner_of(disk, source->kind);
+		if (owner) {
+			idmap_text_add(ret_list, " (belongs to %s)", owner);
+			continue;
+		}
 		for (other = disks; other->name; other++)
 			if (other->whole == disk->whole &&
 			    other->part == disk->part + (uint32_t)source->offset)

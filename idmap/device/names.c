@@ -146,6 +146,55 @@ bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, cha
 	return *ret;
 }
 
+/* --- marks ----------------------------------------------------------------------------------- */
+
+/*
+ * Of what has more disks than one, or makes another disk of one. Each is `back` bytes before the
+ * end, which is rounded down to `unit`, or without a unit so many from the front; then `at` bytes.
+ */
+static const struct mark {
+	uint32_t unit, back;
+	uint16_t at, length;
+	char bytes[NAMES_MARK_SIZE], owner[16];
+} marks[NAMES_MARKS] = {
+	/* struct mdp_superblock_1 of linux/raid/md_p.h: versions 1.0, 1.1 and 1.2 */
+	{4096, 8192, 0, 8, "\xfc\x4e\x2b\xa9\1", "a RAID array"},
+	{0, 0, 0, 8, "\xfc\x4e\x2b\xa9\1", "a RAID array"},
+	{0, 4096, 0, 8, "\xfc\x4e\x2b\xa9\1", "a RAID array"},
+	/* mdp_super_t there: version 0.90, of a machine of either byte order */
+	{65536, 65536, 0, 12, "\xfc\x4e\x2b\xa9\0\0\0\0\x5a", "a RAID array"},
+	{65536, 65536, 0, 12, "\xa9\x2b\x4e\xfc\0\0\0\0\0\0\0\x5a", "a RAID array"},
+	/* Those of firmware: Intel's, and DDF in the last sector, by either byte order */
+	{512, 1024, 0, 24, "Intel Raid ISM Cfg Sig. ", "a RAID array"},
+	{512, 512, 0, 4, "\xde\x11\xde\x11", "a RAID array"},
+	{512, 512, 0, 4, "\x11\xde\x11\xde", "a RAID array"},
+	/* struct md_on_disk_08 and meta_data_on_disk_9 of DRBD's drbdmeta.c */
+	{512, 4096, 60, 4, "\x83\x74\x02\x6b", "a DRBD device"},
+	{512, 4096, 60, 4, "\x83\x74\x02\x6c", "a DRBD device"},
+	{512, 4096, 60, 4, "\x83\x74\x02\x6d", "a DRBD device"},
+	/* LUKS: docs/on-disk-format.pdf of cryptsetup; LVM: lib/format_text/layout.h of LVM2 */
+	{0, 0, 0, 6, "LUKS\xba\xbe", "a LUKS volume"},
+	{0, 512, 0, 8, "LABELONE", "an LVM group"},
+	/* struct cache_sb_disk of drivers/md/bcache/bcache_ondisk.h */
+	{0, 4096, 24, 16, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81",
+	 "bcache"},
+};
+
+uint64_t idmap_names_mark_at(size_t n, uint64_t size)
+{
+	const struct mark *mark = &marks[n];
+	const uint64_t end = mark->unit ? size - size % mark->unit : 0;
+
+	if (!mark->unit)
+		return mark->back + mark->at;
+	return end < mark->back ? UINT64_MAX : end - mark->back + mark->at;
+}
+
+const char *idmap_names_mark(size_t n, const char bytes[NAMES_MARK_SIZE])
+{
+	return memcmp(bytes, marks[n].bytes, marks[n].length) ? NULL : marks[n].owner;
+}
+
 /* --- partitions ------------------------------------------------------------------------------ */
 
 static bool is_mbr(const char *sector)

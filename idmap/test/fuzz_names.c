@@ -30,11 +30,18 @@ static void check_disk(const uint8_t *data, size_t size)
 	const uint32_t part = size ? data[size - 1] + 1u : 1;
 	char *name = malloc(NAMES_SIZE), *blocks;
 	uint32_t sector_size;
+	size_t n;
 
 	blocks = blocks_of(data, size, NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE);
 	check_name(idmap_names_filesystem(blocks, IDMAP_SOURCE_UUID, name), name);
 	check_name(idmap_names_filesystem(blocks, IDMAP_SOURCE_LABEL, name), name);
 	idmap_names_type(blocks);
+	for (n = 0; n < NAMES_MARKS; n++) {
+		const uint64_t at = idmap_names_mark_at(n, size);
+
+		if (at < size)
+			idmap_names_mark(n, blocks + (at < NAMES_FRONT_SIZE ? at : 0));
+	}
 	free(blocks);
 	for (sector_size = 512; sector_size <= 4096; sector_size *= 8) {
 		uint64_t at;
