@@ -47,6 +47,16 @@ def test_virtiofs_root(kernel, root_tree, initramfs, host_tree, virtiofs, boot):
         assert re.search(r"^hostroot / virtiofs ro,idmap=100000:0:65536$", table, re.M)
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_upper_that_is_a_share(kernel, root_tree, image, initramfs, host_tree, virtiofs, boot_fails):
+    """A server that keeps no attributes of overlayfs."""
+    conf = ROOT + "upper /srv overlay\n/dev/vda /srv erofs lower,X-mount.subdir=etc\nhostshare /srv virtiofs upper\n"
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=VIRTIOFS + ",overlay"), "",
+                                       [Disk(image(root_tree(), "erofs"))], qemu_args=virtiofs(host_tree({"/": Dir()}), "hostshare")))
+    assert line.endswith("missing required features.); its filesystem cannot be an upper; use ext4, xfs or btrfs for it"), line
+    assert code == "0x00000400"
+
+
 @pytest.mark.parametrize("kernel,words", [("6.12", ["ro", "rw"]), ("newest", ["rw", "ro"])], indirect=["kernel"])
 def test_one_share_in_two_rows(words, kernel, root_tree, image, initramfs, host_tree, virtiofs, boot):
     """It has one superblock, and whether a row is ro is its own affair."""

@@ -454,6 +454,23 @@ def test_upper_of_a_later_failure(kernel, root_tree, image, initramfs, boot, boo
         assert seen(guest, "/") == (0, 0)
 
 
+@TWO
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_layers_of_one_disk(kind, kernel, root_tree, image, initramfs, boot, boot_fails):
+    """The lower is ro, and its disk is not: no row can say so, and there is nothing to say."""
+    tree = {"/": Dir(), "/state": Dir(), **{f"/img{path}".rstrip("/"): entry for path, entry in root_tree().items()}}
+    modules = f"virtio_pci,virtio_blk,{kind},overlay"
+    conf = ("upper / overlay\n/dev/vda / {0} lower,X-mount.subdir=img,idmap=100000:0:65536\n"
+            "/dev/vda / {0} upper,X-mount.subdir=state\n/dev/vda /mnt {0} rw\n").format(kind)
+    disk = image(tree, kind)
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk, readonly=False, snapshot=True)]) as guest:
+        assert guest.ask("write /etc/new x") == {"written": 1} and seen(guest, "/etc/hostname") == (0, 0)
+        assert "new" not in guest.ask("ls /mnt/img/etc")["entries"] and "new" in guest.ask("ls /mnt/state/upper/etc")["entries"]
+        assert not [line for line in log_lines(guest) if "written to" in line]
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]))
+    assert "/etc/idmap.conf:3: " in line and code == "0x00000400" and "the upper layer needs a device that can be written" in line
+
+
 def names_on(disk, folder):
     lines = debugfs(disk, f"ls -p {folder}").splitlines()
     return {line.split("/")[5] for line in lines if "/" in line} - {".", ".."}

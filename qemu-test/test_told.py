@@ -427,6 +427,15 @@ def test_two_clones_of_one_btrfs(kernel, root_tree, image, told):
                             " UUID of its own (btrfstune -u), or boot Linux 6.7 or newer", 4)
 
 
+def test_upper_that_cannot_be_one(kernel, root_tree, image, told):
+    disks = [Disk(image(root_tree(), "erofs")),
+             Disk(image({"/": Dir(), "/f": File("x")}, "vfat"), readonly=False, snapshot=True)]
+    conf = ROOT + "upper /srv overlay\n/dev/vda /srv erofs lower,X-mount.subdir=etc\n/dev/vdb /srv vfat upper\n"
+    line, code = told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,vfat,overlay")
+    assert (line, code) == ("/etc/idmap.conf:4: /dev/vdb on /srv: the folders upper and work cannot be made in the top (operation not"
+                            " permitted); its filesystem keeps no owners; use ext4, xfs or btrfs for it", 4)
+
+
 def test_two_rows_that_do_not_agree(kernel, root_tree, image, told):
     disks = [Disk(image(root_tree(), "erofs")),
              Disk(image({"/": Dir(0, 0)}, "ext4"), readonly=False, snapshot=True)]

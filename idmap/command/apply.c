@@ -145,7 +145,8 @@ static int hold_signals(void)
 	sigset_t set;
 	size_t i;
 
-	sigfillset(&set);
+	/* Those that musl keeps for itself are others' to send; sigfillset(3) leaves them out. */
+	memset(&set, 0xff, sizeof(set));
 	for (i = 0; i < COUNT_OF(let); i++)
 		sigdelset(&set, let[i]);
 	/* What cannot be written is told, and whoever reads what is told may go. */

@@ -68,9 +68,11 @@ static int configure(int fs_fd, const struct idmap_row *row, const char *type,
 	result = set_option(fs_fd, FSCONFIG_SET_STRING, "source", row->device);
 	/*
 	 * The superblock's own ro: as an attribute of the mount alone it would let ext4 replay its
-	 * journal onto the disk. A server's share has none, and may be rw in another row.
+	 * journal onto the disk. A server's share has none, and may be rw in another row; and what
+	 * is written to anyway has one superblock, which is rw.
 	 */
-	if (!result && row->attr & IDMAP_RDONLY && !idmap_is_served(row->type))
+	if (!result && row->attr & IDMAP_RDONLY &&
+	    !(row->flags & IDMAP_ON_WRITTEN || idmap_is_served(row->type)))
 		result = set_option(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL);
 	/* A new tmpfs belongs to disk id 0; root of the guest must own it for what it is seen as.
 	 */
@@ -297,6 +299,25 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	return 0;
 }
 
+/*
+ * Whether a lower layer, which is never rw, is of a disk that another row writes to, such as the
+ * one of its upper.
+ */
+static bool is_on_written(const struct idmap_stage *stage, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; row->flags & IDMAP_LOWER && !row->verity && i < stage->plan->rows; i++) {
+		other = stage->plan->row[i];
+		if (!(other->attr & IDMAP_RDONLY || other->inside || other->verity) &&
+		    !(other->flags & (IDMAP_OVERLAY | IDMAP_SKIPPED)) &&
+		    !strcmp(other->source, row->source))
+			return true;
+	}
+	return false;
+}
+
 /* One type of the row's; what the kernel's driver writes to the disk on the way is told. */
 static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, const char *type,
 		      uint32_t attr, struct idmap_attempt *attempt)
@@ -305,6 +326,11 @@ static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, co
 	struct statfs unused;
 	int fd = try_type(row, type, attr, attempt);
 
+	/* It cannot be written, as that row will say. */
+	if ((fd == -EACCES || fd == -EROFS) && row->flags & IDMAP_ON_WRITTEN) {
+		row->flags &= ~(uint32_t)IDMAP_ON_WRITTEN;
+		fd = try_type(row, type, attr, attempt);
+	}
 	idmap_written_end(&written, row, fd >= 0);
 	if (fd < 0)
 		return fd;
@@ -331,6 +357,9 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 	int fd = -ENODEV, denied = 0, count = 0;
 	bool all = true;
 
+	row->flags &= ~(uint32_t)IDMAP_ON_WRITTEN;
+	if (is_on_written(stage, row))
+		row->flags |= IDMAP_ON_WRITTEN;
 	if (any) {
 		kernel_types(types, sizeof(types));
 		list = types;

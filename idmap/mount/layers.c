@@ -81,6 +81,8 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 	else if (idmap_contains(words, "metacopy=on,redirect_dir=nofollow"))
 		remedy = "add redirect_dir=on, without which a layer may not say where another has"
 			 " a file's data, or take metacopy=on out";
+	else if (idmap_contains(words, "missing required features"))
+		remedy = "its filesystem cannot be an upper; use ext4, xfs or btrfs for it";
 	else if (error == EINVAL && leads(row) && idmap_kernel_before(6, 5))
 		remedy = "boot a newer kernel: data-only layers need Linux 6.5";
 	else if (error == EINVAL && idmap_kernel_before(5, 19))

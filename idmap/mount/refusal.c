@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h> /* BLKROGET */
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
@@ -82,14 +84,31 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 			continue;
 		idmap_text_add(text, "the row for %s (", other->target);
 		idmap_place_text(text, &other->place, 0);
-		idmap_text_add(text, ") has it %s, and this one %s: say the same in both",
-			       has_it(other, row), has_it(row, other));
+		idmap_text_add(text, ") has it %s, and this one %s: %s", has_it(other, row),
+			       has_it(row, other),
+			       (row->flags | other->flags) & IDMAP_LOWER &&
+					       row->verity == other->verity
+				       ? "write the same SOURCE in both"
+				       : "say the same in both");
 		return;
 	}
 	if (add_standing(row, text))
 		return;
 	idmap_text_add(text, "something else here holds it, such as a mount that a script made or a"
 			     " device on top of it; name that, or let go of it before");
+}
+
+/* Whether it is because the device cannot be written. */
+static bool is_denied(const struct idmap_row *row, const struct idmap_attempt *attempt)
+{
+	idmap_closed int fd = -1;
+	int read_only = 0;
+
+	if (attempt->error != -EBUSY)
+		return attempt->error == -EACCES || attempt->error == -EROFS;
+	/* A row before has it, and ro. */
+	fd = idmap_open(row->device, O_RDONLY);
+	return !ioctl(fd, BLKROGET, &read_only) && read_only;
 }
 
 /* Of a type that the superblock is of. */
@@ -165,7 +184,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 			"a crash has left its journal, which cannot be replayed there: mount it"
 			" once where it can be written, or add noload (ext4), norecovery (xfs),"
 			" nologreplay (btrfs)");
-	} else if (!read_only && (attempt->error == -EACCES || attempt->error == -EROFS)) {
+	} else if (!read_only && is_denied(row, attempt)) {
 		idmap_text_add(text, row->flags & IDMAP_UPPER
 					     ? "the upper layer needs a device that can be written"
 					     : "the device is read-only; write ro");

@@ -319,6 +319,7 @@ int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error 
 		{EROFS, "it takes a filesystem that can be written"},
 		{EACCES, "its map must know the owner of its root folder"},
 		{ENOSPC, "make room on it"},
+		{EPERM, "its filesystem keeps no owners; use ext4, xfs or btrfs for it"},
 		{EOVERFLOW, "its map must know the ids of seen 0 and of the layers' root"},
 		{EINVAL, "its map must know the ids of seen 0 and of the layers' root"},
 		{EADDRINUSE, "another overlay of this table writes there; give each its own with"

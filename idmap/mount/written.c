@@ -95,7 +95,8 @@ struct idmap_written idmap_written_begin(const struct idmap_row *row, const char
 {
 	struct idmap_written written = {.log_fd = -1};
 
-	if (!(row->attr & IDMAP_RDONLY) || idmap_type_has(NEVER_WRITTEN, type))
+	if (!(row->attr & IDMAP_RDONLY) || row->flags & IDMAP_ON_WRITTEN ||
+	    idmap_type_has(NEVER_WRITTEN, type))
 		return written;
 	written.foretold = is_to_be_written(row, type);
 	/* xfs clears old blocks of its log each time; that it replays it stands in the kernel's. */

@@ -153,9 +153,11 @@ static void read_mkdir(struct reader *r, const char *value)
 		mode = mode << 3 | (uint32_t)(*digit - '0');
 	/* mkdir(2) knows the sticky bit and no set-id ones. */
 	if (digit == value || *digit || mode > 01777) {
-		idmap_item_error(&r->item, value,
-				 "'%s' is no mode; write octal digits, as in X-mount.mkdir=0755",
-				 r->item.text);
+		idmap_item_error(
+			&r->item, value,
+			"'%s' is no mode of a new folder; write octal digits up to 1777, as in"
+			" X-mount.mkdir=0755",
+			r->item.text);
 		return;
 	}
 	r->row->mkdir_mode = mode;
