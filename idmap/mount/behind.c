@@ -96,8 +96,8 @@ static bool has_devices(const struct idmap_row *row)
 void idmap_note_odd(struct idmap_notes *notes, const struct idmap_table *table,
 		    const struct idmap_plan *plan, const struct idmap_row *row)
 {
-	const char *owner =
-		row->device && !(row->attr & IDMAP_RDONLY) ? idmap_disks_mark(row->device) : NULL;
+	const bool written = row->device && *row->device == '/' && !(row->attr & IDMAP_RDONLY);
+	const char *owner = written ? idmap_disks_mark(row->device) : NULL;
 
 	note_left_out(notes, table, plan, row);
 	if (owner)
