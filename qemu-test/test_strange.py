@@ -461,12 +461,14 @@ def test_layers_of_one_disk(kind, kernel, root_tree, image, initramfs, boot, boo
     tree = {"/": Dir(), "/state": Dir(), **{f"/img{path}".rstrip("/"): entry for path, entry in root_tree().items()}}
     modules = f"virtio_pci,virtio_blk,{kind},overlay"
     conf = ("upper / overlay\n/dev/vda / {0} lower,X-mount.subdir=img,idmap=100000:0:65536\n"
-            "/dev/vda / {0} upper,X-mount.subdir=state\n/dev/vda /mnt {0} rw\n").format(kind)
+            "/dev/vda / {0} upper,X-mount.subdir=state\n/dev/vda /mnt {0} rw\n/dev/vda /srv {0} ro\n/dev/vda /opt {0}\n"
+            ).format(kind)
     disk = image(tree, kind)
     with boot(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk, readonly=False, snapshot=True)]) as guest:
         assert guest.ask("write /etc/new x") == {"written": 1} and seen(guest, "/etc/hostname") == (0, 0)
         assert "new" not in guest.ask("ls /mnt/img/etc")["entries"] and "new" in guest.ask("ls /mnt/state/upper/etc")["entries"]
         assert not [line for line in log_lines(guest) if "written to" in line]
+        assert all(guest.ask(f"open {folder}/new wc") == {"error": "EROFS"} for folder in ("/srv", "/opt"))
     line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]))
     assert "/etc/idmap.conf:3: " in line and code == "0x00000400" and "the upper layer needs a device that can be written" in line
 

@@ -437,12 +437,13 @@ def test_upper_that_cannot_be_one(kernel, root_tree, image, told):
 
 
 def test_two_rows_that_do_not_agree(kernel, root_tree, image, told):
+    """Where it is not known before that both have one disk."""
     disks = [Disk(image(root_tree(), "erofs")),
-             Disk(image({"/": Dir(0, 0)}, "ext4"), readonly=False, snapshot=True)]
-    line, code = told("", ROOT + "/dev/vdb /srv ext4\n/dev/vdb /mnt ext4 rw\n", disks)
-    assert (line, code) == ("/etc/idmap.conf:2: /dev/vdb on /srv: ext4 does not mount (busy; kernel: vdb: Can't mount, would"
+             Disk(image({"/": Dir(0, 0)}, "ext4", args=("-L", "data")), readonly=False, snapshot=True)]
+    line, code = told("", ROOT + "LABEL=data /srv ext4\n/dev/vdb /mnt ext4 rw\n", disks)
+    assert (line, code) == ("/etc/idmap.conf:2: LABEL=data on /srv: ext4 does not mount (busy; kernel: vdb: Can't mount, would"
                             " change RO state); the row for /mnt (/etc/idmap.conf:3) has it rw, and this one ro:"
-                            " say the same in both", 4)
+                            " say the same, by one SOURCE, in both", 4)
 
 
 def test_row_that_is_not_verified(kernel, root_tree, image, seal, told):

@@ -85,12 +85,12 @@ def run_tool(root, kernel, command, drivers, files):
 
 @pytest.fixture
 def made(programs, tmp_path):
-    """made(name, kernel, table): an initramfs by that tool, with our hooks in it."""
-    def make(name, kernel, table):
+    """made(name, kernel, table, *drivers): an initramfs by that tool, with our hooks in it."""
+    def make(name, kernel, table, *drivers):
         only_root()
         suite, packages, command = TOOLS[name]
         path = tmp_path / "initramfs"
-        path.write_bytes(run_tool(root_with(suite, *packages), kernel, command, DRIVERS,
+        path.write_bytes(run_tool(root_with(suite, *packages), kernel, command, [*DRIVERS, *drivers],
                                   files_for(name, programs, table)))
         return path
     return make
@@ -140,6 +140,56 @@ def test_wrong_table(name, kernels, made, disks, boot):
         wait_for_line(guest, LINE)
         console = guest.wait_exit()
         assert "/sbin/init" not in console.rpartition(LINE)[2] or "Attempted to kill init" in console
+
+
+def of_dracut():
+    return [pytest.param(name, marks=pytest.mark.tools(always=name == "dracut-systemd-trixie"))
+            for name in TOOLS if name.startswith("dracut")]
+
+
+@pytest.mark.parametrize("name", of_dracut())
+def test_command_line_that_dracut_has_been_given(name, kernels, programs, disks, boot, tmp_path):
+    """dracut.cmdline(7): root= and all else count from there, and so does idmap=."""
+    only_root()
+    suite, packages, command = TOOLS[name]
+    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
+    files = files_for(name, programs, "")
+    del files["/etc/idmap.conf"]
+    command = command.replace("dracut ", "dracut --kernel-cmdline 'ro idmap=100000:0:65536 idmap=/dev/vdb,/srv,ext4,idmap=5000:0:10' ", 1)
+    initramfs.write_bytes(run_tool(root_with(suite, *packages), kernel, command, DRIVERS, files))
+    with boot(kernel, initramfs, "root=/dev/vda rootfstype=erofs", disks) as guest:
+        check_root(guest)
+
+
+@pytest.mark.tools(always=True)
+@pytest.mark.parametrize("volatile", ["overlay", "yes"])
+def test_volatile_root(volatile, kernels, programs, made, root_tree, image, boot):
+    """systemd makes another root of the mapped one, however long a device does not come."""
+    kernel, own = kernels("6.12"), {"uid": 100000, "gid": 100000}
+    tree = root_tree()
+    tree.update({path: Dir(**own) for path in ("/usr", "/usr/lib", "/usr/lib/systemd", "/usr/bin")})
+    tree["/usr/lib/os-release"] = File("ID=test\n", **own)
+    tree["/usr/lib/systemd/systemd"] = File(programs.probe, **own, mode=0o755)
+    tree["/usr/bin/user"] = File("user's\n", 101000, 101000)
+    table = "/dev/root / auto idmap=100000:0:65536\n/dev/vdz /srv ext4 nofail,wait=3\n"
+    with boot(kernel, made("dracut-systemd-trixie", kernel, table, "overlay"),
+              f"root=/dev/vda rootfstype=erofs ro systemd.volatile={volatile}", [Disk(image(tree, "erofs"))]) as guest:
+        assert [m for m in guest.mounts() if m.target == "/"][-1].type == {"overlay": "overlay", "yes": "tmpfs"}[volatile]
+        assert seen(guest, "/usr") == (0, 0) and seen(guest, "/usr/bin/user") == (1000, 1000)
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("name", ["dracut-forky", "dracut-systemd-forky"])
+def test_overlay_of_dracuts(name, kernels, programs, disks, boot, tmp_path):
+    """The overlay that its own module makes is one of the mapped root."""
+    only_root()
+    suite, packages, command = TOOLS[name]
+    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
+    initramfs.write_bytes(run_tool(root_with(suite, *packages), kernel, command.replace("udev-rules idmap", "udev-rules idmap overlayfs"),
+                                   [*DRIVERS, "overlay"], files_for(name, programs, "/dev/root / auto idmap=100000:0:65536\n")))
+    with boot(kernel, initramfs, "root=/dev/vda rootfstype=erofs ro rd.overlay=1", disks) as guest:
+        assert [m for m in guest.mounts() if m.target == "/"][-1].type == "overlay"
+        assert seen(guest, "/owners/user") == (1000, 1000) and guest.ask("write /etc/new x") == {"written": 1}
 
 
 # A way of its own to a root, as live-boot has one: of local's scripts it runs none.

@@ -113,6 +113,8 @@ static inline bool mount_alike(struct mount_id a, struct mount_id b)
 
 /* Reads anew what is mounted. */
 int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
+/* Whether something else is mounted in the folder, or on it, by now. */
+bool mounts_changed(const struct mounts *before, const char *folder);
 /* The mount that a path leads to, or with an empty one the descriptor. */
 struct mount_id mount_id_of(int dir_fd, const char *path);
 /* That of a mount on the list; without the unique one where another covers it. */
@@ -245,7 +247,8 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 		 const char *folder, const struct record *but, const struct idmap_row *row,
 		 struct idmap_error *ret_error);
 /* Carries out the plan; where it has a row for / that takes the folder's place. */
-int replace_folder(struct idmap_build *build, struct idmap_error *ret_error);
+int replace_folder(struct idmap_build *build, const struct mounts *before, const char *folder,
+		   struct idmap_error *ret_error);
 /*
  * The folder's mount gives its place to its clone without the map, and with the options that it had
  * before the record's apply; rows that stand go with it. `asks`: tells only what would stand in the

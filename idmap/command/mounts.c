@@ -50,6 +50,39 @@ int mounts_read(struct mounts *mounts, struct idmap_error *ret_error)
 	return 0;
 }
 
+#define WORKSHOP "/.idmap" /* ours, which may be seen in the folder, too, since /run is shared */
+
+/* The next one from *at on that is in the folder, or NULL. */
+static const struct idmap_mountinfo *next_in(const struct mounts *mounts, const char *folder,
+					     size_t *at)
+{
+	while (*at < mounts->count) {
+		const struct idmap_mountinfo *mount = &mounts->mount[(*at)++];
+
+		if (idmap_path_inside(mount->target, folder) &&
+		    !idmap_contains(mount->target + strlen(folder), WORKSHOP))
+			return mount;
+	}
+	return NULL;
+}
+
+bool mounts_changed(const struct mounts *before, const char *folder)
+{
+	const struct idmap_mountinfo *was, *is;
+	struct mounts now = {0};
+	struct idmap_error unused;
+	size_t at = 0, now_at = 0;
+
+	if (mounts_read(&now, &unused))
+		return false;
+	do {
+		was = next_in(before, folder, &at);
+		is = next_in(&now, folder, &now_at);
+	} while (was && is && !strcmp(was->id, is->id) && !strcmp(was->parent, is->parent) &&
+		 !strcmp(was->target, is->target));
+	return was || is;
+}
+
 /* The number of the mount that it leads to; 0: it leads to none, or this kernel does not tell. */
 static uint64_t ask_id(int dir_fd, const char *path, unsigned int mask)
 {

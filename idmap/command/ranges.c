@@ -59,13 +59,19 @@ static bool is_one(const struct owners *owners, size_t at, enum idmap_kind kind)
 	       owners->owner[at].id <= IDMAP_ID_MAX;
 }
 
+/* A machine's own ids, nobody's (65534) among them, are none of the ranges that it gives. */
+static bool are_near(uint32_t id, uint32_t next)
+{
+	return next - id < FAR && !(id < RANGE && next >= SUBID_FIRST);
+}
+
 static struct group group_at(const struct owners *owners, size_t at)
 {
 	const struct owner *owner = &owners->owner[at];
 	struct group group = {owner->id, owner->id, owner->files, at + 1};
 
 	while (is_one(owners, group.end, owner->kind) &&
-	       owners->owner[group.end].id - group.last < FAR) {
+	       are_near(group.last, owners->owner[group.end].id)) {
 		group.last = owners->owner[group.end].id;
 		group.files += owners->owner[group.end++].files;
 	}

@@ -118,19 +118,37 @@ static const char *undo_words(const char *before, char words[400])
 	return words;
 }
 
-int replace_folder(struct idmap_build *build, struct idmap_error *ret_error)
+int replace_folder(struct idmap_build *build, const struct mounts *before, const char *folder,
+		   struct idmap_error *ret_error)
 {
+	const struct mount_id stood = mount_id_of(AT_FDCWD, folder);
+	bool changed;
 	int result;
 
 	build->devices.uevent_fd = -1;
 	build->devices.start_us = build->row_us = idmap_now_us();
 	result = idmap_build(build, ret_error);
-	if (!result && build->plan.new_root)
-		result = idmap_stage_replace(&build->stage, ret_error);
-	else if (!result)
-		idmap_stage_done(&build->stage);
 	idmap_close(&build->devices.uevent_fd);
-	return result;
+	/* Others have had all the time that devices took to come. Rows in place are ours. */
+	changed = result || build->plan.new_root
+			  ? mounts_changed(before, folder)
+			  : !mount_same(stood, mount_id_of(AT_FDCWD, folder));
+	if (result && changed && folder[1])
+		idmap_fail_more(ret_error, "; others have mounted in %s meanwhile: say this again",
+				folder);
+	if (result)
+		return result;
+	if (changed) {
+		idmap_stage_drop(&build->stage);
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
+				  "others have mounted or unmounted in %s meanwhile, and that"
+				  " would be lost; say this again when they are done",
+				  folder);
+	}
+	if (build->plan.new_root)
+		return idmap_stage_replace(&build->stage, ret_error);
+	idmap_stage_done(&build->stage);
+	return 0;
 }
 
 int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret_error)
@@ -165,7 +183,7 @@ int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret
 	if (!result)
 		result = read_carried(&build, &mounts, &arena, folder, record, NULL, ret_error);
 	if (!result && !asks)
-		result = replace_folder(&build, ret_error);
+		result = replace_folder(&build, &mounts, folder, ret_error);
 	print_notes(&notes);
 	return result;
 }

@@ -300,15 +300,15 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 }
 
 /*
- * Whether a lower layer, which is never rw, is of a disk that another row writes to, such as the
- * one of its upper.
+ * Whether the row is ro, and of a disk that another row writes to, such as the upper of a lower
+ * layer.
  */
 static bool is_on_written(const struct idmap_stage *stage, const struct idmap_row *row)
 {
 	const struct idmap_row *other;
 	uint32_t i;
 
-	for (i = 0; row->flags & IDMAP_LOWER && !row->verity && i < stage->plan->rows; i++) {
+	for (i = 0; row->attr & IDMAP_RDONLY && !row->verity && i < stage->plan->rows; i++) {
 		other = stage->plan->row[i];
 		if (!(other->attr & IDMAP_RDONLY || other->inside || other->verity) &&
 		    !(other->flags & (IDMAP_OVERLAY | IDMAP_SKIPPED)) &&

@@ -84,12 +84,9 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 			continue;
 		idmap_text_add(text, "the row for %s (", other->target);
 		idmap_place_text(text, &other->place, 0);
-		idmap_text_add(text, ") has it %s, and this one %s: %s", has_it(other, row),
-			       has_it(row, other),
-			       (row->flags | other->flags) & IDMAP_LOWER &&
-					       row->verity == other->verity
-				       ? "write the same SOURCE in both"
-				       : "say the same in both");
+		idmap_text_add(text,
+			       ") has it %s, and this one %s: say the same, by one SOURCE, in both",
+			       has_it(other, row), has_it(row, other));
 		return;
 	}
 	if (add_standing(row, text))

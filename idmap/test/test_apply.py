@@ -429,6 +429,24 @@ def test_signal_while_it_waits(script):
                             " the waiting for it")
 
 
+@pytest.mark.parametrize("root", [f"/dev/root / auto {MAP}\\n", ""])
+@pytest.mark.parametrize("others", [
+    "mount -t tmpfs other /run/r", "mkdir /run/o /run/o/u /run/o/w; mount -t overlay other -o"
+    " lowerdir=/run/r,upperdir=/run/o/u,workdir=/run/o/w /run/r", "mount -t tmpfs other /run/r/opt", "umount /run/r/old"])
+def test_mounts_of_others_while_it_waits(others, root, script):
+    """The folder is another one by then, or what comes along is: nothing of theirs is lost, and nothing hidden."""
+    done = script(f"""
+        theirs() {{ mounts | grep -v /run/.idmap; }}; mkdir /run/r/old; mount -t tmpfs old /run/r/old
+        table '{root}t /srv tmpfs\\n/dev/none /mnt ext4 nofail,wait=2\\n'; (sleep 1; {others}; theirs >/run/before) &
+        idmap apply -c /run/table --root /run/r; wait; theirs >/run/after; cmp /run/before /run/after || echo differ; records""")
+    if not root and "/run/r/o" in others.rpartition(" ")[2]:  # where rows are alone that is none of their business
+        assert done.out[0] == "rc 0" and "run-r" in done.out
+        return
+    assert done.out == ["rc 1"], done
+    assert done.err[-1] == ("idmap apply: others have mounted or unmounted in /run/r meanwhile, and that would be lost; say this"
+                            " again when they are done")
+
+
 def test_signal_while_it_works(script):
     """It waits for the end of the table, whichever it is, but for SIGKILL."""
     rows = "".join(f"t /m{i} tmpfs X-mount.mkdir\n" for i in range(400))

@@ -18,7 +18,7 @@ installkernel() {
 }
 
 install() {
-    inst_multiple idmap cat
+    inst_multiple idmap
     inst_script "$moddir/idmap-apply" /usr/sbin/idmap-apply
     if [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]]; then
         # A wrong table would stop the next boot.
@@ -30,6 +30,7 @@ install() {
         inst_simple "$moddir/idmap-apply.service" "$systemdsystemunitdir/idmap-apply.service"
         $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target idmap-apply.service
     else
-        inst_hook pre-pivot 10 "$moddir/idmap-pivot.sh"
+        # Before those that make another root of it, by number and by name.
+        inst_hook pre-pivot 00 "$moddir/idmap-pivot.sh"
     fi
 }
