@@ -44,7 +44,7 @@ TOOLS = {
     "initramfs-tools-trixie": ("trixie", ["initramfs-tools", "busybox"], INITRAMFS_TOOLS),
     # switch_root has moved in forky, and is not among what dracut depends on.
     **{f"dracut-{suite}": (suite, ["dracut", "systemd-sysv", *more],
-                           DRACUT.replace("MODULES", "base rootfs-block kernel-modules udev-rules idmap"))
+                           DRACUT.replace("MODULES", "base rootfs-block usrmount kernel-modules udev-rules idmap"))
        for suite, more in (("trixie", []), ("forky", ["util-linux-extra"]))},
     **{f"dracut-systemd-{suite}": (suite, ["dracut", "systemd-sysv"], DRACUT.replace(
         "MODULES", "base systemd systemd-initrd dracut-systemd rootfs-block kernel-modules udev-rules idmap"))
@@ -164,18 +164,47 @@ def test_command_line_that_dracut_has_been_given(name, kernels, programs, disks,
 @pytest.mark.tools(always=True)
 @pytest.mark.parametrize("volatile", ["overlay", "yes"])
 def test_volatile_root(volatile, kernels, programs, made, root_tree, image, boot):
-    """systemd makes another root of the mapped one, however long a device does not come."""
+    """systemd makes another root of the mapped one, and not the other way round."""
     kernel, own = kernels("6.12"), {"uid": 100000, "gid": 100000}
     tree = root_tree()
     tree.update({path: Dir(**own) for path in ("/usr", "/usr/lib", "/usr/lib/systemd", "/usr/bin")})
     tree["/usr/lib/os-release"] = File("ID=test\n", **own)
     tree["/usr/lib/systemd/systemd"] = File(programs.probe, **own, mode=0o755)
     tree["/usr/bin/user"] = File("user's\n", 101000, 101000)
-    table = "/dev/root / auto idmap=100000:0:65536\n/dev/vdz /srv ext4 nofail,wait=3\n"
+    table = "/dev/root / auto idmap=100000:0:65536\n"
     with boot(kernel, made("dracut-systemd-trixie", kernel, table, "overlay"),
               f"root=/dev/vda rootfstype=erofs ro systemd.volatile={volatile}", [Disk(image(tree, "erofs"))]) as guest:
         assert [m for m in guest.mounts() if m.target == "/"][-1].type == {"overlay": "overlay", "yes": "tmpfs"}[volatile]
         assert seen(guest, "/usr") == (0, 0) and seen(guest, "/usr/bin/user") == (1000, 1000)
+
+
+@pytest.mark.parametrize("name", of_dracut())
+@pytest.mark.parametrize("row", ["/usr/data", "/usr"])
+def test_row_that_the_roots_fstab_covers(row, name, kernels, made, root_tree, image, second, boot):
+    """dracut mounts that /usr later: what is not seen any more stops the boot, or it is seen."""
+    kernel, own = kernels(KERNELS[TOOLS[name][0]]), {"uid": 100000, "gid": 100000}
+    tree = root_tree()
+    tree.update({"/etc/os-release": File("ID=test\n", **own), "/etc/fstab": File("/dev/vdc /usr ext4 ro 0 0\n", **own),
+                 "/usr": Dir(**own), "/usr/data": Dir(**own)})
+    usr = image({"/": Dir(**own), "/data": Dir(**own), "/data/file": File("x", **own)}, "ext4")
+    disk = "/dev/vdb" if row == "/usr/data" else "/dev/vdc"
+    table = f"/dev/root / auto idmap=100000:0:65536\n{disk} {row} ext4 idmap={'5000:0:10' if row == '/usr/data' else '100000:0:65536'}\n"
+    append = "root=/dev/vda rootfstype=erofs ro panic=5 rd.shell=0 rd.emergency=poweroff"
+    with boot(kernel, made(name, kernel, table), append, [Disk(image(tree, "erofs")), Disk(second("ext4")), Disk(usr)]) as guest:
+        if row == "/usr" and "systemd" in name:  # which takes its unit for mounted
+            assert seen(guest, "/usr/data/file") == (0, 0)
+            return
+        wait_for_line(guest, f"but the one on /sysroot{row} is not seen there: it was moved, or another mount covers it")
+        guest.wait_exit()
+
+
+@pytest.mark.tools
+def test_row_that_a_volatile_root_has_not(kernels, made, disks, boot):
+    kernel = kernels("6.12")
+    append = "root=/dev/vda rootfstype=erofs ro systemd.volatile=overlay panic=5 rd.shell=0 rd.emergency=poweroff"
+    with boot(kernel, made("dracut-systemd-trixie", kernel, TABLE, "overlay"), append, disks) as guest:
+        wait_for_line(guest, "the row for /srv (/dev/vdb ext4 ro,nosuid,nodev,idmap=5000:0:10) would be lost, as systemd.volatile= or")
+        guest.wait_exit()
 
 
 @pytest.mark.tools

@@ -28,9 +28,12 @@ install() {
     if dracut_module_included systemd; then
         # shellcheck disable=SC2154 # of dracut's own
         inst_simple "$moddir/idmap-apply.service" "$systemdsystemunitdir/idmap-apply.service"
+        inst_simple "$moddir/idmap-again.service" "$systemdsystemunitdir/idmap-again.service"
         $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target idmap-apply.service
+        $SYSTEMCTL -q --root "$initdir" add-requires initrd.target idmap-again.service
     else
         # Before those that make another root of it, by number and by name.
         inst_hook pre-pivot 00 "$moddir/idmap-pivot.sh"
+        inst_hook pre-pivot 99 "$moddir/idmap-again.sh"
     fi
 }
