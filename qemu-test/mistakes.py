@@ -30,7 +30,6 @@ class Mistake:
 
     rows: str
     mount: tuple[str, ...]  # of the last row
-    before: tuple[str, ...] = ()  # of the row before it, where there is one
 
 
 # Disks: vdb an erofs, vdc an ext4 whose journal a crash has left, vdd an ext4 that can be written, vde a
@@ -55,9 +54,6 @@ MISTAKES = {
     "a filesystem that this kernel cannot map": Mistake(
         "/dev/vde /srv squashfs idmap=0:1000:1",
         ("-t", "squashfs", "-o", "ro,X-mount.idmap=b:0:1000:1", "/dev/vde", "/srv")),
-    "one disk ro here and rw there": Mistake(
-        "/dev/vdd /mnt ext4 rw\n/dev/vdd /srv ext4", ("-t", "ext4", "-o", "ro", "/dev/vdd", "/srv"),
-        ("-t", "ext4", "-o", "rw", "/dev/vdd", "/mnt")),
     "a target that is not there": Mistake("/dev/vdb /srv/no/such erofs",
                                           ("-t", "erofs", "-o", "ro", "/dev/vdb", "/srv/no/such")),
 }

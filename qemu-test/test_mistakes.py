@@ -49,8 +49,6 @@ def by_mount(mistake, kernel, mount8, root_tree, disks, initramfs, boot):
             tree[f"/opt/mount8/{file.relative_to(mount8)}"] = File(file, 100000, 100000,
                                                                    file.stat().st_mode & 0o777)
     with boot(kernel, initramfs(kernel, ROW), "", disks(tree)) as guest:
-        if mistake.before:
-            guest.run("/opt/mount8/mount", *mistake.before)
         answer = guest.ask("run", "0", "0", "/opt/mount8/mount", *mistake.mount)
         version = guest.run("/opt/mount8/mount", "--version")
     words = " ".join(answer["stderr"].split())
