@@ -117,7 +117,7 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 		apply->replaces = mount_id_of(AT_FDCWD, folder);
 	result = begin_record(apply, folder, ret_error);
 	if (!result)
-		result = replace_folder(&apply->build, &apply->mounts, folder, ret_error);
+		result = replace_folder(&apply->build, &apply->mounts, ret_error);
 	if (result) {
 		record_drop(&apply->record);
 		return result;

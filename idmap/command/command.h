@@ -111,6 +111,8 @@ static inline bool mount_alike(struct mount_id a, struct mount_id b)
 	return a.number == b.number && (!a.unique || !b.unique || a.unique == b.unique);
 }
 
+#define WORKSHOP_NAME "/.idmap" /* in /run: the library's, mounted while it works */
+
 /* Reads anew what is mounted. */
 int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
 /* Whether something else is mounted in the folder, or on it, by now. */
@@ -246,8 +248,11 @@ const struct idmap_row *records_row(const struct records *records,
 int read_carried(struct idmap_build *build, const struct mounts *mounts, struct idmap_arena *arena,
 		 const char *folder, const struct record *but, const struct idmap_row *row,
 		 struct idmap_error *ret_error);
-/* Carries out the plan; where it has a row for / that takes the folder's place. */
-int replace_folder(struct idmap_build *build, const struct mounts *before, const char *folder,
+/*
+ * Carries out the plan; where it has a row for / that takes the folder's place. `before`: what was
+ * mounted when it was looked at; an error, and nothing is done, if others have changed that.
+ */
+int replace_folder(struct idmap_build *build, const struct mounts *before,
 		   struct idmap_error *ret_error);
 /*
  * The folder's mount gives its place to its clone without the map, and with the options that it had

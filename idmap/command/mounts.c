@@ -50,9 +50,10 @@ int mounts_read(struct mounts *mounts, struct idmap_error *ret_error)
 	return 0;
 }
 
-#define WORKSHOP "/.idmap" /* ours, which may be seen in the folder, too, since /run is shared */
-
-/* The next one from *at on that is in the folder, or NULL. */
+/*
+ * The next one from *at on that is in the folder, or NULL. Ours may be seen there, too, as /run is
+ * shared.
+ */
 static const struct idmap_mountinfo *next_in(const struct mounts *mounts, const char *folder,
 					     size_t *at)
 {
@@ -60,7 +61,7 @@ static const struct idmap_mountinfo *next_in(const struct mounts *mounts, const 
 		const struct idmap_mountinfo *mount = &mounts->mount[(*at)++];
 
 		if (idmap_path_inside(mount->target, folder) &&
-		    !idmap_contains(mount->target + strlen(folder), WORKSHOP))
+		    !idmap_contains(mount->target + strlen(folder), WORKSHOP_NAME))
 			return mount;
 	}
 	return NULL;

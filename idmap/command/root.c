@@ -10,8 +10,7 @@
 
 #include "command.h"
 
-#define FOLDER "/.idmap"
-#define WORKSHOP "/run" FOLDER
+#define WORKSHOP "/run" WORKSHOP_NAME
 #define MEMORY (1 << 20)
 
 /* Whether the mount, in the folder, goes with the rows of the record. */
@@ -118,9 +117,10 @@ static const char *undo_words(const char *before, char words[400])
 	return words;
 }
 
-int replace_folder(struct idmap_build *build, const struct mounts *before, const char *folder,
+int replace_folder(struct idmap_build *build, const struct mounts *before,
 		   struct idmap_error *ret_error)
 {
+	const char *folder = build->plan.root->folder;
 	const struct mount_id stood = mount_id_of(AT_FDCWD, folder);
 	bool changed;
 	int result;
@@ -183,7 +183,7 @@ int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret
 	if (!result)
 		result = read_carried(&build, &mounts, &arena, folder, record, NULL, ret_error);
 	if (!result && !asks)
-		result = replace_folder(&build, &mounts, folder, ret_error);
+		result = replace_folder(&build, &mounts, ret_error);
 	print_notes(&notes);
 	return result;
 }
@@ -199,7 +199,7 @@ void take_down_stale(const struct command *command, const struct mounts *mounts)
 	struct idmap_stage stage;
 
 	idmap_mapper_take_down_stale();
-	if (!name || strcmp(name, FOLDER))
+	if (!name || strcmp(name, WORKSHOP_NAME))
 		return;
 	fprintf(stderr,
 		"idmap %s: what an interrupted one has left on " WORKSHOP " is taken down\n",

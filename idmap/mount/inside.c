@@ -221,6 +221,16 @@ int idmap_make_target(const struct idmap_stage *stage, struct idmap_row *row,
 	return result;
 }
 
+int idmap_cut_name(int root_fd, char *path, const char **ret_name)
+{
+	char *slash = strrchr(path, '/');
+
+	*slash = 0;
+	*ret_name = slash + 1;
+	return idmap_open_inside(root_fd, *path ? path : "/", O_PATH | O_DIRECTORY,
+				 RESOLVE_NO_SYMLINKS);
+}
+
 /* Removes what was made of the row's target, the last name first. */
 static void unmake(int root_fd, struct idmap_row *row)
 {
@@ -228,17 +238,14 @@ static void unmake(int root_fd, struct idmap_row *row)
 
 	idmap_print(path, sizeof(path), "%s", row->target);
 	while (row->made) {
-		char *slash = strrchr(path, '/');
-		idmap_closed int parent_fd = -1;
+		const char *name;
+		idmap_closed int parent_fd = idmap_cut_name(root_fd, path, &name);
 
-		*slash = 0;
-		parent_fd = idmap_open_inside(root_fd, *path ? path : "/", O_PATH | O_DIRECTORY,
-					      RESOLVE_NO_SYMLINKS);
 		/* What has come along may stand there, and nothing else any more. */
-		if (unlinkat(parent_fd, slash + 1, AT_REMOVEDIR) && errno == EBUSY &&
-		    !fchdir(parent_fd) && !umount2(slash + 1, MNT_DETACH | UMOUNT_NOFOLLOW))
-			unlinkat(parent_fd, slash + 1, AT_REMOVEDIR);
-		if (slash + 1 == path + row->made)
+		if (unlinkat(parent_fd, name, AT_REMOVEDIR) && errno == EBUSY &&
+		    !fchdir(parent_fd) && !umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW))
+			unlinkat(parent_fd, name, AT_REMOVEDIR);
+		if (name == path + row->made)
 			row->made = 0;
 	}
 }

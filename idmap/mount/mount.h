@@ -216,6 +216,8 @@ int idmap_clone_subdir(struct idmap_stage *stage, int tree_fd, const struct idma
  */
 int idmap_parent_of(struct idmap_parent *parent, int root_fd, const char *path,
 		    const char **ret_name);
+/* Cuts the last name off a path below the root of a view, and opens what holds it. -errno. */
+int idmap_cut_name(int root_fd, char *path, const char **ret_name);
 /* Attaches a folder's tree at the row's target by the folder that holds it, without a link. */
 int idmap_attach_in_folder(struct idmap_stage *stage, int tree_fd, const struct idmap_row *row);
 /* Attaches the tree at the row's target below the root of a view. IDMAP_BY_LINK is not told. */

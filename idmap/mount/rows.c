@@ -56,9 +56,10 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		return tree_fd;
 	if (row->map)
 		fstat(tree_fd, &st); /* by the ids on disk */
-	if (!layer)
+	if (!layer) {
 		idmap_copies_note(stage, row);
-	result = layer ? 0 : idmap_make_target(stage, row, ret_error);
+		result = idmap_make_target(stage, row, ret_error);
+	}
 	/* What others are cloned from has all that they are to keep. */
 	if (!result && kept && row->flags & IDMAP_CLONE)
 		result = idmap_tree_attributes(tree_fd, row, ret_error);

@@ -248,13 +248,10 @@ void idmap_copies_remove(const struct idmap_stage *stage, struct idmap_row *row)
 	idmap_closed int upper_fd = row->copied ? open_copies(stage, row, path) : -1;
 
 	for (; upper_fd >= 0 && row->copied; row->copied--) {
-		char *slash = strrchr(path, '/');
-		idmap_closed int parent_fd = -1;
+		const char *name;
+		idmap_closed int parent_fd = idmap_cut_name(upper_fd, path, &name);
 
-		*slash = 0;
-		parent_fd = idmap_open_inside(upper_fd, *path ? path : "/", O_PATH | O_DIRECTORY,
-					      RESOLVE_NO_SYMLINKS);
-		unlinkat(parent_fd, slash + 1, AT_REMOVEDIR);
+		unlinkat(parent_fd, name, AT_REMOVEDIR);
 	}
 	row->copied = 0;
 }

@@ -100,7 +100,6 @@ def test_the_folder_itself(shared, script):
     assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
-
 def test_copies_in_a_top(script):
     """A failure takes back what overlayfs has copied for a folder that was made, and no more."""
     done = script("""
