@@ -139,10 +139,17 @@ def workshop(tmp_path, programs, kernel):
     return run
 
 
+def real_init(*lines, base=100000):
+    """A script whose lines' output is read from the console: the kernel, which has no `quiet` in
+    these command lines, would write lines of its own into the middle of one."""
+    script = ["#!/bin/sh", "echo 1 >/proc/sys/kernel/printk", *lines, "poweroff -f", ""]
+    return images.File("\n".join(script), base, base, 0o755)
+
+
 @pytest.mark.parametrize("name,source", [("first", "/dev/vda"), ("microvm", "/dev/vda")])
 def test_first(name, source, workshop, programs):
     tree = images.busybox_root(programs.probe, programs.ids)
-    tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
+    tree["/sbin/init"] = real_init("ls -ln /")
     images.make_image(tree, "erofs", workshop.folder / "root.erofs")
     out = workshop("make\n" + recipe(name))
     assert re.search(rf"idmap-init: {source} / erofs ro,idmap=100000:0:65536 in \d+ us", out)
@@ -153,8 +160,7 @@ def test_layers(workshop, programs):
     """The table before the recipe, two images of different ids."""
     tree = images.busybox_root(programs.probe, programs.ids)
     patch = {"/": images.Dir(200000, 200000), "/patch": images.Dir(200001, 200002),
-             "/sbin/init": images.File("#!/bin/sh\ntouch /new\nls -ln /\npoweroff -f\n", 200000,
-                                       200000, 0o755)}
+             "/sbin/init": real_init("touch /new", "ls -ln /", base=200000)}
     images.make_image(tree, "erofs", workshop.folder / "root.erofs")
     images.make_image(patch, "erofs", workshop.folder / "patch.erofs")
     table, = [text for text in blocks("conf") if text.startswith("tmpfs ")]
@@ -170,8 +176,7 @@ def test_layers(workshop, programs):
 def test_hostshare(workshop, programs, virtiofsd, host_tree):
     tree = images.busybox_root(programs.probe, programs.ids)
     tree["/srv/work"] = images.Dir(100000, 100000)
-    tree["/sbin/init"] = images.File(
-        "#!/bin/sh\nls -ln /srv/work\ncd /srv/work\necho new >new\npoweroff -f\n", 100000, 100000, 0o755)
+    tree["/sbin/init"] = real_init("ls -ln /srv/work", "cd /srv/work", "echo new >new")
     images.make_image(tree, "erofs", workshop.folder / "root.erofs")
     (workshop.folder / "idmap.conf").write_text(
         next(text for text in blocks("conf") if "hostshare" in text))
@@ -251,7 +256,7 @@ def test_make_run(programs):
 def test_make_run_own(programs, kernel, root_tree, image):
     """KERNEL, MODULES, IMAGE and APPEND of one's own."""
     tree = root_tree()
-    tree["/sbin/init"] = images.File("#!/bin/sh\nls -ln /\npoweroff -f\n", 100000, 100000, 0o755)
+    tree["/sbin/init"] = real_init("ls -ln /")
     done = subprocess.run(
         ["make", "-s", "run", f"O={programs.folder}", f"KERNEL={kernel.vmlinuz}",
          f"MODULES={kernel.modules}", f"IMAGE={image(tree, 'ext4')}",
