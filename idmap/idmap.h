@@ -23,7 +23,6 @@
  * for its own files. Nothing in the library prints or exits. A function returns 0 or a file
  * descriptor, or -errno and then fills its struct idmap_error with one line for a person: place,
  * cause and remedy. What it only warns of becomes a note on a list that the caller hands in.
- *
  * Memory comes from arenas that the caller hands in; nothing is freed one by one.
  */
 #ifndef IDMAP_H
@@ -185,6 +184,7 @@ enum idmap_row_flag {
 	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
 	IDMAP_WROTE = 1 << 18,	    /* the same: it is ro, and mounting it wrote to its disk */
 	IDMAP_ON_WRITTEN = 1 << 19, /* the same: it is ro, and another row writes to its disk */
+	IDMAP_DENIED = 1 << 20, /* the same: its disk cannot be written, as mounting it has shown */
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
 };
@@ -208,7 +208,7 @@ struct idmap_row {
 	uint32_t attr_said;  /* which of them the row speaks of */
 	uint32_t found_attr; /* the stage's own: those that were found, whatever the row says */
 	uint32_t target_column, source_column, type_column, left_out_column;
-	uint32_t wait_s;
+	uint32_t wait_s, mkdir_mode;
 	struct idmap_map *map;
 	/* For the filesystem: strings one after the other, an empty one last. */
 	const char *root_data;	     /* those of rootflags=, or none */
@@ -218,10 +218,10 @@ struct idmap_row {
 	struct idmap_verity *verity; /* NULL, or what it is verified by */
 	struct idmap_row *below;     /* of a layer the next one down, of an overlay its highest */
 	struct idmap_row *upper;     /* of an overlay the row that takes what is written, or NULL */
-	uint32_t mkdir_mode;
-	uint32_t took_us;		 /* to look for, build and place, for the log */
+	uint32_t took_us;	     /* to look for, build and place, for the log */
 	struct idmap_row *placed_before; /* the stage's own */
 	uint32_t slot, copied; /* the same: which folder holds the layer; see idmap_copies_note() */
+	uint64_t mount, mount_unique;  /* the same: see idmap_mount_id; 0: it has none of its own */
 	uint64_t device_number, inode; /* the same: of its filesystem; of an upper, its folder */
 	const char *said_target, *said_inside; /* the same: as written, where links were followed */
 	uint32_t made; /* the same: where in target the first name stands that was made; or 0 */
@@ -409,10 +409,10 @@ struct idmap_build {
 	void (*step)(struct idmap_build *build, enum idmap_step step, const struct idmap_row *row,
 		     uint32_t limit_s);
 	/*
-	 * The same: the row's tree is whole and goes into place next, unless that gives -errno,
-	 * with the error filled. statx(2) tells the number that the mount keeps.
+	 * The same: the row's tree is whole, has its numbers, and goes into place next, unless that
+	 * gives -errno, with the error filled.
 	 */
-	int (*place)(struct idmap_build *build, const struct idmap_row *row, int tree_fd,
+	int (*place)(struct idmap_build *build, const struct idmap_row *row,
 		     struct idmap_error *ret_error);
 	/* The same: there are notes; whoever tells them empties the list. */
 	void (*tell)(struct idmap_build *build);

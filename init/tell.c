@@ -138,7 +138,10 @@ void tell_rows(const struct boot *boot)
 
 		if (row->flags & IDMAP_SKIPPED)
 			continue;
-		idmap_text_add(&text, "# %u us\n", row->took_us);
+		/* What is merged has no mount of its own, and 0 for it. */
+		idmap_text_add(&text, IDMAP_MOUNT_LINE "%lu %lu, %u us\n",
+			       (unsigned long)row->mount, (unsigned long)row->mount_unique,
+			       row->took_us);
 		if (row->found_attr)
 			idmap_text_add(&text, IDMAP_FOUND_LINE "%u\n", row->found_attr);
 		line = text.at;

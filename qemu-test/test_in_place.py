@@ -294,6 +294,45 @@ def test_apply_of_rows_that_say_otherwise(kernel, plain_root, programs, image, b
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_apply_where_others_have_mounted_since(kernel, plain_root, programs, image, boot):
+    """What looks like the boot's row by its type, source and lack of a map is not that mount."""
+    conf = "/images/app /opt/app bind\n/dev/vdb /srv ext4 ro,X-mount.subdir=deep,noexec\n/dev/vdc /mnt ext4 nodev\n"
+
+    def change(tree):
+        tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+
+    initrd, root = plain_root(kernel, conf, change=change, modules=["ext4"])
+    disks = [Disk(image({"/": Dir(), "/deep": Dir(), "/deep/in": File("")}, "ext4"), readonly=False, snapshot=True) for _ in range(2)]
+    with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, *disks]) as guest:
+        def apply():
+            return guest.ask("run", "0", "0", "/bin/idmap", "apply")
+
+        stood = {mount.target: mount for mount in guest.mounts()}
+        assert apply()["stderr"] == "idmap apply: the rows stand in / already, nothing is changed\n"
+        for target, *words in (("/opt/app", "-t", "tmpfs", "theirs"), ("/opt/app", "--bind", "/home"),
+                               ("/srv", "-t", "ext4", "-o", "rw", "/dev/vdb"),
+                               *([("/mnt", "-t", "ext4", "-o", "rw,dev", "/dev/vdc")] if kernel.name != "6.1" else [])):
+            guest.run("/bin/umount", target)
+            guest.run("/bin/mount", *words, target)
+            done = apply()
+            # Of the others' rows each stands, so the table is no new one.
+            assert done["exit"] == 1 and "this row stands there already" in done["stderr"], target
+            row, = [line for line in conf.splitlines() if f" {target} " in line]
+            guest.ask("write", "/run/tab", row + "\n")
+            done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/tab")
+            if "rw" in words or "rw,dev" in words:  # one disk is written to or it is not
+                assert done["exit"] == 4 and "already, rw, and this row is ro" in done["stderr"], target
+            else:
+                assert (done["exit"], done["stderr"]) == (0, ""), target
+                is_now = [mount for mount in guest.mounts() if mount.target == target][-1]
+                assert (is_now.root, is_now.options) == (stood[target].root, stood[target].options)
+                guest.run("/bin/idmap", "undo")
+            guest.run("/bin/umount", target)
+            guest.run("/bin/idmap", "mount", *row.split()[:2], "-t", row.split()[2], "-o", (row.split() + ["defaults"])[3])
+            assert apply()["stderr"] == "idmap apply: the rows stand in / already, nothing is changed\n"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_two_overlays_on_one_top(kernel, plain_root, image, boot):
     """One in the work folder of the other: the kernel takes that, and its log alone tells."""
     conf = ("upper /srv overlay\n/images/app /srv bind lower,idmap=100000:0:65536\n"

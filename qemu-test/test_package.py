@@ -24,7 +24,7 @@ FILES = {
         "usr/share/man/man8/idmap-mkinitramfs.8.gz", "usr/share/initramfs-tools/hooks/idmap",
         "usr/share/initramfs-tools/scripts/local-bottom/idmap", "usr/share/initramfs-tools/scripts/init-bottom/idmap", "usr/lib/dracut/modules.d/90idmap/module-setup.sh",
         "usr/lib/dracut/modules.d/90idmap/idmap-apply", "usr/lib/dracut/modules.d/90idmap/idmap-pivot.sh",
-        "usr/lib/dracut/modules.d/90idmap/idmap-again.sh", "usr/lib/dracut/modules.d/90idmap/idmap-again.service",
+        "usr/lib/dracut/modules.d/90idmap/idmap-verify.sh", "usr/lib/dracut/modules.d/90idmap/idmap-verify.service",
         "usr/lib/dracut/modules.d/90idmap/idmap-apply.service", "usr/lib/systemd/system-shutdown/idmap"},
     "libidmap-dev": {"usr/include/idmap.h", "usr/lib/libidmap.a", "usr/share/pkgconfig/idmap.pc"},
 }

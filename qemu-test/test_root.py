@@ -67,7 +67,7 @@ def test_root(kernel, fs, form, root_tree, image, initramfs, boot):
         assert [re.sub(r"\d+ us$", "N us", text) for text in rows] == [
             f"idmap-init: {line} in N us"]
         table = guest.ask("read /run/idmap/table")["content"]
-        assert re.fullmatch(rf"# \d+ us\n{re.escape(line)}\n# init=/sbin/init\n", table)
+        assert re.fullmatch(rf"# mount \d+ \d+, \d+ us\n{re.escape(line)}\n# init=/sbin/init\n", table)
 
 
 # name: (options, {file in /owners: what is seen})

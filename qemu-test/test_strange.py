@@ -182,6 +182,19 @@ def test_two_rw_rows_of_a_read_only_disk(kernel, root_tree, image, initramfs, bo
             PRE + f"/dev/vdb is read-only, so it is ro on {target}, and not rw" for target in ("/srv", "/mnt")}
 
 
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+@pytest.mark.parametrize("own", [False, True], ids=["disk", "root"])
+def test_ro_rows_and_a_rw_one_of_a_read_only_disk(own, kernel, root_tree, image, initramfs, boot):
+    """The first ro one is tried as one that is written to elsewhere, and finds that it is not; the others go by that."""
+    disk = Disk(image(root_tree() if own else {"/": Dir(0, 0)}, "ext4"))
+    rows = ("/dev/vda / ext4 ro,idmap=100000:0:65536\n/dev/vda /home ext4 ro,X-mount.subdir=opt\n/dev/vda /srv ext4 rw,X-mount.subdir=opt\n"
+            if own else ROOT + "/dev/vdb /home ext4 ro\n/dev/vdb /mnt ext4 ro\n/dev/vdb /srv ext4 rw\n")
+    with boot(kernel, initramfs(kernel, rows), "", [disk] if own else [Disk(image(root_tree(), "erofs")), disk]) as guest:
+        assert [line for line in log_lines(guest) if "read-only" in line] == [
+            PRE + f"/dev/vd{'a' if own else 'b'} is read-only, so it is ro on /srv, and not rw"]
+        assert {"/home", "/srv"} <= {m.target for m in guest.mounts() if "ro" in m.options}
+
+
 # ---- all or nothing ----
 
 

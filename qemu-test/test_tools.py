@@ -85,11 +85,14 @@ def run_tool(root, kernel, command, drivers, files):
 
 @pytest.fixture
 def made(programs, tmp_path):
-    """made(name, kernel, table, *drivers): an initramfs by that tool, with our hooks in it."""
-    def make(name, kernel, table, *drivers):
+    """made(name, kernel, table, *drivers): an initramfs by that tool, with our hooks in it. `hostonly`:
+    as dracut makes it for one machine, of what is loaded there."""
+    def make(name, kernel, table, *drivers, hostonly=False):
         only_root()
         suite, packages, command = TOOLS[name]
         path = tmp_path / "initramfs"
+        if hostonly:
+            command = command.replace("--no-hostonly", "--hostonly")
         path.write_bytes(run_tool(root_with(suite, *packages), kernel, command, [*DRIVERS, *drivers],
                                   files_for(name, programs, table)))
         return path
@@ -114,17 +117,19 @@ def check_root(guest):
 
 # `make check` takes one of them.
 NAMES = [pytest.param(name, marks=pytest.mark.tools(always=name == "dracut-systemd-trixie")) for name in TOOLS]
+OF_DRACUT = [name for name in NAMES if name.values[0].startswith("dracut")]
 KERNELS = {"bookworm": "6.1", "trixie": "6.12", "forky": "newest"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_right_table(name, kernels, made, disks, image, seal, boot, ran):
+@pytest.mark.parametrize("name,hostonly", [*[pytest.param(*name.values, False, marks=name.marks) for name in NAMES],
+                                           *[pytest.param(*name.values, True, marks=name.marks) for name in OF_DRACUT]])
+def test_right_table(name, hostonly, kernels, made, disks, image, seal, boot, ran):
     """The hooks bring what the rows need, dm-verity's module among it."""
     kernel = kernels(KERNELS[TOOLS[name][0]])
     append = "root=/dev/vda rootfstype=erofs ro"
     sealed = seal(image({"/": Dir(), "/sealed": File("")}, "erofs"))
     table = TABLE + f"/dev/vdc /mnt erofs verity.hashdevice=/dev/vdd,verity.roothash={sealed.root_hash}\n"
-    with boot(kernel, made(name, kernel, table), append, [*disks, *sealed.disks]) as guest:
+    with boot(kernel, made(name, kernel, table, hostonly=hostonly), append, [*disks, *sealed.disks]) as guest:
         check_root(guest)
         assert "sealed" in guest.ask("ls /mnt")["entries"]
         assert [m.source for m in guest.mounts() if m.target == "/mnt"] == ["/dev/dm-0"]
@@ -142,12 +147,7 @@ def test_wrong_table(name, kernels, made, disks, boot):
         assert "/sbin/init" not in console.rpartition(LINE)[2] or "Attempted to kill init" in console
 
 
-def of_dracut():
-    return [pytest.param(name, marks=pytest.mark.tools(always=name == "dracut-systemd-trixie"))
-            for name in TOOLS if name.startswith("dracut")]
-
-
-@pytest.mark.parametrize("name", of_dracut())
+@pytest.mark.parametrize("name", OF_DRACUT)
 def test_command_line_that_dracut_has_been_given(name, kernels, programs, disks, boot, tmp_path):
     """dracut.cmdline(7): root= and all else count from there, and so does idmap=."""
     only_root()
@@ -178,7 +178,7 @@ def test_volatile_root(volatile, kernels, programs, made, root_tree, image, boot
         assert seen(guest, "/usr") == (0, 0) and seen(guest, "/usr/bin/user") == (1000, 1000)
 
 
-@pytest.mark.parametrize("name", of_dracut())
+@pytest.mark.parametrize("name", OF_DRACUT)
 @pytest.mark.parametrize("row", ["/usr/data", "/usr"])
 def test_row_that_the_roots_fstab_covers(row, name, kernels, made, root_tree, image, second, boot):
     """dracut mounts that /usr later: what is not seen any more stops the boot, or it is seen."""
@@ -194,7 +194,7 @@ def test_row_that_the_roots_fstab_covers(row, name, kernels, made, root_tree, im
         if row == "/usr" and "systemd" in name:  # which takes its unit for mounted
             assert seen(guest, "/usr/data/file") == (0, 0)
             return
-        wait_for_line(guest, f"but the one on /sysroot{row} is not seen there: it was moved, or another mount covers it")
+        wait_for_line(guest, f"idmap apply: the row on /sysroot{row} is not seen there any more: another mount covers it")
         guest.wait_exit()
 
 
@@ -203,7 +203,8 @@ def test_row_that_a_volatile_root_has_not(kernels, made, disks, boot):
     kernel = kernels("6.12")
     append = "root=/dev/vda rootfstype=erofs ro systemd.volatile=overlay panic=5 rd.shell=0 rd.emergency=poweroff"
     with boot(kernel, made("dracut-systemd-trixie", kernel, TABLE, "overlay"), append, disks) as guest:
-        wait_for_line(guest, "the row for /srv (/dev/vdb ext4 ro,nosuid,nodev,idmap=5000:0:10) would be lost, as systemd.volatile= or")
+        wait_for_line(guest, "idmap apply: the row on /sysroot/srv is not seen there any more: another mount covers it, or another"
+                             " root was made of this one, as systemd.volatile=, ")
         guest.wait_exit()
 
 
@@ -253,11 +254,31 @@ def test_root_of_another_boot_script(table, kernels, programs, disks, boot, tmp_
 
 
 @pytest.mark.tools
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+@pytest.mark.parametrize("table", ["root", "more"])
+def test_overlay_of_another_script(table, suite, kernels, programs, disks, boot, tmp_path):
+    """overlayroot, as others do, makes another root of the mapped one, in which no row but / is seen."""
+    only_root()
+    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
+    rows = TABLE if table == "more" else TABLE.splitlines()[0] + "\n"
+    initramfs.write_bytes(run_tool(root_with(suite, "initramfs-tools", "busybox", "e2fsprogs", "overlayroot"), kernel, INITRAMFS_TOOLS,
+                                   [*DRIVERS, "overlay"], files_for(f"initramfs-tools-{suite}", programs, rows)))
+    with boot(kernel, initramfs, "root=/dev/vda rootfstype=erofs ro panic=5 overlayroot=tmpfs", disks) as guest:
+        if table == "more":
+            wait_for_line(guest, "idmap apply: the row on /root/srv is not seen there any more: another mount covers it")
+            assert "/sbin/init" not in guest.wait_exit()
+            return
+        assert [m for m in guest.mounts() if m.target == "/"][-1].type == "overlay"
+        assert seen(guest, "/owners/user") == (1000, 1000)
+
+
+@pytest.mark.tools
 @pytest.mark.parametrize("script", ["local-bottom", "init-bottom"])
 def test_shell_that_is_left(script):
     """With a panic that returns, as a shell does that is left: the same is tried again, and no boot goes on."""
     text = (HOOKS / "initramfs-tools/scripts" / script / "idmap").read_text()
-    assert text.count("until ") == 1 and text.count("panic ") == 1
+    panics = {"local-bottom": 1, "init-bottom": 2}[script]
+    assert text.count("until ") == panics and text.count("panic ") == panics
     run = """times=0; rootmnt=/no/such; BOOT=mine; idmap() { echo row; return 1; }
 panic() { times=$((times + 1)); [ $times -lt 3 ] || { echo stopped; exit 7; }; }
 """

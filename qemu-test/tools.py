@@ -13,13 +13,13 @@ from pathlib import Path
 import host
 import images
 
-# sh -c IN_ROOT sh ROOT MODULES FILES COMMAND: runs a command in the root, over which lie FILES.
+# sh -c IN_ROOT sh ROOT MODULES FILES COMMAND FOLDER: runs a command in the root, over which lie FILES;
+# the folder is an empty one, to work on.
 IN_ROOT = """set -e
-work=$(mktemp -d)
-mount -t tmpfs tmpfs "$work"
-mkdir "$work/upper" "$work/work" "$work/root"
-mount -t overlay -o "lowerdir=$1,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"
-cd "$work/root"
+mount -t tmpfs tmpfs "$5"
+mkdir "$5/upper" "$5/work" "$5/root"
+mount -t overlay -o "lowerdir=$1,upperdir=$5/upper,workdir=$5/work" overlay "$5/root"
+cd "$5/root"
 cp -r "$3/." .
 for folder in dev proc sys; do mount --rbind "/$folder" "$folder"; done
 for folder in run tmp var/tmp; do mount -t tmpfs tmpfs "$folder"; done
@@ -48,7 +48,7 @@ def in_root(root: Path, modules: Path, command: str, files: dict[str, Path | str
     """What the command prints there. `files`: by their path in the root, a file or folder of this
     machine, or what is to stand in it."""
     unshare = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])]
-    with tempfile.TemporaryDirectory() as put:
+    with tempfile.TemporaryDirectory() as put, tempfile.TemporaryDirectory() as work:
         for path, source in (files or {}).items():
             target = Path(put + path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def in_root(root: Path, modules: Path, command: str, files: dict[str, Path | str
                 shutil.copytree(source, target, symlinks=True)
             else:
                 shutil.copy(source, target)
-        done = subprocess.run([*unshare, "sh", "-c", IN_ROOT, "sh", root, modules.parent, put, command],
+        done = subprocess.run([*unshare, "sh", "-c", IN_ROOT, "sh", root, modules.parent, put, command, work],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if done.returncode:
         raise images.ImageFailed(done.stderr.decode())

@@ -24,7 +24,7 @@ struct apply {
 	bool followed;	    /* they are by real paths */
 	uint64_t number;    /* of the table */
 	const char *before; /* the options that the folder's mount has, where that is replaced */
-	struct mount_id replaces; /* and that mount */
+	struct idmap_mount_id replaces; /* and that mount */
 	bool by_hand;
 };
 
@@ -78,7 +78,7 @@ static int follow_record(struct apply *apply, struct idmap_error *ret_error)
 }
 
 /* A row is written before its mount goes into place, with the layers that it merges. */
-static int place(struct idmap_build *build, const struct idmap_row *row, int tree_fd,
+static int place(struct idmap_build *build, const struct idmap_row *row,
 		 struct idmap_error *ret_error)
 {
 	struct apply *apply = (struct apply *)((char *)build - offsetof(struct apply, build));
@@ -94,10 +94,13 @@ static int place(struct idmap_build *build, const struct idmap_row *row, int tre
 		const struct idmap_row *next = build->plan.row[apply->recorded];
 
 		if (next == row)
-			result = record_row(&apply->record, row, mount_id_of(tree_fd, ""),
+			result = record_row(&apply->record, row,
+					    (struct idmap_mount_id){row->mount, row->mount_unique,
+								    false},
 					    ret_error);
 		else if (next->flags & IDMAP_LAYER)
-			result = record_row(&apply->record, next, (struct mount_id){0}, ret_error);
+			result = record_row(&apply->record, next, (struct idmap_mount_id){0},
+					    ret_error);
 	}
 	return result;
 }
@@ -244,27 +247,45 @@ int apply_input(const struct command *command, struct input *input, const char *
 	return tell_failed(command, &error);
 }
 
+static int verify(const char *folder)
+{
+	struct idmap_error error;
+	idmap_closed int lock_fd = record_lock(&command_apply, &error);
+
+	if (lock_fd >= 0 && !verify_earlier(folder, &error))
+		return EXIT_DONE;
+	return tell_failed(&command_apply, &error);
+}
+
 static int run(int argc, char **argv)
 {
 	struct input input = {0};
 	const char *folder;
+	bool verifies = false;
 	int at, code;
 
 	for (at = 1; at < argc; at++)
-		if (!take_input(&input, argc, argv, &at) || input.json)
+		if (!verifies && !strcmp(argv[at], "--verify"))
+			verifies = true;
+		else if (!take_input(&input, argc, argv, &at) || input.json)
 			return bad_use(&command_apply, argv[at], NO_OPTION);
+	if (verifies && (input.conf || input.cmdline || input.sealed))
+		return bad_use(&command_apply, "--verify", "of what was applied, and of no table");
 	folder = real_folder(&command_apply, input.folder ? input.folder : "/", &code);
+	if (folder && verifies)
+		return verify(folder);
 	return folder ? apply_input(&command_apply, &input, folder, true, read_input) : code;
 }
 
 const struct command command_apply = {
 	"apply",
-	"[-c FILE] [-k CMDLINE] [--root DIR]",
+	"[-c FILE] [-k CMDLINE] [--root DIR] | --verify [--root DIR]",
 	"Carries a table out below a folder: all rows are in place then, or none. A row for / of /dev/root\n"
 	"replaces what is mounted on that folder by its mapped clone. What was done is recorded in\n"
 	"/run/idmap/apply; the same once more changes nothing.\n\n"
 	"  -c FILE     the table's file; default: /etc/idmap.conf\n"
 	"  -k CMDLINE  a kernel command line, such as \"$(cat /proc/cmdline)\"; rows in it stand in for the file\n"
-	"  --root DIR  the root that the rows are for, such as /sysroot; default: /\n",
+	"  --root DIR  the root that the rows are for, such as /sysroot; default: /\n"
+	"  --verify    changes nothing: whether all rows of the last one, but that of / itself, are still seen\n",
 	run,
 };

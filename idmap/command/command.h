@@ -90,25 +90,27 @@ struct mounts {
 	size_t count;
 };
 
-/*
- * The kernel's numbers of a mount: that of mountinfo, and one that is never given again. Before
- * Linux 6.8, which has none of the latter, a number made of how the root of the mount looks: what
- * it is, and whose it is seen as.
- */
-struct mount_id {
-	uint64_t number, unique;
-	bool looks; /* unique is that */
-};
+/* The mount that a path leads to, or with an empty one the descriptor. */
+static inline struct idmap_mount_id mount_id_of(int dir_fd, const char *path)
+{
+	return idmap_mount_id(dir_fd, path, true);
+}
 
-static inline bool mount_same(struct mount_id a, struct mount_id b)
+static inline bool mount_same(struct idmap_mount_id a, struct idmap_mount_id b)
 {
 	return a.number == b.number && a.unique == b.unique;
 }
 
-/* Where one of them has no unique number, by the other one. */
-static inline bool mount_alike(struct mount_id a, struct mount_id b)
+/*
+ * By what both have. PID 1 notes the unique number alone, where there is one, and one that is
+ * covered has the other alone.
+ */
+static inline bool mount_alike(struct idmap_mount_id a, struct idmap_mount_id b)
 {
-	return a.number == b.number && (!a.unique || !b.unique || a.unique == b.unique);
+	const bool numbers = a.number && b.number, unique = a.unique && b.unique;
+
+	return (numbers || unique) && (!numbers || a.number == b.number) &&
+	       (!unique || a.unique == b.unique);
 }
 
 #define WORKSHOP_NAME "/.idmap" /* in /run: the library's, mounted while it works */
@@ -117,14 +119,12 @@ static inline bool mount_alike(struct mount_id a, struct mount_id b)
 int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
 /* Whether something else is mounted in the folder, or on it, by now. */
 bool mounts_changed(const struct mounts *before, const char *folder);
-/* The mount that a path leads to, or with an empty one the descriptor. */
-struct mount_id mount_id_of(int dir_fd, const char *path);
 /* That of a mount on the list; without the unique one where another covers it. */
-struct mount_id mount_id_listed(const struct idmap_mountinfo *mount);
+struct idmap_mount_id mount_id_listed(const struct idmap_mountinfo *mount);
 /* What is mounted there, on top; or NULL. */
 const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path);
 /* Its numbers; 0: nothing is mounted there. */
-struct mount_id mounts_id(const struct mounts *mounts, const char *path);
+struct idmap_mount_id mounts_id(const struct mounts *mounts, const char *path);
 /* What it is mounted on; NULL: that is not to be seen. */
 const struct idmap_mountinfo *mounts_parent(const struct mounts *mounts,
 					    const struct idmap_mountinfo *mount);
@@ -132,7 +132,7 @@ const struct idmap_mountinfo *mounts_parent(const struct mounts *mounts,
 bool mounts_inside(const struct mounts *mounts, const struct idmap_mountinfo *mount,
 		   uint64_t number);
 /* Whether it is still there, wherever; where numbers are given anew, at that path. */
-bool mounts_have(const struct mounts *mounts, struct mount_id id, const char *path);
+bool mounts_have(const struct mounts *mounts, struct idmap_mount_id id, const char *path);
 
 /* --- realinit.c ------------------------------------------------------------------------------ */
 
@@ -155,12 +155,12 @@ void late_end(void);
 
 struct recorded {
 	const struct idmap_row *row;
-	struct mount_id id; /* 0: it has no mount of its own */
+	struct idmap_mount_id id; /* 0: it has no mount of its own */
 };
 
 /* A mount that is no row, on a row's tree. */
 struct inner_mount {
-	struct mount_id id;
+	struct idmap_mount_id id;
 	bool along; /* it was in the folder before; false: a row shows it with its tree */
 };
 
@@ -178,26 +178,26 @@ struct record {
 	uint64_t plan; /* a number for the table as it was written; 0: rows by hand */
 	const char
 		*before; /* the options of the folder's mount, where that was replaced; or NULL */
-	struct mount_id replaces; /* that mount */
-	bool done;		  /* it was not interrupted */
-	bool halfway;		  /* an undo has stopped, and these rows are left */
+	struct idmap_mount_id replaces; /* that mount */
+	bool done;			/* it was not interrupted */
+	bool halfway;			/* an undo has stopped, and these rows are left */
 };
 
 struct records {
 	struct record *record;
 	size_t count;
-	struct record boot; /* PID 1's, which has no mounts' numbers; without rows: there is none */
+	struct record boot; /* PID 1's; without rows: there is none */
 };
 
 /* One idmap works at a time: a descriptor that is the lock, or -errno. Waits, and says so. */
 int record_lock(const struct command *command, struct idmap_error *ret_error);
 /* A new record of the folder, row by row. */
 int record_begin(struct record *record, const char *folder, uint64_t plan, const char *before,
-		 struct mount_id replaces, struct idmap_error *ret_error);
+		 struct idmap_mount_id replaces, struct idmap_error *ret_error);
 /* The one of rows by hand goes on. */
 int record_go_on(struct record *record, struct idmap_error *ret_error);
 /* Before the row's mount is in place. -errno: it cannot be written. */
-int record_row(struct record *record, const struct idmap_row *row, struct mount_id id,
+int record_row(struct record *record, const struct idmap_row *row, struct idmap_mount_id id,
 	       struct idmap_error *ret_error);
 /* Once all rows are in place. */
 void record_inner(struct record *record, struct inner_mount inner);
@@ -233,7 +233,8 @@ const struct inner_mount *record_inner_of(const struct record *record,
 bool recorded_is_root(const struct recorded *recorded);
 /* One of its rows has given the folder itself a map. */
 bool record_maps_root(const struct record *record);
-/* The row that an apply or a mount by hand has recorded for that mount, and its record; or NULL. */
+/* The row that an apply, a mount by hand or PID 1 has recorded for that mount, and its record; or
+ * NULL. */
 const struct idmap_row *records_row(const struct records *records,
 				    const struct idmap_mountinfo *mount,
 				    const struct record **ret_record);
@@ -298,6 +299,11 @@ int take_back(struct record *record, struct mounts *mounts, struct idmap_error *
  */
 int look_earlier(const struct idmap_plan *plan, uint64_t number, const char *folder,
 		 struct mounts *mounts, struct idmap_error *ret_error);
+/*
+ * Whether each row that an apply to the folder has put in place is what is seen there, but the one
+ * of / itself, of which others may make another root. -errno: one is not.
+ */
+int verify_earlier(const char *folder, struct idmap_error *ret_error);
 
 /* --- apply.c --------------------------------------------------------------------------------- */
 

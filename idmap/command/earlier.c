@@ -101,6 +101,37 @@ static int look_back(struct earlier *earlier, struct idmap_error *ret_error)
 			  folder);
 }
 
+int verify_earlier(const char *folder, struct idmap_error *ret_error)
+{
+	struct record record;
+	char path[PATH_MAX];
+	size_t i;
+
+	if (!record_read(&record, folder))
+		return 0;
+	if (!record.done || record.halfway)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
+				  "what was begun in %s was interrupted; say idmap %s --root %s"
+				  " again",
+				  folder, record.halfway ? "undo" : "apply", folder);
+	for (i = 0; i < record.count; i++) {
+		const struct recorded *recorded = &record.row[i];
+
+		if (!recorded->id.number || recorded_is_root(recorded))
+			continue;
+		record_target(&record, recorded->row, path);
+		if (!mount_same(mount_id_of(AT_FDCWD, path), recorded->id))
+			return idmap_fail(
+				ret_error, NULL, IDMAP_BAD_SYSTEM, ENOENT,
+				"the row on %s is not seen there any more: another mount"
+				" covers it, or another root was made of this one, as"
+				" systemd.volatile=, rd.overlay= and overlayroot= do; leave out"
+				" one of the two",
+				path);
+	}
+	return 0;
+}
+
 /* --- of others ------------------------------------------------------------------------------- */
 
 static bool stands_in(const struct record *record, const struct mounts *mounts, const char *folder,
@@ -170,49 +201,6 @@ static bool is_same(const struct earlier *earlier, const struct idmap_row *row,
 	return same && !next_layer(earlier, row->target, &at);
 }
 
-/*
- * Of the boot's mounts no numbers are known: one that looks otherwise than the row is somebody's
- * since. An overlay has no map of its own, and a bind the looks of what it shows.
- */
-static bool looks_like(const struct idmap_mountinfo *mount, const struct idmap_row *row)
-{
-	const bool overlay = row->flags & IDMAP_OVERLAY, clone = row->flags & IDMAP_CLONE;
-
-	if ((row->map || !clone) &&
-	    (row->map && !overlay) != idmap_contains(mount->options, ",idmapped"))
-		return false;
-	if (clone)
-		return true;
-	if (strcmp(row->type, "auto") && !idmap_type_has(row->type, mount->type))
-		return false;
-	return overlay || row->verity || row->inside || strchr(row->source, '=') ||
-	       (*row->source == '/' && strncmp(row->source, "/dev/", 5)) ||
-	       !strcmp(row->source, mount->source);
-}
-
-/*
- * The row that stands at a target of the plan though no apply to this folder has put it there, and
- * its record: PID 1 did, or one to a folder that is / by now. NULL: none.
- */
-static const struct idmap_row *row_at(const struct earlier *earlier, const char *path,
-				      const struct idmap_mountinfo *mount,
-				      const struct record **ret_record)
-{
-	const struct record *boot = &earlier->records.boot;
-	const struct idmap_row *row = records_row(&earlier->records, mount, ret_record);
-	size_t i;
-
-	if (row || strcmp(earlier->folder, "/"))
-		return row;
-	*ret_record = boot;
-	for (i = boot->count; i > 0; i--) {
-		row = boot->row[i - 1].row;
-		if (row->target && !strcmp(row->target, path) && !(row->flags & IDMAP_LAYER))
-			return looks_like(mount, row) ? row : NULL;
-	}
-	return NULL;
-}
-
 /* What stands by another hand of ours is not done a second time. 1: all of it is that. */
 static int look_at_others(const struct earlier *earlier, struct idmap_error *ret_error)
 {
@@ -230,7 +218,7 @@ static int look_at_others(const struct earlier *earlier, struct idmap_error *ret
 			continue;
 		rows++;
 		mount = mounts_at(earlier->mounts, path_join(path, earlier->folder, row->target));
-		there = mount ? row_at(earlier, path, mount, &record) : NULL;
+		there = mount ? records_row(&earlier->records, mount, &record) : NULL;
 		if (!there || !is_same(earlier, row, record, there))
 			continue;
 		stand++;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What is mounted, by /proc/self/mountinfo, and which mount a path leads to, by statx(2): the list
- * alone does not tell what stands on what.
+ * What is mounted, by /proc/self/mountinfo and by the numbers of mounts: the list alone does not
+ * tell what stands on what.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -11,10 +11,6 @@
 
 #include "command.h"
 
-/* linux/stat.h: 5.8; STATX_MNT_ID_UNIQUE 6.8; where struct statx has it, in 64 bits each */
-#define MNT_ID 0x1000
-#define MNT_ID_UNIQUE 0x4000
-#define MNT_ID_AT 18
 #ifndef SYS_statmount
 #define SYS_statmount 457 /* 6.8 */
 #endif
@@ -84,43 +80,13 @@ bool mounts_changed(const struct mounts *before, const char *folder)
 	return was || is;
 }
 
-/* The number of the mount that it leads to; 0: it leads to none, or this kernel does not tell. */
-static uint64_t ask_id(int dir_fd, const char *path, unsigned int mask)
+struct idmap_mount_id mount_id_listed(const struct idmap_mountinfo *mount)
 {
-	uint64_t answer[32] = {0}; /* struct statx, whose mask comes first */
-
-	return !syscall(SYS_statx, dir_fd, path,
-			AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, mask, answer) &&
-			       answer[0] & mask
-		       ? answer[MNT_ID_AT]
-		       : 0;
-}
-
-struct mount_id mount_id_of(int dir_fd, const char *path)
-{
-	struct mount_id id = {ask_id(dir_fd, path, MNT_ID), ask_id(dir_fd, path, MNT_ID_UNIQUE), 0};
-	struct stat st;
-
-	id.looks = id.number && !id.unique &&
-		   !fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH);
-	if (id.looks) {
-		const uint64_t looks[] = {st.st_dev, st.st_ino, st.st_uid, st.st_gid,
-					  st.st_mode & S_IFMT};
-		size_t i;
-
-		for (i = 0; i < COUNT_OF(looks); i++) /* FNV-1a, by words */
-			id.unique = (id.unique ^ looks[i]) * UINT64_C(0x100000001b3) + 1;
-	}
-	return id;
-}
-
-struct mount_id mount_id_listed(const struct idmap_mountinfo *mount)
-{
-	const struct mount_id top = mount_id_of(AT_FDCWD, mount->target);
+	const struct idmap_mount_id top = mount_id_of(AT_FDCWD, mount->target);
 	const uint64_t number = strtoull(mount->id, NULL, 10);
 
 	/* One that is covered cannot be looked at. */
-	return top.number == number ? top : (struct mount_id){.number = number};
+	return top.number == number ? top : (struct idmap_mount_id){.number = number};
 }
 
 static const struct idmap_mountinfo *by_number(const struct mounts *mounts, uint64_t number)
@@ -140,9 +106,9 @@ const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char 
 	return mount && !strcmp(mount->target, path) ? mount : NULL;
 }
 
-struct mount_id mounts_id(const struct mounts *mounts, const char *path)
+struct idmap_mount_id mounts_id(const struct mounts *mounts, const char *path)
 {
-	return mounts_at(mounts, path) ? mount_id_of(AT_FDCWD, path) : (struct mount_id){0};
+	return mounts_at(mounts, path) ? mount_id_of(AT_FDCWD, path) : (struct idmap_mount_id){0};
 }
 
 const struct idmap_mountinfo *mounts_parent(const struct mounts *mounts,
@@ -176,10 +142,10 @@ static bool exists(uint64_t unique)
 	return !syscall(SYS_statmount, request, answer, sizeof(answer), 0);
 }
 
-bool mounts_have(const struct mounts *mounts, struct mount_id id, const char *path)
+bool mounts_have(const struct mounts *mounts, struct idmap_mount_id id, const char *path)
 {
 	const struct idmap_mountinfo *mount;
-	struct mount_id top;
+	struct idmap_mount_id top;
 
 	if (!id.number)
 		return false;

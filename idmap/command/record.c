@@ -24,7 +24,6 @@
 #define PLAN_LINE "# plan "
 #define BEFORE_LINE "# before "
 #define REPLACES_LINE "# replaces "
-#define MOUNT_LINE "# mount "
 #define INSIDE_LINE "# inside "
 #define ALONG_LINE "# along "
 #define DONE_LINE "# done"
@@ -116,7 +115,7 @@ static int flush(const struct record *record, const char *path, struct idmap_err
 }
 
 int record_begin(struct record *record, const char *folder, uint64_t plan, const char *before,
-		 struct mount_id replaces, struct idmap_error *ret_error)
+		 struct idmap_mount_id replaces, struct idmap_error *ret_error)
 {
 	char path[PATH_MAX];
 
@@ -154,7 +153,7 @@ char *row_line(const struct idmap_row *row)
 	return line;
 }
 
-int record_row(struct record *record, const struct idmap_row *row, struct mount_id id,
+int record_row(struct record *record, const struct idmap_row *row, struct idmap_mount_id id,
 	       struct idmap_error *ret_error)
 {
 	char *line = row_line(row);
@@ -164,7 +163,8 @@ int record_row(struct record *record, const struct idmap_row *row, struct mount_
 	if (row->found_attr)
 		fprintf(record->out, IDMAP_FOUND_LINE "%u\n", row->found_attr);
 	if (id.number)
-		fprintf(record->out, MOUNT_LINE "%" PRIu64 " %" PRIu64 "\n", id.number, id.unique);
+		fprintf(record->out, IDMAP_MOUNT_LINE "%" PRIu64 " %" PRIu64 "\n", id.number,
+			id.unique);
 	fprintf(record->out, "%s\n", line);
 	free(line);
 	return flush(record, RECORDS, ret_error);
@@ -220,9 +220,9 @@ static const char *behind(const char *line, const char *name)
 	return strncmp(line, name, strlen(name)) ? NULL : line + strlen(name);
 }
 
-static struct mount_id read_id(const char *numbers)
+static struct idmap_mount_id read_id(const char *numbers)
 {
-	struct mount_id id = {0};
+	struct idmap_mount_id id = {0};
 
 	sscanf(numbers, "%" SCNu64 " %" SCNu64, &id.number, &id.unique);
 	return id;
@@ -248,7 +248,7 @@ static void add_inner(struct record *record, const char *numbers, bool along)
 static void read_comments(struct record *record, const char *text)
 {
 	struct idmap_row *row = record->table.first;
-	struct mount_id id = {0};
+	struct idmap_mount_id id = {0};
 	uint32_t found = 0;
 	uint32_t line;
 
@@ -259,7 +259,7 @@ static void read_comments(struct record *record, const char *text)
 			row->found_attr = found;
 			record->row[record->count++] = (struct recorded){row, id};
 			row = row->next;
-			id = (struct mount_id){0};
+			id = (struct idmap_mount_id){0};
 			found = 0;
 		} else if ((value = behind(text, FIRST_LINE))) {
 			record->folder = copy_line(value);
@@ -269,7 +269,7 @@ static void read_comments(struct record *record, const char *text)
 			record->before = copy_line(value);
 		} else if ((value = behind(text, REPLACES_LINE))) {
 			record->replaces = read_id(value);
-		} else if ((value = behind(text, MOUNT_LINE))) {
+		} else if ((value = behind(text, IDMAP_MOUNT_LINE))) {
 			id = read_id(value);
 		} else if ((value = behind(text, IDMAP_FOUND_LINE))) {
 			found = (uint32_t)strtoul(value, NULL, 10);
@@ -371,7 +371,7 @@ bool record_maps_root(const struct record *record)
 const struct recorded *record_row_of(const struct record *record,
 				     const struct idmap_mountinfo *mount)
 {
-	const struct mount_id id = mount_id_listed(mount);
+	const struct idmap_mount_id id = mount_id_listed(mount);
 	size_t i;
 
 	for (i = 0; i < record->count; i++)
@@ -383,7 +383,7 @@ const struct recorded *record_row_of(const struct record *record,
 const struct inner_mount *record_inner_of(const struct record *record,
 					  const struct idmap_mountinfo *mount)
 {
-	const struct mount_id id = mount_id_listed(mount);
+	const struct idmap_mount_id id = mount_id_listed(mount);
 	size_t i;
 
 	for (i = 0; i < record->inner_count; i++)
@@ -408,11 +408,14 @@ const struct idmap_row *records_row(const struct records *records,
 {
 	size_t i;
 
-	for (i = 0; i < records->count; i++) {
-		const struct recorded *recorded = record_row_of(&records->record[i], mount);
+	/* PID 1's is the last. */
+	for (i = 0; i <= records->count; i++) {
+		const struct record *record =
+			i < records->count ? &records->record[i] : &records->boot;
+		const struct recorded *recorded = record_row_of(record, mount);
 
 		if (recorded && ends_in(mount->target, recorded->row->target)) {
-			*ret_record = &records->record[i];
+			*ret_record = record;
 			return recorded->row;
 		}
 	}

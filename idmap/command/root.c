@@ -121,7 +121,7 @@ int replace_folder(struct idmap_build *build, const struct mounts *before,
 		   struct idmap_error *ret_error)
 {
 	const char *folder = build->plan.root->folder;
-	const struct mount_id stood = mount_id_of(AT_FDCWD, folder);
+	const struct idmap_mount_id stood = mount_id_of(AT_FDCWD, folder);
 	bool changed;
 	int result;
 

@@ -64,9 +64,9 @@ struct mount {
 
 struct show {
 	struct idmap_arena arena;
-	const char *path;	/* only the mount that holds it; or NULL */
-	struct mount_id holder; /* that mount */
-	bool held;		/* it is a mount of this namespace, so what is told is true of it */
+	const char *path;	      /* only the mount that holds it; or NULL */
+	struct idmap_mount_id holder; /* that mount */
+	bool held; /* it is a mount of this namespace, so what is told is true of it */
 	bool json;
 	struct mount *mount;
 	size_t count;
@@ -265,13 +265,16 @@ static int show_by_record(struct show *show, struct idmap_error *ret_error)
 		const struct idmap_mountinfo *mount = &mounts.mount[i];
 		const struct record *unused;
 		const struct idmap_row *row;
+		struct idmap_mount_id id;
 
 		show->held |= is_asked(show, mount);
 		if (!idmap_contains(mount->options, ",idmapped"))
 			continue;
 		row = records_row(&records, mount, &unused);
 		all[count] = (struct listed){mount, row ? row->map : NULL, row};
-		if (!row)
+		/* What has a number that is never given anew, and another one, is not PID 1's. */
+		id = mount_id_listed(mount);
+		if (!row && (!id.unique || id.looks))
 			look_up(&records.boot, count_at(mounts.mount, i, mount->target),
 				&all[count]);
 		count++;

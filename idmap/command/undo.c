@@ -85,7 +85,7 @@ static int undo_row(const struct record *record, const struct recorded *recorded
 		    struct mounts *mounts, struct idmap_error *ret_error)
 {
 	char path[PATH_MAX];
-	struct mount_id top = mounts_id(mounts, record_target(record, recorded->row, path));
+	struct idmap_mount_id top = mounts_id(mounts, record_target(record, recorded->row, path));
 	int result = 0;
 
 	if (!mount_same(top, recorded->id))
@@ -161,7 +161,7 @@ static int check_root(const struct record *record, const char *folder,
 /* An interrupted one has put the new root beneath the old one, which hides it still. */
 static bool is_beneath(const struct record *record, const struct mounts *mounts)
 {
-	const struct mount_id top = mounts_id(mounts, record->folder);
+	const struct idmap_mount_id top = mounts_id(mounts, record->folder);
 
 	return !record->done && record->replaces.number && mount_same(top, record->replaces);
 }

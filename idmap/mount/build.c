@@ -84,18 +84,6 @@ static int wait_for_device(struct idmap_build *build, struct idmap_row *row,
 	return result;
 }
 
-/* Whether a row before has the device, and as it cannot be written, ro. */
-static bool was_turned(const struct idmap_build *build, const struct idmap_row *row)
-{
-	const struct idmap_row *other;
-	uint32_t i;
-
-	for (i = 0; i < build->plan.rows && (other = build->plan.row[i]) != row; i++)
-		if (other->flags & IDMAP_TURNED_RO && !strcmp(other->device, row->device))
-			return true;
-	return false;
-}
-
 static int build_tree(struct idmap_build *build, struct idmap_row *row,
 		      struct idmap_error *ret_error)
 {
@@ -163,8 +151,9 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	if (ret_error->class == IDMAP_NO_MOUNT && !(row->attr & IDMAP_RDONLY) &&
 	    !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY)) &&
 	    (result == -EACCES || result == -EROFS ||
-	     (result == -EBUSY && was_turned(build, row)))) {
+	     (result == -EBUSY && idmap_was_denied(&build->plan, row)))) {
 		turn_read_only(row);
+		row->flags |= IDMAP_DENIED;
 		result = build_tree(build, row, ret_error);
 	}
 	if (!result && row->flags & IDMAP_TURNED_RO)

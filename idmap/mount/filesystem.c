@@ -299,6 +299,17 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	return 0;
 }
 
+bool idmap_was_denied(const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < plan->rows && (other = plan->row[i]) != row; i++)
+		if (other->flags & IDMAP_DENIED && !strcmp(other->device, row->device))
+			return true;
+	return false;
+}
+
 /*
  * Whether the row is ro, and of a disk that another row writes to, such as the upper of a lower
  * layer.
@@ -313,7 +324,7 @@ static bool is_on_written(const struct idmap_stage *stage, const struct idmap_ro
 		if (!(other->attr & IDMAP_RDONLY || other->inside || other->verity) &&
 		    !(other->flags & (IDMAP_OVERLAY | IDMAP_SKIPPED)) &&
 		    !strcmp(other->source, row->source))
-			return true;
+			return !idmap_was_denied(stage->plan, row);
 	}
 	return false;
 }
@@ -329,6 +340,7 @@ static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, co
 	/* It cannot be written, as that row will say. */
 	if ((fd == -EACCES || fd == -EROFS) && row->flags & IDMAP_ON_WRITTEN) {
 		row->flags &= ~(uint32_t)IDMAP_ON_WRITTEN;
+		row->flags |= IDMAP_DENIED;
 		fd = try_type(row, type, attr, attempt);
 	}
 	idmap_written_end(&written, row, fd >= 0);

@@ -119,6 +119,25 @@ bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *r
 bool idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
 			    int file_fd, const char *path);
 
+/* --- mounted.c: which mount it is ---------------------------------------------------------------
+ */
+
+/*
+ * The kernel's numbers of a mount: that of mountinfo, and one that is never given again. Before
+ * Linux 6.8, which has none of the latter, a number made of how the root of the mount looks: what
+ * it is, and whose it is seen as.
+ */
+struct idmap_mount_id {
+	uint64_t number, unique;
+	bool looks; /* unique is that */
+};
+
+/*
+ * The mount that a path leads to, or with an empty one the descriptor. Where there is a unique
+ * number the other one is asked for if both are wanted, and else 0.
+ */
+struct idmap_mount_id idmap_mount_id(int dir_fd, const char *path, bool both);
+
 /* --- area.c: a place for trees that have to be attached -------------------------------------- */
 
 /* "7" or, with a folder in it, "7/upper". */
@@ -164,6 +183,8 @@ void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes);
 
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 
+/* Whether a row before has the device, and has found that it cannot be written. */
+bool idmap_was_denied(const struct idmap_plan *plan, const struct idmap_row *row);
 /*
  * Mounts the row's source: a new, detached, unmapped mount with the attributes `attr`. Errors are
  * those of fsopen(2), fsconfig(2), fsmount(2); the kernel's own words are in the message.
@@ -274,13 +295,16 @@ int idmap_tree_build(struct idmap_stage *stage, struct idmap_row *row, bool *ret
 
 /* --- build.c: who has the table carried out --------------------------------------------------- */
 
-/* Asks before the row's tree goes into place. */
-static inline int idmap_ask_place(const struct idmap_stage *stage, const struct idmap_row *row,
+/* Notes which mount the row's tree is, and asks before it goes into place. */
+static inline int idmap_ask_place(const struct idmap_stage *stage, struct idmap_row *row,
 				  int tree_fd, struct idmap_error *ret_error)
 {
-	return stage->build && stage->build->place
-		       ? stage->build->place(stage->build, row, tree_fd, ret_error)
-		       : 0;
+	const bool asks = stage->build && stage->build->place;
+	const struct idmap_mount_id id = idmap_mount_id(tree_fd, "", asks);
+
+	row->mount = id.number;
+	row->mount_unique = id.unique;
+	return asks ? stage->build->place(stage->build, row, ret_error) : 0;
 }
 
 /* --- rows.c: rows besides the root ----------------------------------------------------------- */

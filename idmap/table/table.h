@@ -225,6 +225,8 @@ const char *idmap_option_near(const char *word);
 void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text);
 /* In front of a row that stands: which of its attributes were found, as a number. */
 #define IDMAP_FOUND_LINE "# found "
+/* The same: the two numbers of its mount. */
+#define IDMAP_MOUNT_LINE "# mount "
 
 /* --- table.c --------------------------------------------------------------------------------- */
 

@@ -610,6 +610,34 @@ def test_rows_that_are_not_seen(change, script):
     assert done.out == ["rc 0", "rc 1"] and said in done.err[0] or ("move" in change and done.out == ["rc 0", "rc 0"])
 
 
+@pytest.mark.parametrize("change,unseen", [
+    ("true", False), ("mount -t tmpfs over /run/r/mnt", False), ("mount -t tmpfs over /run/r/srv", True),
+    ("umount /run/r/srv", True), ("mkdir /run/low && mount --move /run/r /run/low && mount --bind /run/low /run/r", True)])
+def test_verify(change, unseen, script):
+    """Whether what was applied is seen, whatever the table says by now; but the root's own row, of which others may make
+    another root."""
+    done = script(f"""
+        mount --make-private /run; mount --make-private /run/r
+        idmap apply --verify --root /run/r
+        table '/images/app /srv bind\n'; idmap apply -c /run/table --root /run/r
+        {change}; idmap apply --verify --root /run/r; mounts | wc -l; rm /run/table; idmap apply --verify --root /run/r
+        idmap apply --verify -k '' --root /run/r""")
+    assert done.out[:2] == ["rc 0", "rc 0"] and done.out[2] == done.out[4] == f"rc {int(unseen)}" and done.out[5] == "rc 2"
+    said = ["idmap apply: the row on /run/r/srv is not seen there any more: another mount covers it, or another root was made of"
+            " this one, as systemd.volatile=, rd.overlay= and overlayroot= do; leave out one of the two"]
+    assert done.err == (2 * said if unseen else []) + ["idmap apply: --verify: of what was applied, and of no table; see idmap apply --help"]
+
+
+def test_verify_a_root(script):
+    if not can_map():
+        pytest.skip("this kernel cannot map a clone of a tmpfs")
+    done = script(f"""
+        mount --make-private /run; mount --make-private /run/r
+        table '/dev/root / auto rw,{MAP}\n'; idmap apply -c /run/table --root /run/r
+        mount -t tmpfs over /run/r; idmap apply --verify --root /run/r""")
+    assert done.out == ["rc 0", "rc 0"] and not done.err
+
+
 def test_mounts_on_one_folder(script):
     done = script(f"""
         mount -t tmpfs one /run/r/srv; mount -t tmpfs two /run/r/srv

@@ -13,8 +13,9 @@ depends() {
 
 installkernel() {
     [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]] || return 0
+    # What is loaded while the initramfs is made says nothing of what the rows need.
     # shellcheck disable=SC2046 # a word each
-    instmods $(idmap plan --modules -c /etc/idmap.conf --root /)
+    hostonly='' instmods $(idmap plan --modules -c /etc/idmap.conf --root /)
 }
 
 install() {
@@ -28,12 +29,12 @@ install() {
     if dracut_module_included systemd; then
         # shellcheck disable=SC2154 # of dracut's own
         inst_simple "$moddir/idmap-apply.service" "$systemdsystemunitdir/idmap-apply.service"
-        inst_simple "$moddir/idmap-again.service" "$systemdsystemunitdir/idmap-again.service"
+        inst_simple "$moddir/idmap-verify.service" "$systemdsystemunitdir/idmap-verify.service"
         $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target idmap-apply.service
-        $SYSTEMCTL -q --root "$initdir" add-requires initrd.target idmap-again.service
+        $SYSTEMCTL -q --root "$initdir" add-requires initrd.target idmap-verify.service
     else
         # Before those that make another root of it, by number and by name.
         inst_hook pre-pivot 00 "$moddir/idmap-pivot.sh"
-        inst_hook pre-pivot 99 "$moddir/idmap-again.sh"
+        inst_hook pre-pivot 99 "$moddir/idmap-verify.sh"
     fi
 }
