@@ -486,6 +486,23 @@ def test_layers_of_one_disk(kind, kernel, root_tree, image, initramfs, boot, boo
     assert "/etc/idmap.conf:3: " in line and code == "0x00000400" and "the upper layer needs a device that can be written" in line
 
 
+@TWO
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("writer", ["/dev/vdb /srv/deep {0} rw,idmap=5000:0:10\n",
+                                    "upper /srv/deep overlay\n/images/app /srv/deep bind lower\n/dev/vdb /srv/deep {0} upper\n"])
+def test_ro_row_whose_writer_is_skipped(writer, kind, kernel, root_tree, image, initramfs, boot):
+    """Its disk was mounted to be written to by then: it is not any more, and the line says that it was."""
+    conf = ROOT + f"/dev/vdb /mnt {kind} ro,idmap=5000:0:10\n/dev/vdz /srv ext4 nofail,wait=0\n" + writer.format(kind)
+    disk = Disk(image({"/": Dir(5000, 5000)}, kind), readonly=False, snapshot=True)
+    with boot(kernel, initramfs(kernel, conf, modules=f"virtio_pci,virtio_blk,erofs,overlay,ext4,{kind}"), "quiet",
+              [Disk(image(root_tree(), "erofs")), disk]) as guest:
+        below = [line for line in guest.ask("read /proc/self/mountinfo")["content"].splitlines() if " /mnt " in line]
+        assert len(below) == 1 and f" - {kind} /dev/vdb ro" in below[0], below
+        assert [line for line in log_lines(guest) if "written to" in line] == [
+            PRE + "/dev/vdb on /mnt: ro, and yet the disk was written to, as it was mounted for a row that is"
+                  " skipped; attach it read-only where others use it too"]
+
+
 def names_on(disk, folder):
     lines = debugfs(disk, f"ls -p {folder}").splitlines()
     return {line.split("/")[5] for line in lines if "/" in line} - {".", ".."}

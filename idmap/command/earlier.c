@@ -159,10 +159,13 @@ static char *text_of(const struct idmap_row *row, const char *target)
 	return row_line(&plain);
 }
 
+/* Both have the same mount's path behind them; so of one root they are if they say it alike. */
 static bool is_same_row(const struct idmap_row *row, const struct idmap_row *recorded)
 {
+	const bool one_root = !strcmp(row->target, recorded->target);
 	char *a = text_of(row, recorded->target), *b = text_of(recorded, recorded->target);
-	const bool same = a && b && !strcmp(a, b);
+	/* What stands in a root is named from there. */
+	const bool same = a && b && !strcmp(a, b) && (one_root || !row->inside);
 
 	free(a);
 	free(b);

@@ -421,3 +421,21 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *ro
 		idmap_close(&fd);
 	return result < 0 ? result : fd;
 }
+
+void idmap_filesystem_settle(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	const uint32_t placed = IDMAP_PLACED | IDMAP_ON_WRITTEN;
+	idmap_closed int fs_fd = -1, fd = -1;
+
+	if ((row->flags & placed) != placed || is_on_written(stage, row))
+		return;
+	row->flags |= IDMAP_WROTE;
+	/* A layer is nowhere to be seen; no mount but that of its overlay has it, which is no
+	 * row's. */
+	if (row->flags & IDMAP_LAYER)
+		return;
+	fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
+	fs_fd = sys_fspick(fd, "", FSPICK_EMPTY_PATH);
+	if (!set_option(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL))
+		set_option(fs_fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL);
+}

@@ -192,6 +192,12 @@ bool idmap_was_denied(const struct idmap_plan *plan, const struct idmap_row *row
 int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 			   struct idmap_error *ret_error);
 
+/*
+ * Once all rows are there: what is ro, and was mounted rw for a row that is skipped, becomes ro
+ * itself; that it was written to is noted.
+ */
+void idmap_filesystem_settle(const struct idmap_stage *stage, struct idmap_row *row);
+
 /* --- clone.c: what stands somewhere becomes a tree ------------------------------------------- */
 
 /* A clone without the map that it has, which open_tree_attr(2) alone takes off, from 6.15 on. */

@@ -13,7 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* open_tree(2), move_mount(2), fsopen(2), fsconfig(2), fsmount(2): linux/mount.h, 5.2 */
+/* open_tree(2), move_mount(2), fsopen(2), fsconfig(2), fspick(2), fsmount(2): linux/mount.h,
+ * 5.2 */
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1u
 #endif
@@ -43,6 +44,13 @@
 #endif
 #ifndef FSCONFIG_CMD_CREATE
 #define FSCONFIG_CMD_CREATE 6
+#endif
+
+#ifndef FSCONFIG_CMD_RECONFIGURE
+#define FSCONFIG_CMD_RECONFIGURE 7
+#endif
+#ifndef FSPICK_EMPTY_PATH
+#define FSPICK_EMPTY_PATH 0x8u
 #endif
 
 /* The flags that statfs(2) gives have their names in sys/statvfs.h; but this one: 5.10 */
@@ -112,6 +120,11 @@ static inline int sys_fsopen(const char *type, unsigned int flags)
 static inline int sys_fsconfig(int fd, int command, const char *key, const char *value)
 {
 	return (int)syscall(SYS_fsconfig, fd, command, key, value, 0);
+}
+
+static inline int sys_fspick(int fd, const char *path, unsigned int flags)
+{
+	return (int)syscall(SYS_fspick, fd, path, flags);
 }
 
 static inline int sys_fsmount(int fd, unsigned int flags, unsigned int attr)

@@ -125,9 +125,11 @@ void idmap_written_end(struct idmap_written *written, struct idmap_row *row, boo
 void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes)
 {
 	if (row->flags & IDMAP_WROTE)
-		idmap_note(
-			notes,
-			"%s on %s: ro, and yet the disk was written to, to replay a journal or to"
-			" give up deleted files; attach it read-only where others use it too",
-			row->source, row->target);
+		idmap_note(notes,
+			   "%s on %s: ro, and yet the disk was written to, %s; attach it read-only"
+			   " where others use it too",
+			   row->source, row->target,
+			   row->flags & IDMAP_ON_WRITTEN
+				   ? "as it was mounted for a row that is skipped"
+				   : "to replay a journal or to give up deleted files");
 }

@@ -586,6 +586,20 @@ def test_records_of_folders_inside(script):
     assert "that would cover /idmap/apply, where it is recorded" in done.err[1]
 
 
+@pytest.mark.parametrize("first,second", [
+    ("table '/images/app /opt/app bind\\n'; idmap apply -c /run/table --root /run/r", "/images/app /r/opt/app bind"),
+    ("table 'none /opt/app overlay\\n/images/app /opt/app bind lower\\n/mnt /opt/app bind lower\\n'; idmap apply -c /run/table --root /run/r",
+     "none /r/opt/app overlay\\n/images/app /r/opt/app bind lower\\n/mnt /r/opt/app bind lower"),
+    ("idmap mount /run/r/images/app /run/r/opt/app -o bind", "/r/images/app /r/opt/app bind")])
+def test_same_words_of_another_root(first, second, script):
+    """SOURCE is a path in the root that each is for; what is the same one stands already."""
+    done = script(f"""
+        mkdir -p /run/images/app /run/mnt; echo other >/run/images/app/file; mount --make-private /run; mount --make-private /run/r
+        {first}; cat /run/r/opt/app/file
+        table '{second}\n'; idmap apply -c /run/table --root /run; cat /run/r/opt/app/file""")
+    assert done.out == ["rc 0", "data", "rc 0", "data" if "mount" in first else "other"] and not done.err
+
+
 def test_rows_of_a_folder_around(script):
     """They would come along as clones, and nobody would know them any more."""
     done = script(f"""
