@@ -53,11 +53,23 @@ static bool goes_with_folder(const struct record *record, uint64_t number,
 	return along;
 }
 
-/* Unmounts what the row shows with its tree, the deepest first; -EBUSY: more stands there. */
+/* Its path leads to it, and nothing is mounted on it. */
+static bool is_uppermost(const struct mounts *mounts, const struct idmap_mountinfo *mount)
+{
+	size_t i;
+
+	for (i = 0; i < mounts->count; i++)
+		if (!strcmp(mounts->mount[i].parent, mount->id))
+			return false;
+	return mounts_at(mounts, mount->target) == mount;
+}
+
+/* Unmounts what the row shows with its tree, what hides others first; -EBUSY: more stands there. */
 static int undo_inside(const struct record *record, uint64_t number, struct mounts *mounts,
 		       struct idmap_error *ret_error)
 {
-	const struct idmap_mountinfo *deepest;
+	const struct idmap_mountinfo *next;
+	bool left;
 	size_t i;
 
 	/* Of an interrupted one none is recorded, and nobody has had the time to add any. */
@@ -66,18 +78,23 @@ static int undo_inside(const struct record *record, uint64_t number, struct moun
 		    !record_inner_of(record, &mounts->mount[i]))
 			return -EBUSY;
 	do {
-		deepest = NULL;
-		for (i = 0; i < mounts->count; i++)
-			if (mounts_inside(mounts, &mounts->mount[i], number) &&
-			    (!deepest ||
-			     strlen(mounts->mount[i].target) >= strlen(deepest->target)))
-				deepest = &mounts->mount[i];
-		if (deepest && umount2(deepest->target, UMOUNT_NOFOLLOW))
+		left = false;
+		next = NULL;
+		for (i = 0; i < mounts->count; i++) {
+			const struct idmap_mountinfo *mount = &mounts->mount[i];
+
+			if (!mounts_inside(mounts, mount, number))
+				continue;
+			left = true;
+			if (is_uppermost(mounts, mount))
+				next = mount;
+		}
+		if (next && umount2(next->target, UMOUNT_NOFOLLOW))
 			return -errno;
-		if (mounts_read(mounts, ret_error))
+		if (next && mounts_read(mounts, ret_error))
 			return -ENOMEM;
-	} while (deepest);
-	return 0;
+	} while (next);
+	return left ? -EBUSY : 0;
 }
 
 /* Unmounts one row that stands. */

@@ -586,6 +586,17 @@ def test_records_of_folders_inside(script):
     assert "that would cover /idmap/apply, where it is recorded" in done.err[1]
 
 
+@pytest.mark.parametrize("mounts", [
+    "mkdir -p /run/r/mnt/b/c; mount -t tmpfs inner /run/r/mnt/b/c; mount -t tmpfs outer /run/r/mnt/b",
+    "mkdir -p /run/r/mnt/b; mount -t tmpfs one /run/r/mnt/b; mount -t tmpfs two /run/r/mnt/b; mkdir /run/r/mnt/b/c; mount -t tmpfs in /run/r/mnt/b/c"])
+def test_undo_of_mounts_that_hide_others(mounts, script):
+    done = script(f"""
+        {mounts}; before=$(mounts)
+        table '/mnt /srv rbind\n'; idmap apply -c /run/table --root /run/r; mounts | grep -c /run/r/srv
+        idmap undo --root /run/r; [ "$(mounts)" = "$before" ] && echo same""")
+    assert done.out == ["rc 0", str(2 + mounts.count("mount -t") - 1), "rc 0", "same"] and not done.err
+
+
 @pytest.mark.parametrize("first,second", [
     ("table '/images/app /opt/app bind\\n'; idmap apply -c /run/table --root /run/r", "/images/app /r/opt/app bind"),
     ("table 'none /opt/app overlay\\n/images/app /opt/app bind lower\\n/mnt /opt/app bind lower\\n'; idmap apply -c /run/table --root /run/r",
