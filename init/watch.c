@@ -149,10 +149,12 @@ int watch_run(struct boot *boot, int (*work_function)(void *boot), struct idmap_
 	idmap_close(&pidfd);
 	if (work.ended)
 		return work.result;
-	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EIO,
-			  "idmap-init itself has failed while %s %s; report it",
-			  boot->step.row    ? boot->step.row->source
-			  : boot->step.path ? boot->step.path
-					    : "it",
-			  words[boot->step.kind].now);
+	return idmap_fail(
+		ret_error, NULL, IDMAP_BAD_SYSTEM, EIO,
+		"idmap-init itself has failed while %s %s; give the machine more memory if"
+		" the kernel has killed it for want of that, and else report it",
+		boot->step.row	  ? boot->step.row->source
+		: boot->step.path ? boot->step.path
+				  : "it",
+		words[boot->step.kind].now);
 }

@@ -222,6 +222,19 @@ def test_9p_is_never_mapped(kernel, root_tree, image, initramfs, host_tree, boot
         f" ({kernel.version}); use virtiofs for a mapped folder of the host", "0x00000500")
 
 
+@pytest.mark.parametrize("kernel", ["6.12-plain"], indirect=True)
+def test_9p_is_mounted_once(kernel, root_tree, image, initramfs, host_tree, boot, boot_fails):
+    """What its line advises to do is what works."""
+    disks, args = [Disk(image(root_tree(), "erofs"))], ninep(host_tree(WORK))
+    conf = ROOT + f"hostshare /mnt 9p rw,{NINEP_OPTIONS}\nhostshare /srv 9p rw,{NINEP_OPTIONS}\n"
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=NINEP), "", disks, qemu_args=args))
+    assert code == "0x00000400" and line.endswith(
+        "; the row for /mnt (/etc/idmap.conf:2) has it, and it can be mounted once only: bind /mnt"), line
+    conf = ROOT + f"hostshare /mnt 9p rw,{NINEP_OPTIONS}\n/mnt /srv bind rw\n"
+    with boot(kernel, initramfs(kernel, conf, modules=NINEP), "", disks, qemu_args=args) as guest:
+        assert seen(guest, "/srv/mine") == (1000, 1000)
+
+
 def test_apply_and_a_server_that_stops(kernels, root_tree, image, programs, initramfs, host_tree, virtiofs, boot):
     """Nobody can end it, but whoever waits is told for what; and it goes on when the server does."""
     kernel = kernels("newest")

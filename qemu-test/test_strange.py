@@ -484,6 +484,10 @@ def test_layers_of_one_disk(kind, kernel, root_tree, image, initramfs, boot, boo
         assert all(guest.ask(f"open {folder}/new wc") == {"error": "EROFS"} for folder in ("/srv", "/opt"))
     line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]))
     assert "/etc/idmap.conf:3: " in line and code == "0x00000400" and "the upper layer needs a device that can be written" in line
+    lower = conf.splitlines()[1]
+    conf = conf.replace(lower, lower + "\n" + lower.replace("=img,", "=img/etc,"))
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]))
+    assert "/etc/idmap.conf:4: " in line and code == "0x00000400" and "the upper layer needs a device that can be written" in line
 
 
 @TWO

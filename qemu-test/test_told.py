@@ -149,7 +149,8 @@ def test_death_of_the_helper(programs):
     result = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script,
                              programs.folder / "idmap-init"], capture_output=True, text=True, timeout=60)
     assert result.stderr.splitlines() == [
-        PRE + "idmap-init itself has failed while the table starts; report it"]
+        PRE + "idmap-init itself has failed while the table starts; give the machine more memory if the kernel has killed it for"
+              " want of that, and else report it"]
     assert result.returncode == 1
 
 

@@ -84,9 +84,15 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 			continue;
 		idmap_text_add(text, "the row for %s (", other->target);
 		idmap_place_text(text, &other->place, 0);
-		idmap_text_add(text, ") has it %s, and this one %s: say the same%s in both",
-			       has_it(other, row), has_it(row, other),
-			       strcmp(other->source, row->source) ? ", by one SOURCE," : "");
+		/* As a channel of 9p is one mount's. */
+		if (!strcmp(has_it(other, row), has_it(row, other)))
+			idmap_text_add(text, ") has it, and it can be mounted once only: bind %s",
+				       other->target);
+		else
+			idmap_text_add(text, ") has it %s, and this one %s: say the same%s in both",
+				       has_it(other, row), has_it(row, other),
+				       strcmp(other->source, row->source) ? ", by one SOURCE,"
+									  : "");
 		return;
 	}
 	if (add_standing(row, text))
