@@ -268,8 +268,10 @@ void idmap_stage_drop(struct idmap_stage *stage)
 	stage->placed = NULL;
 	for (i = stage->plan->rows; stage->area_fd >= 0 && i > 0; i--)
 		idmap_copies_remove(stage, stage->plan->row[i - 1]);
-	for (i = 0; stage->area_fd >= 0 && i < stage->plan->rows; i++)
-		idmap_layers_unmake(stage, stage->plan->row[i]);
+	/* A top may lie in an overlay before, whose own is empty once that one's folders are gone.
+	 */
+	for (i = stage->plan->rows; stage->area_fd >= 0 && i > 0; i--)
+		idmap_layers_unmake(stage, stage->plan->row[i - 1]);
 	idmap_stage_done(stage);
 	if (!in_place && stage->seen_fd >= 0)
 		idmap_detach_from(stage, IDMAP_SEEN);

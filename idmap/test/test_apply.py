@@ -586,6 +586,15 @@ def test_records_of_folders_inside(script):
     assert "that would cover /idmap/apply, where it is recorded" in done.err[1]
 
 
+def test_top_in_another_overlay_after_a_failure(script):
+    """overlayfs takes none; what was made for both goes, and what stands in the one goes before that one's."""
+    done = script("""
+        mkdir -p /run/r/a/b /run/r/c /run/r/e
+        table 'upper /a/b overlay\\n/srv /a/b bind lower\\n/mnt /a/b bind rw,upper\\nupper /c overlay\\n/e /c bind lower\\n/a/b /c bind rw,upper\\n'
+        idmap apply -c /run/table --root /run/r; ls /run/r/mnt; mounts""")
+    assert done.out == ["rc 4", "/run/r / rw,relatime tmpfs"] and len(done.err) == 1
+
+
 @pytest.mark.parametrize("mounts", [
     "mkdir -p /run/r/mnt/b/c; mount -t tmpfs inner /run/r/mnt/b/c; mount -t tmpfs outer /run/r/mnt/b",
     "mkdir -p /run/r/mnt/b; mount -t tmpfs one /run/r/mnt/b; mount -t tmpfs two /run/r/mnt/b; mkdir /run/r/mnt/b/c; mount -t tmpfs in /run/r/mnt/b/c"])
