@@ -18,7 +18,7 @@ import pytest
 
 import images
 from common import (
-    FOUND_MOST_US, OWNERS, PRE, SLOT, last_words, log_lines, owners, plug, time_of, us,
+    FOUND_MOST_US, OWNERS, PRE, SLOT, last_words, log_lines, owners, plug, seen, time_of, us,
     wait_for_line)
 from guest import Disk
 from images import Dir, File, MIB, partitions
@@ -130,6 +130,25 @@ def number_of(guest, name):
             major, minor, *_ = line.split()
             return int(major), int(minor)
     raise AssertionError(name)
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("name", [f"UUID={BTRFS}", "LABEL=both"])
+def test_btrfs_of_two_disks(name, kernel, tmp_path, root_tree, image, initramfs, boot, boot_fails):
+    """Both have its names, and either will do with the other one named; of a copy there are two."""
+    halves = [tmp_path / half for half in "ab"]
+    for half in halves:
+        half.write_bytes(bytes(128 * MIB))
+    subprocess.run(["/sbin/mkfs.btrfs", "-q", "-d", "raid1", "-m", "raid1", "-L", "both", "-U", BTRFS, *halves], check=True)
+    disks = [Disk(image(root_tree(), "erofs")), *map(Disk, halves)]
+    conf = f"/dev/vda / erofs idmap=100000:0:65536\n{name} /srv btrfs {{}}idmap=0:5:10\n"
+    for devices in ("device=/dev/vdc,", "device=/dev/vdb,device=/dev/vdc,"):
+        with boot(kernel, initramfs(kernel, conf.format(devices), modules=MODULES), "", disks) as guest:
+            assert seen(guest, "/srv") == (5, 5)
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, conf.format(""), modules=MODULES), "", disks))
+    assert "device=" in line and "btrfs does not mount" in line, line
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, conf.format("device=/dev/vdc,"), modules=MODULES), "", [*disks, Disk(halves[0])]))
+    assert "/dev/vdb and /dev/vdd have this name" in line, line
 
 
 @pytest.mark.every_machine

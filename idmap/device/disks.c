@@ -63,13 +63,20 @@ static void read_blocks(int fd, char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE]
 	pread(fd, blocks + NAMES_FRONT_SIZE, NAMES_BTRFS_SIZE, NAMES_BTRFS);
 }
 
+static void read_disk(const struct idmap_disk *disk,
+		      char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE])
+{
+	idmap_closed int fd = open_of("/dev/%s", disk->name);
+
+	read_blocks(fd, blocks);
+}
+
 static bool read_filesystem(const struct idmap_disk *disk, enum idmap_source_kind kind,
 			    char ret[NAMES_SIZE])
 {
-	idmap_closed int fd = open_of("/dev/%s", disk->name);
 	char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE];
 
-	read_blocks(fd, blocks);
+	read_disk(disk, blocks);
 	return idmap_names_filesystem(blocks, kind, ret);
 }
 
@@ -173,13 +180,26 @@ static bool is_part_of(const struct idmap_disk *disk, const struct idmap_disk *d
 	return false;
 }
 
+/* Whether both are disks of one btrfs, of which either will do; a copy of a disk is another one. */
+static bool is_one_btrfs(const struct idmap_disk *a, const struct idmap_disk *b)
+{
+	/* struct btrfs_super_block of linux/btrfs_tree.h: fsid; uuid of dev_item */
+	enum { FSID = NAMES_FRONT_SIZE + 32, UUID = NAMES_FRONT_SIZE + 267, SIZE = 16 };
+	char of_a[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE], of_b[sizeof(of_a)];
+	const char *type;
+
+	read_disk(a, of_a);
+	read_disk(b, of_b);
+	type = idmap_names_type(of_a); /* NULL: it has gone meanwhile */
+	return type && !strcmp(type, "btrfs") && !memcmp(&of_a[FSID], &of_b[FSID], SIZE) &&
+	       memcmp(&of_a[UUID], &of_b[UUID], SIZE);
+}
+
 /* What a disk belongs to whose filesystem has the name, so that something else is meant. */
-static const char *owner_of(const struct idmap_disk *disk, enum idmap_source_kind kind)
+static const char *owner_of(const struct idmap_disk *disk)
 {
 	char path[96];
 
-	if (kind != IDMAP_SOURCE_UUID && kind != IDMAP_SOURCE_LABEL)
-		return NULL;
 	return idmap_disks_mark(idmap_print(path, sizeof(path), "/dev/%s", disk->name));
 }
 
@@ -187,7 +207,9 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 			  struct idmap_text *ret_paths, struct idmap_text *ret_list)
 {
 	struct idmap_arena scratch = *arena;
-	const struct idmap_disk *disk, *other;
+	const struct idmap_disk *disk, *other, *first = NULL;
+	const bool by_superblock =
+		source->kind == IDMAP_SOURCE_UUID || source->kind == IDMAP_SOURCE_LABEL;
 	uint32_t found = 0;
 	char name[NAMES_SIZE];
 	const char *owner;
@@ -213,11 +235,14 @@ uint32_t idmap_disks_look(const struct idmap_arena *arena, const struct idmap_so
 		    (source->raw && is_verity(disk)) || is_going(disk) ||
 		    is_part_of(disk, disks, source))
 			continue;
-		owner = owner_of(disk, source->kind);
+		owner = by_superblock ? owner_of(disk) : NULL;
 		if (owner) {
 			idmap_text_add(ret_list, " (belongs to %s)", owner);
 			continue;
 		}
+		if (by_superblock && first && is_one_btrfs(first, disk))
+			continue;
+		first = disk;
 		for (other = disks; other->name; other++)
 			if (other->whole == disk->whole &&
 			    other->part == disk->part + (uint32_t)source->offset)
