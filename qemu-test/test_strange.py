@@ -491,6 +491,18 @@ def test_layers_of_one_disk(kind, kernel, root_tree, image, initramfs, boot, boo
 
 
 @TWO
+@pytest.mark.parametrize("top", ["/dev/vdb /srv erofs upper\n", "/dev/vdb /mnt erofs\n/mnt /srv bind rw,upper\n"])
+def test_upper_that_can_never_be_written(top, kernel, root_tree, image, second, initramfs, boot_fails):
+    """It is no read-only device that is to be told of."""
+    conf = ROOT + "upper /srv overlay\n/images/app /srv bind lower\n" + top
+    console = boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+                         [Disk(image(root_tree(), "erofs")), Disk(second("erofs"), readonly=False, snapshot=True)])
+    assert "is read-only" not in console and last_words(console)[0] == (
+        PRE + f"/etc/idmap.conf:{3 + top.count(chr(10))}: {top.splitlines()[-1].split()[0]} on /srv: the upper layer needs what can be"
+              " written, and this is ro by itself; use another filesystem, such as ext4")
+
+
+@TWO
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 @pytest.mark.parametrize("writer", ["/dev/vdb /srv/deep {0} rw,idmap=5000:0:10\n",
                                     "upper /srv/deep overlay\n/images/app /srv/deep bind lower\n/dev/vdb /srv/deep {0} upper\n"])

@@ -86,6 +86,10 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 	}
 	if (!result)
 		idmap_note_found(tree_fd, row);
+	if (!result && row->flags & IDMAP_UPPER && row->attr & IDMAP_RDONLY)
+		result = idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EROFS,
+				    "the upper layer needs what can be written, and this is ro by"
+				    " itself; use another filesystem, such as ext4");
 	if (!result && row->map)
 		idmap_owners_look(stage->notes, row, &st);
 	if (!result && !layer)
