@@ -519,6 +519,18 @@ def test_ro_row_whose_writer_is_skipped(writer, kind, kernel, root_tree, image, 
                   " skipped; attach it read-only where others use it too"]
 
 
+@TWO
+def test_ro_row_whose_other_writer_is_there(kernel, root_tree, image, initramfs, boot):
+    """By another name, too: it goes on writing."""
+    conf = ROOT + ("/dev/vdb /mnt ext4 ro\n/dev/vdz /srv ext4 nofail,wait=0\n/dev/vdb /srv/deep ext4 rw\n"
+                   "SERIAL=state /tmp ext4 rw\n")
+    disk = Disk(image({"/": Dir(0, 0)}, "ext4"), readonly=False, snapshot=True, serial="state")
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs")), disk]) as guest:
+        assert guest.ask("write /tmp/new x") == {"written": 1} and "new" in guest.ask("ls /mnt")["entries"]
+        assert guest.ask("open /mnt/new wc") == {"error": "EROFS"}
+        assert not [line for line in log_lines(guest) if "written to" in line]
+
+
 def names_on(disk, folder):
     lines = debugfs(disk, f"ls -p {folder}").splitlines()
     return {line.split("/")[5] for line in lines if "/" in line} - {".", ".."}

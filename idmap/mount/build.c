@@ -256,7 +256,7 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 	if (result == IDMAP_BY_LINK)
 		result = idmap_link_failed(&build->plan, row, ret_error);
 	for (i = 0; !result && build->skips && i < build->plan.rows; i++) {
-		idmap_filesystem_settle(&build->stage, build->plan.row[i]);
+		idmap_written_settle(&build->stage, build->plan.row[i]);
 		if (build->plan.row[i]->flags & IDMAP_ON_WRITTEN)
 			idmap_note_written(build->plan.row[i], build->notes);
 	}

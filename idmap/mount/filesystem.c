@@ -253,8 +253,7 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 {
 	struct idmap_standing standing;
 
-	if (!(stage->plan->root->booted || stage->plan->root->others) ||
-	    !idmap_standing(row, device_number, &standing))
+	if (!idmap_may_stand(stage) || !idmap_standing(row, device_number, &standing))
 		return;
 	if (missing_option(row, standing.mount.data) || has_owners(row, standing.mount.data))
 		idmap_note(stage->notes,
@@ -299,36 +298,6 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	return 0;
 }
 
-bool idmap_was_denied(const struct idmap_plan *plan, const struct idmap_row *row)
-{
-	const struct idmap_row *other;
-	uint32_t i;
-
-	for (i = 0; i < plan->rows && (other = plan->row[i]) != row; i++)
-		if (other->flags & IDMAP_DENIED && !strcmp(other->device, row->device))
-			return true;
-	return false;
-}
-
-/*
- * Whether the row is ro, and of a disk that another row writes to, such as the upper of a lower
- * layer.
- */
-static bool is_on_written(const struct idmap_stage *stage, const struct idmap_row *row)
-{
-	const struct idmap_row *other;
-	uint32_t i;
-
-	for (i = 0; row->attr & IDMAP_RDONLY && !row->verity && i < stage->plan->rows; i++) {
-		other = stage->plan->row[i];
-		if (!(other->attr & IDMAP_RDONLY || other->inside || other->verity) &&
-		    !(other->flags & (IDMAP_OVERLAY | IDMAP_SKIPPED)) &&
-		    !strcmp(other->source, row->source))
-			return !idmap_was_denied(stage->plan, row);
-	}
-	return false;
-}
-
 /* One type of the row's; what the kernel's driver writes to the disk on the way is told. */
 static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, const char *type,
 		      uint32_t attr, struct idmap_attempt *attempt)
@@ -370,7 +339,7 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 	bool all = true;
 
 	row->flags &= ~(uint32_t)IDMAP_ON_WRITTEN;
-	if (is_on_written(stage, row))
+	if (idmap_is_on_written(stage->plan, row))
 		row->flags |= IDMAP_ON_WRITTEN;
 	if (any) {
 		kernel_types(types, sizeof(types));
@@ -420,22 +389,4 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *ro
 	if (result < 0)
 		idmap_close(&fd);
 	return result < 0 ? result : fd;
-}
-
-void idmap_filesystem_settle(const struct idmap_stage *stage, struct idmap_row *row)
-{
-	const uint32_t placed = IDMAP_PLACED | IDMAP_ON_WRITTEN;
-	idmap_closed int fs_fd = -1, fd = -1;
-
-	if ((row->flags & placed) != placed || is_on_written(stage, row))
-		return;
-	row->flags |= IDMAP_WROTE;
-	/* A layer is nowhere to be seen; no mount but that of its overlay has it, which is no
-	 * row's. */
-	if (row->flags & IDMAP_LAYER)
-		return;
-	fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
-	fs_fd = sys_fspick(fd, "", FSPICK_EMPTY_PATH);
-	if (!set_option(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL))
-		set_option(fs_fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL);
 }

@@ -181,22 +181,27 @@ void idmap_written_end(struct idmap_written *written, struct idmap_row *row, boo
 /* Tells of it; in a second pass, too, to which nothing was left to write. */
 void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes);
 
-/* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
-
 /* Whether a row before has the device, and has found that it cannot be written. */
 bool idmap_was_denied(const struct idmap_plan *plan, const struct idmap_row *row);
+/*
+ * Whether the row is ro, and of a disk that another row writes to, such as the upper of a lower
+ * layer.
+ */
+bool idmap_is_on_written(const struct idmap_plan *plan, const struct idmap_row *row);
+/*
+ * Once all rows are there: what is ro, and was mounted rw for a row that is skipped, becomes ro
+ * itself, unless others may have it; that it was written to is noted.
+ */
+void idmap_written_settle(const struct idmap_stage *stage, struct idmap_row *row);
+
+/* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
+
 /*
  * Mounts the row's source: a new, detached, unmapped mount with the attributes `attr`. Errors are
  * those of fsopen(2), fsconfig(2), fsmount(2); the kernel's own words are in the message.
  */
 int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 			   struct idmap_error *ret_error);
-
-/*
- * Once all rows are there: what is ro, and was mounted rw for a row that is skipped, becomes ro
- * itself; that it was written to is noted.
- */
-void idmap_filesystem_settle(const struct idmap_stage *stage, struct idmap_row *row);
 
 /* --- clone.c: what stands somewhere becomes a tree ------------------------------------------- */
 

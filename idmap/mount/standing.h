@@ -13,6 +13,12 @@ struct idmap_standing {
 	char *memory; /* its text */
 };
 
+/* Whether somebody may have mounted something before us. */
+static inline bool idmap_may_stand(const struct idmap_stage *stage)
+{
+	return stage->plan->root->booted || stage->plan->root->others;
+}
+
 /* The first one of the row's device, or of a device of that number; then it is to be done with. */
 bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_standing *ret);
 /* One of a loop device that has the file, and can write to it. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A row says ro, and yet its filesystem's driver writes to the disk while it is mounted, as it does
- * for mount(8): then the image is another one for all who share it, which is told.
+ * What is written to the disk of a row that says ro: by its filesystem's driver while it is
+ * mounted, as it does for mount(8), or by another row. The image is another one then for all who
+ * share it, which is told.
  */
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,7 +10,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "mount/mount.h"
+#include "mount/standing.h"
+#include "mount/sys.h"
 
 static bool has_option(const char *item, const char *option)
 {
@@ -132,4 +134,67 @@ void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes)
 			   row->flags & IDMAP_ON_WRITTEN
 				   ? "as it was mounted for a row that is skipped"
 				   : "to replay a journal or to give up deleted files");
+}
+
+/* --- rows of one disk ------------------------------------------------------------------------ */
+
+bool idmap_was_denied(const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < plan->rows && (other = plan->row[i]) != row; i++)
+		if (other->flags & IDMAP_DENIED && !strcmp(other->device, row->device))
+			return true;
+	return false;
+}
+
+bool idmap_is_on_written(const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; row->attr & IDMAP_RDONLY && !row->verity && i < plan->rows; i++) {
+		other = plan->row[i];
+		if (!(other->attr & IDMAP_RDONLY || other->inside || other->verity) &&
+		    !(other->flags & (IDMAP_OVERLAY | IDMAP_SKIPPED)) &&
+		    !strcmp(other->source, row->source))
+			return !idmap_was_denied(plan, row);
+	}
+	return false;
+}
+
+/* Whether a row that is in place writes to the disk of this one, by whichever name. */
+static bool is_written(const struct idmap_plan *plan, const struct idmap_row *row)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++) {
+		other = plan->row[i];
+		if (other->flags & IDMAP_PLACED && !(other->attr & IDMAP_RDONLY) && other->device &&
+		    !strcmp(other->device, row->device))
+			return true;
+	}
+	return false;
+}
+
+void idmap_written_settle(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	const uint32_t placed = IDMAP_PLACED | IDMAP_ON_WRITTEN;
+	idmap_closed int fs_fd = -1, fd = -1;
+
+	if ((row->flags & placed) != placed || is_written(stage->plan, row))
+		return;
+	row->flags |= IDMAP_WROTE;
+	/*
+	 * Whoever else has it mounted may write to it. A layer is nowhere to be seen; no mount but
+	 * that of its overlay has it, which is no row's.
+	 */
+	if (idmap_may_stand(stage) || row->flags & IDMAP_LAYER)
+		return;
+	fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
+	fs_fd = sys_fspick(fd, "", FSPICK_EMPTY_PATH);
+	if (!sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL))
+		sys_fsconfig(fs_fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL);
 }
