@@ -121,6 +121,18 @@ def test_kernel_without_maps(kernel, guest_with_idmap):
         assert guest.mounts() == before
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_row_whose_folder_is_not_there_any_more(kernel, guest_with_idmap):
+    """Another mount covers the folder above it: it stands, and is not forgotten."""
+    with guest_with_idmap(kernel) as guest:
+        done = sh(guest, "echo /dev/vdc /images/app ext4 rw,idmap=5000:0:10 >/run/table; idmap apply -c /run/table;"
+                         "mount -t tmpfs over /images; idmap apply -c /run/table; idmap undo")
+        assert (done[0], done[2], done[4]) == ("rc 0", "rc 1", "rc 1"), done
+        assert "the rows stand in /, but the one on /images/app is not seen there" in done[1]
+        assert "what was put on /images/app is covered by another mount by now" in done[3]
+        assert sh(guest, "umount /images; idmap undo") == ["rc 0"]
+
+
 @pytest.mark.parametrize("kernel,theirs", [
     ("6.1", "umount /srv; mount -t ext4 /dev/vdc /srv"),
     ("6.1", "umount /srv; idmap mount /dev/vdc /srv -t ext4 -o rw,idmap=5000:300:10"),

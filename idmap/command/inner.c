@@ -23,37 +23,54 @@ static bool is_beneath_rows(const struct mounts *mounts, const char *folder, con
 	return false;
 }
 
-/* Whether what is mounted on a row was in the folder before, as one of those that have come along.
+/* The row whose mount it is, but that of the folder itself; NULL: none's. */
+static const struct idmap_row *row_of(const struct idmap_plan *plan,
+				      const struct idmap_mountinfo *mount)
+{
+	const uint64_t number = strtoull(mount->id, NULL, 10);
+	uint32_t i;
+
+	for (i = 0; i < plan->rows; i++)
+		if (plan->row[i]->mount == number && !idmap_row_is_root(plan->row[i]))
+			return plan->row[i];
+	return NULL;
+}
+
+/*
+ * Whether what is mounted on a row was in the folder before: it is one of those that have come
+ * along, or stands on one. What stands on a row that stands on one is that row's.
  */
-static bool came_along(const struct mounts *mounts, const struct idmap_carried *carried,
+static bool came_along(const struct idmap_build *build, const struct mounts *mounts,
 		       const char *folder, const struct idmap_mountinfo *mount)
 {
+	const struct idmap_carried *carried;
 	char path[PATH_MAX];
+	size_t steps;
 
-	for (; carried; carried = carried->next) {
-		path_join(path, folder, carried->real);
-		if (idmap_path_inside(mount->target, path) &&
-		    !is_beneath_rows(mounts, folder, path))
-			return true;
+	/* As many steps as there are mounts, whatever the list says. */
+	for (steps = 0; mount && steps < mounts->count; steps++) {
+		if (row_of(&build->plan, mount))
+			return false;
+		for (carried = build->carry; carried; carried = carried->next)
+			if (!strcmp(mount->target, path_join(path, folder, carried->real)) &&
+			    !is_beneath_rows(mounts, folder, path))
+				return true;
+		mount = mounts_parent(mounts, mount);
 	}
 	return false;
 }
 
-/* The row of the plan that the mount stands on; NULL: on none. `number`: of each row's mount. */
-static const struct idmap_row *row_below(const struct idmap_plan *plan, const uint64_t *number,
-					 const struct mounts *mounts,
+/* The row of the plan that the mount stands on; NULL: on none, or it is one itself. */
+static const struct idmap_row *row_below(const struct idmap_plan *plan, const struct mounts *mounts,
 					 const struct idmap_mountinfo *mount)
 {
+	const struct idmap_row *row;
 	size_t steps;
-	uint32_t i;
 
-	/* As many steps as there are mounts, whatever the list says. */
 	for (steps = 0; mount && steps < mounts->count; steps++) {
-		const uint64_t at = strtoull(mount->id, NULL, 10);
-
-		for (i = 0; i < plan->rows; i++)
-			if (number[i] == at)
-				return steps ? plan->row[i] : NULL; /* it is that itself */
+		row = row_of(plan, mount);
+		if (row)
+			return steps ? row : NULL;
 		mount = mounts_parent(mounts, mount);
 	}
 	return NULL;
@@ -62,32 +79,20 @@ static const struct idmap_row *row_below(const struct idmap_plan *plan, const ui
 int record_all_inner(struct record *record, const struct idmap_build *build, struct mounts *mounts,
 		     struct idmap_error *ret_error)
 {
-	const struct idmap_plan *plan = &build->plan;
-	uint64_t *number = calloc(plan->rows + 1, sizeof(*number));
-	int result = number ? mounts_read(mounts, ret_error)
-			    : idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
-	uint32_t i;
-	size_t j;
+	const int result = mounts_read(mounts, ret_error);
+	size_t i;
 
-	for (i = 0; !result && i < plan->rows; i++) {
-		const struct idmap_row *row = plan->row[i];
-		char path[PATH_MAX];
-
-		if (!idmap_row_is_root(row) && !(row->flags & (IDMAP_SKIPPED | IDMAP_LAYER)))
-			number[i] = mounts_id(mounts, record_target(record, row, path)).number;
-	}
-	for (j = 0; !result && j < mounts->count; j++) {
-		const struct idmap_mountinfo *mount = &mounts->mount[j];
-		const struct idmap_row *row = row_below(plan, number, mounts, mount);
+	for (i = 0; !result && i < mounts->count; i++) {
+		const struct idmap_mountinfo *mount = &mounts->mount[i];
+		const struct idmap_row *row = row_below(&build->plan, mounts, mount);
 		struct inner_mount inner = {.along = false};
 
 		if (!row)
 			continue;
-		inner.along = came_along(mounts, build->carry, record->folder, mount);
+		inner.along = came_along(build, mounts, record->folder, mount);
 		inner.id = mount_id_listed(mount);
 		if (inner.along || row->flags & IDMAP_RBIND)
 			record_inner(record, inner);
 	}
-	free(number);
 	return result;
 }

@@ -150,9 +150,9 @@ bool mounts_have(const struct mounts *mounts, struct idmap_mount_id id, const ch
 	if (!id.number)
 		return false;
 	/* A number is given anew when its mount is gone, a unique one is not. */
-	top = mount_id_of(AT_FDCWD, path);
-	if (id.unique && !top.looks)
+	if (id.unique && !mount_id_of(AT_FDCWD, "/").looks)
 		return exists(id.unique);
+	top = mount_id_of(AT_FDCWD, path);
 	mount = by_number(mounts, id.number);
 	if (!mount || strcmp(mount->target, path))
 		return false;

@@ -245,6 +245,7 @@ void idmap_stage_drop(struct idmap_stage *stage)
 		/* What was found may have been another tree, before links were known. */
 		row->attr &= ~row->found_attr;
 		row->found_attr = 0;
+		row->mount = row->mount_unique = 0;
 		row->flags &= ~(uint32_t)(IDMAP_TURNED_RO | IDMAP_DENIED | IDMAP_SKIPPED);
 	}
 	/* What stands in the disk view would keep a folder that was made for it. */

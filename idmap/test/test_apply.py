@@ -595,6 +595,22 @@ def test_top_in_another_overlay_after_a_failure(script):
     assert done.out == ["rc 4", "/run/r / rw,relatime tmpfs"] and len(done.err) == 1
 
 
+@pytest.mark.parametrize("before,rows", [
+    ("/b/b/b", "/a /b/b/b rbind\\n/a/a /b/b bind\\n"), ("/b/b", "/a /b/b/b rbind\\n/a /b bind\\n"),
+    ("/b/b/b", "/a /b/b/b rbind\\n"), ("/b/b/b", "/a/a /b/b bind\\n")])
+def test_undo_of_an_rbind_among_what_came_along(before, rows, script):
+    """What it shows with its tree is its own, wherever it stands."""
+    if not can_map():
+        pytest.skip("this kernel cannot map a clone of a tmpfs")
+    done = script(f"""
+        mkdir -p /run/r/a/a/b /run/r/a/b/b/b /run/r/b/b/b; mount --make-rprivate /run
+        mount -t tmpfs theirs /run/r{before}; mkdir -p /run/r{before}/b/b /run/r{before}/a; touch /run/r{before}/mine
+        before=$(mounts | sort)
+        table '/dev/root / auto rw\nt /a/b tmpfs\n{rows}'; idmap apply -c /run/table --root /run/r; idmap undo --root /run/r
+        [ "$(mounts | sort)" = "$before" ] && echo same || mounts; ls -d /run/r{before}/mine""")
+    assert done.out == ["rc 0", "rc 0", "same", f"/run/r{before}/mine"], done
+
+
 @pytest.mark.parametrize("mounts", [
     "mkdir -p /run/r/mnt/b/c; mount -t tmpfs inner /run/r/mnt/b/c; mount -t tmpfs outer /run/r/mnt/b",
     "mkdir -p /run/r/mnt/b; mount -t tmpfs one /run/r/mnt/b; mount -t tmpfs two /run/r/mnt/b; mkdir /run/r/mnt/b/c; mount -t tmpfs in /run/r/mnt/b/c"])
