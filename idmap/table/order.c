@@ -288,11 +288,18 @@ static uint32_t next_need(struct order *order, uint32_t i)
 
 /* --- the walk -------------------------------------------------------------------------------- */
 
-/* Row `need` is needed for row `i`, and waits for it. */
-static void circle(struct order *order, uint32_t i, uint32_t need)
+/*
+ * Row `need` is needed for the last of so many on the stack, and waits for it. That is the doing of
+ * one of them that is taken from a folder, and no overlay's or disk's.
+ */
+static void circle(struct order *order, uint32_t depth, uint32_t need)
 {
-	const struct idmap_row *row = order->row[i];
+	const uint32_t first = need, *at = &order->stack[depth - 1];
+	const struct idmap_row *row;
 
+	for (; *at != first && !order->row[*at]->inside; at--)
+		need = *at;
+	row = order->row[*at];
 	idmap_table_error(order->table, &row->place, row->source_column,
 			  "%s cannot be used for %s: it would hold itself, by the row for %s;"
 			  " take it from a folder that no other row covers",
@@ -318,7 +325,7 @@ static void walk(struct order *order, uint32_t from, struct idmap_plan *plan)
 			order->state[need] = BEGUN;
 			order->stack[depth++] = need;
 		} else if (order->state[need] == BEGUN) {
-			circle(order, i, need);
+			circle(order, depth, need);
 		}
 	}
 }
