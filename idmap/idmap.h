@@ -193,7 +193,6 @@ enum idmap_row_flag {
 #define IDMAP_WAIT_FOREVER UINT32_MAX
 struct idmap_found;
 struct idmap_verity;
-
 struct idmap_row {
 	struct idmap_place place;
 	struct idmap_row *next;
@@ -271,6 +270,7 @@ struct idmap_root {
 	bool follows;	    /* the same: links of what is mounted in it count, too */
 	bool unmaps;	    /* the same: the map that it has is taken off (6.15) */
 	bool shared;	    /* some mount here is shared (mount_namespaces(7)) */
+	bool entered;	    /* the same: an initramfs moves its /dev, /proc, /sys, /run into it */
 	bool waits;	    /* rootwait was said */
 	uint32_t wait_s;    /* then: so long */
 };

@@ -222,6 +222,22 @@ def test_overlay_of_dracuts(name, kernels, programs, disks, boot, tmp_path):
         assert seen(guest, "/owners/user") == (1000, 1000) and guest.ask("write /etc/new x") == {"written": 1}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_row_that_is_moved_over(name, kernels, programs, disks, boot, tmp_path):
+    """Where the initramfs puts its own /run. As it is made a table is told of it, too."""
+    only_root()
+    suite, packages, command = TOOLS[name]
+    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
+    files = files_for(name, programs, "")
+    del files["/etc/idmap.conf"]
+    initramfs.write_bytes(run_tool(root_with(suite, *packages), kernel, command, DRIVERS, files))
+    append = ("root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536 idmap=/dev/vdb,/run/data,ext4,X-mount.mkdir,idmap=5000:0:10"
+              " panic=5 rd.shell=0 rd.emergency=poweroff")
+    with boot(kernel, initramfs, append, disks) as guest:
+        wait_for_line(guest, "the initramfs moves its /run over that when the root is entered; leave this row to the real init")
+        guest.wait_exit()
+
+
 # A way of its own to a root, as live-boot has one: of local's scripts it runs none.
 MINE = """mountroot()
 {

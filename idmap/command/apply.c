@@ -212,6 +212,20 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	return result ? result : carry_out(&apply, folder, ret_error);
 }
 
+/* Whether we are in one, which has not yet entered its root: what dracut makes of its own says so.
+ */
+static bool is_initramfs(void)
+{
+	struct mounts mounts = {0};
+	struct idmap_error unused;
+	const struct idmap_mountinfo *root;
+
+	if (!access("/etc/initrd-release", F_OK))
+		return true;
+	root = mounts_read(&mounts, &unused) ? NULL : mounts_at(&mounts, "/");
+	return root && !strcmp(root->type, "rootfs");
+}
+
 int apply_input(const struct command *command, struct input *input, const char *folder, bool record,
 		int (*read)(struct input *input, struct idmap_error *ret_error))
 {
@@ -229,6 +243,7 @@ int apply_input(const struct command *command, struct input *input, const char *
 	else if (idmap_path_inside(RECORDS, folder) && strcmp(RECORDS, folder))
 		input->parameters.root.keeps = &RECORDS[strlen(folder)];
 	input->parameters.root.booted = true;
+	input->parameters.root.entered = strcmp(folder, "/") && is_initramfs();
 	input->parameters.root.follows = !record; /* somebody has typed the path */
 	input->parameters.root.shared = true;	  /* it may be, here or in another namespace */
 	if (read(input, &error))

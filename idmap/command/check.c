@@ -314,6 +314,8 @@ static int run(int argc, char **argv)
 				return bad_use(&command_check, argv[at],
 					       "no SOURCE=DIR with a folder that is there");
 			trees++;
+		} else if (!strcmp(argv[at], "--initramfs")) {
+			input.parameters.root.entered = true;
 		} else if (!take_input(&input, argc, argv, &at)) {
 			return bad_use(&command_check, argv[at], NO_OPTION);
 		}
@@ -339,11 +341,12 @@ static int run(int argc, char **argv)
 
 const struct command command_check = {
 	"check",
-	"[-c FILE] [-k CMDLINE] [--root DIR] [--sealed WORDS] [--tree SOURCE=DIR]... [--json]",
+	"[-c FILE] [-k CMDLINE] [--root DIR [--initramfs]] [--sealed WORDS] [--tree SOURCE=DIR]... [--json]",
 	"Tells every error and warning of a table that a boot would tell, with the same words and places.\n"
 	"Ends with 0, also where there are warnings, or with 2 where there are errors.\n\n"
 	"  -c FILE     the table's file; default: /etc/idmap.conf\n"
 	"  -k CMDLINE  a kernel command line; rows in it stand in for the file\n"
+	"  --initramfs the root is one that another initramfs has mounted and is to enter\n"
 	"  --sealed WORDS  as in an initramfs whose /etc/idmap.sealed has these words\n"
 	"  --tree SOURCE=DIR  what the map of the row with that SOURCE makes of the owners below DIR, which\n"
 	"              has them as they are to be on disk: ids that it leaves out, setuid and setgid files,\n"

@@ -149,6 +149,20 @@ static void check_kept(struct idmap_table *table, const struct idmap_row *row, c
 				  kept);
 }
 
+/* What is moved into the root when that is entered comes to stand on top. */
+static void check_entered(struct idmap_table *table, const struct idmap_row *row)
+{
+	static const char *const moved[] = {"/dev", "/proc", "/sys", "/run"};
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(moved); i++)
+		if (!(row->flags & IDMAP_LAYER) && idmap_path_inside(row->target, moved[i]))
+			idmap_table_error(table, &row->place, row->target_column,
+					  "the initramfs moves its %s over that when the root is"
+					  " entered; leave this row to the real init",
+					  moved[i]);
+}
+
 static void check_row(struct idmap_table *table, const struct idmap_row *row)
 {
 	const struct idmap_place *place = &row->place;
@@ -388,6 +402,8 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 		apply_defaults(row);
 		check_row(table, row);
 		check_kept(table, row, root->keeps);
+		if (root->entered)
+			check_entered(table, row);
 		if (in_place || root->booted)
 			find_image(table, row);
 	}

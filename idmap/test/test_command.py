@@ -151,6 +151,15 @@ def test_escapes_of_options_in_json(tmp_path):
     assert row["options"][-3:] == ["X-mount.subdir=/a b,c", "errors=a\\040,b", "quota"]
 
 
+def test_check_for_an_initramfs(tmp_path):
+    """What it moves into the root covers such a row; on a system that runs it is one as others are."""
+    (tmp_path / "conf").write_text("t /run/data tmpfs X-mount.mkdir\nt /srv tmpfs\nt /proc/x tmpfs mode=0755\n")
+    said = "the initramfs moves its {} over that when the root is entered; leave this row to the real init"
+    assert idmap("check", "-c", tmp_path / "conf", "--root", "/", "--initramfs", code=2).stderr.splitlines() == [
+        f"{tmp_path}/conf:1:3: {said.format('/run')}", f"{tmp_path}/conf:3:3: {said.format('/proc')}"]
+    assert idmap("check", "-c", tmp_path / "conf", "--root", "/").stderr == ""
+
+
 @pytest.mark.parametrize("arguments,said", [
     (["plan", "-x"], "idmap plan: -x: no option, one without its value, or one that is given twice; see idmap plan --help"),
     (["check", "-c", "/x", "-c", "/y"], "idmap check: -c: no option, one without its value, or one that is given twice; see idmap check --help"),

@@ -23,7 +23,7 @@ install() {
     inst_script "$moddir/idmap-apply" /usr/sbin/idmap-apply
     if [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]]; then
         # A wrong table would stop the next boot.
-        idmap check -c /etc/idmap.conf --root / || dfatal "idmap: /etc/idmap.conf is wrong, see the lines above"
+        idmap check -c /etc/idmap.conf --root / --initramfs || dfatal "idmap: /etc/idmap.conf is wrong, see the lines above"
         inst_simple /etc/idmap.conf
     fi
     if dracut_module_included systemd; then
