@@ -36,6 +36,20 @@ static const struct idmap_row *row_of(const struct idmap_plan *plan,
 	return NULL;
 }
 
+/* Whether something that is no row has been mounted on it. */
+static bool is_beneath_other(const struct idmap_plan *plan, const struct mounts *mounts,
+			     const struct idmap_mountinfo *mount)
+{
+	size_t i;
+
+	for (i = 0; i < mounts->count; i++)
+		if (!strcmp(mounts->mount[i].parent, mount->id) &&
+		    !strcmp(mounts->mount[i].target, mount->target) &&
+		    !row_of(plan, &mounts->mount[i]))
+			return true;
+	return false;
+}
+
 /*
  * Whether what is mounted on a row was in the folder before: it is one of those that have come
  * along, or stands on one. What stands on a row that stands on one is that row's.
@@ -53,7 +67,8 @@ static bool came_along(const struct idmap_build *build, const struct mounts *mou
 			return false;
 		for (carried = build->carry; carried; carried = carried->next)
 			if (!strcmp(mount->target, path_join(path, folder, carried->real)) &&
-			    !is_beneath_rows(mounts, folder, path))
+			    !is_beneath_rows(mounts, folder, path) &&
+			    !is_beneath_other(&build->plan, mounts, mount))
 				return true;
 		mount = mounts_parent(mounts, mount);
 	}

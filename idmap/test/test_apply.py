@@ -597,7 +597,7 @@ def test_top_in_another_overlay_after_a_failure(script):
 
 @pytest.mark.parametrize("before,rows", [
     ("/b/b/b", "/a /b/b/b rbind\\n/a/a /b/b bind\\n"), ("/b/b", "/a /b/b/b rbind\\n/a /b bind\\n"),
-    ("/b/b/b", "/a /b/b/b rbind\\n"), ("/b/b/b", "/a/a /b/b bind\\n")])
+    ("/b/b/b", "/a /b/b/b rbind\\n"), ("/b/b/b", "/a/a /b/b bind\\n"), ("/b/b", "/a /b rbind\\n")])
 def test_undo_of_an_rbind_among_what_came_along(before, rows, script):
     """What it shows with its tree is its own, wherever it stands."""
     if not can_map():
