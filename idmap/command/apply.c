@@ -212,8 +212,7 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	return result ? result : carry_out(&apply, folder, ret_error);
 }
 
-/* Whether we are in one, which has not yet entered its root: what dracut makes of its own says so.
- */
+/* Whether we are in one that has not yet entered its root; systemd's and dracut's have the file. */
 static bool is_initramfs(void)
 {
 	struct mounts mounts = {0};

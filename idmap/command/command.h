@@ -233,8 +233,7 @@ const struct inner_mount *record_inner_of(const struct record *record,
 bool recorded_is_root(const struct recorded *recorded);
 /* One of its rows has given the folder itself a map. */
 bool record_maps_root(const struct record *record);
-/* The row that an apply, a mount by hand or PID 1 has recorded for that mount, and its record; or
- * NULL. */
+/* The row that apply, mount or PID 1 has recorded for that mount, and its record; or NULL. */
 const struct idmap_row *records_row(const struct records *records,
 				    const struct idmap_mountinfo *mount,
 				    const struct record **ret_record);

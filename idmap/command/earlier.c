@@ -35,6 +35,14 @@ static const struct recorded *next_standing(const struct record *record,
 	return NULL;
 }
 
+/* Whether the row's mount is what is seen by its path, which it gives. */
+static bool is_seen(const struct record *record, const struct recorded *recorded,
+		    char path[PATH_MAX])
+{
+	record_target(record, recorded->row, path);
+	return mount_same(mount_id_of(AT_FDCWD, path), recorded->id);
+}
+
 /* The first row that stands, and is not what is seen by its path; false: there is none. */
 static bool find_unseen(const struct record *record, const struct mounts *mounts,
 			char path[PATH_MAX])
@@ -43,7 +51,7 @@ static bool find_unseen(const struct record *record, const struct mounts *mounts
 	size_t at = 0;
 
 	while ((recorded = next_standing(record, mounts, &at, path)))
-		if (mount_id_of(AT_FDCWD, path).number != recorded->id.number)
+		if (!is_seen(record, recorded, path))
 			return true;
 	return false;
 }
@@ -117,10 +125,8 @@ int verify_earlier(const char *folder, struct idmap_error *ret_error)
 	for (i = 0; i < record.count; i++) {
 		const struct recorded *recorded = &record.row[i];
 
-		if (!recorded->id.number || recorded_is_root(recorded))
-			continue;
-		record_target(&record, recorded->row, path);
-		if (!mount_same(mount_id_of(AT_FDCWD, path), recorded->id))
+		if (recorded->id.number && !recorded_is_root(recorded) &&
+		    !is_seen(&record, recorded, path))
 			return idmap_fail(
 				ret_error, NULL, IDMAP_BAD_SYSTEM, ENOENT,
 				"the row on %s is not seen there any more: another mount"

@@ -119,8 +119,7 @@ bool idmap_owners_look_file(struct idmap_notes *notes, const struct idmap_row *r
 bool idmap_owners_note_file(const struct idmap_stage *stage, const struct idmap_row *row,
 			    int file_fd, const char *path);
 
-/* --- mounted.c: which mount it is ---------------------------------------------------------------
- */
+/* --- mounted.c: which mount it is ------------------------------------------------------------ */
 
 /*
  * The kernel's numbers of a mount: that of mountinfo, and one that is never given again. Before

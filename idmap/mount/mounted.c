@@ -14,8 +14,7 @@
 #define MNT_ID_UNIQUE 0x4000
 #define MNT_ID_AT 18
 
-/* Gives which of those the answer is: of both the second, where the kernel has it; 0: there is
- * none. */
+/* Which of those the answer is: of both the second, where the kernel has it; 0: there is none. */
 static unsigned int ask(int dir_fd, const char *path, unsigned int mask, uint64_t *ret)
 {
 	uint64_t answer[32] = {0}; /* struct statx, whose mask comes first */

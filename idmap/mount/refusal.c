@@ -74,6 +74,7 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 		       struct idmap_text *text)
 {
 	const struct idmap_row *other;
+	const char *its, *ours;
 	uint32_t i;
 
 	for (i = 0; i < stage->plan->rows; i++) {
@@ -84,15 +85,16 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 			continue;
 		idmap_text_add(text, "the row for %s (", other->target);
 		idmap_place_text(text, &other->place, 0);
+		its = has_it(other, row);
+		ours = has_it(row, other);
 		/* As a channel of 9p is one mount's. */
-		if (!strcmp(has_it(other, row), has_it(row, other)))
+		if (!strcmp(its, ours))
 			idmap_text_add(text, ") has it, and it can be mounted once only: bind %s",
 				       other->target);
 		else
-			idmap_text_add(text, ") has it %s, and this one %s: say the same%s in both",
-				       has_it(other, row), has_it(row, other),
-				       strcmp(other->source, row->source) ? ", by one SOURCE,"
-									  : "");
+			idmap_text_add(
+				text, ") has it %s, and this one %s: say the same%s in both", its,
+				ours, strcmp(other->source, row->source) ? ", by one SOURCE," : "");
 		return;
 	}
 	if (add_standing(row, text))

@@ -269,8 +269,7 @@ void idmap_stage_drop(struct idmap_stage *stage)
 	stage->placed = NULL;
 	for (i = stage->plan->rows; stage->area_fd >= 0 && i > 0; i--)
 		idmap_copies_remove(stage, stage->plan->row[i - 1]);
-	/* A top may lie in an overlay before, whose own is empty once that one's folders are gone.
-	 */
+	/* A top may lie in an overlay before it, whose own top is empty only then. */
 	for (i = stage->plan->rows; stage->area_fd >= 0 && i > 0; i--)
 		idmap_layers_unmake(stage, stage->plan->row[i - 1]);
 	idmap_stage_done(stage);

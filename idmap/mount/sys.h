@@ -13,8 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* open_tree(2), move_mount(2), fsopen(2), fsconfig(2), fspick(2), fsmount(2): linux/mount.h,
- * 5.2 */
+/* open_tree(2), move_mount(2), fsopen(2), fspick(2) and their kin: linux/mount.h, 5.2 */
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1u
 #endif
@@ -45,7 +44,6 @@
 #ifndef FSCONFIG_CMD_CREATE
 #define FSCONFIG_CMD_CREATE 6
 #endif
-
 #ifndef FSCONFIG_CMD_RECONFIGURE
 #define FSCONFIG_CMD_RECONFIGURE 7
 #endif

@@ -187,6 +187,7 @@ void idmap_written_settle(const struct idmap_stage *stage, struct idmap_row *row
 	if ((row->flags & placed) != placed || is_written(stage->plan, row))
 		return;
 	row->flags |= IDMAP_WROTE;
+	idmap_note_written(row, stage->notes);
 	/*
 	 * Whoever else has it mounted may write to it. A layer is nowhere to be seen; no mount but
 	 * that of its overlay has it, which is no row's.
