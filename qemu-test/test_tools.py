@@ -53,7 +53,9 @@ TOOLS = {
 
 
 def files_for(name, programs, table):
-    files = {"/usr/sbin/idmap": programs.folder / "idmap", "/etc/idmap.conf": table}
+    files = {"/usr/sbin/idmap": programs.folder / "idmap"}
+    if table is not None:
+        files["/etc/idmap.conf"] = table
     if name.startswith("initramfs-tools"):
         files["/etc/initramfs-tools/hooks/idmap"] = HOOKS / "initramfs-tools/hooks/idmap"
         files["/etc/initramfs-tools/scripts/local-bottom/idmap"] = HOOKS / "initramfs-tools/scripts/local-bottom/idmap"
@@ -85,16 +87,15 @@ def run_tool(root, kernel, command, drivers, files):
 
 @pytest.fixture
 def made(programs, tmp_path):
-    """made(name, kernel, table, *drivers): an initramfs by that tool, with our hooks in it. `hostonly`:
-    as dracut makes it for one machine, of what is loaded there."""
-    def make(name, kernel, table, *drivers, hostonly=False):
+    """made(name, kernel, table or None, *drivers): an initramfs by that tool, with our hooks in it, further
+    packages and files, and where its command says the one word the other one in its stead."""
+    def make(name, kernel, table, *drivers, more=(), files={}, word="", instead=""):
         only_root()
         suite, packages, command = TOOLS[name]
         path = tmp_path / "initramfs"
-        if hostonly:
-            command = command.replace("--no-hostonly", "--hostonly")
-        path.write_bytes(run_tool(root_with(suite, *packages), kernel, command, [*DRIVERS, *drivers],
-                                  files_for(name, programs, table)))
+        path.write_bytes(run_tool(root_with(suite, *packages, *more), kernel,
+                                  command.replace(word, instead, 1) if word else command, [*DRIVERS, *drivers],
+                                  files_for(name, programs, table) | files))
         return path
     return make
 
@@ -129,7 +130,8 @@ def test_right_table(name, hostonly, kernels, made, disks, image, seal, boot, ra
     append = "root=/dev/vda rootfstype=erofs ro"
     sealed = seal(image({"/": Dir(), "/sealed": File("")}, "erofs"))
     table = TABLE + f"/dev/vdc /mnt erofs verity.hashdevice=/dev/vdd,verity.roothash={sealed.root_hash}\n"
-    with boot(kernel, made(name, kernel, table, hostonly=hostonly), append, [*disks, *sealed.disks]) as guest:
+    how = {"word": "--no-hostonly", "instead": "--hostonly"} if hostonly else {}
+    with boot(kernel, made(name, kernel, table, **how), append, [*disks, *sealed.disks]) as guest:
         check_root(guest)
         assert "sealed" in guest.ask("ls /mnt")["entries"]
         assert [m.source for m in guest.mounts() if m.target == "/mnt"] == ["/dev/dm-0"]
@@ -148,15 +150,11 @@ def test_wrong_table(name, kernels, made, disks, boot):
 
 
 @pytest.mark.parametrize("name", OF_DRACUT)
-def test_command_line_that_dracut_has_been_given(name, kernels, programs, disks, boot, tmp_path):
+def test_command_line_that_dracut_has_been_given(name, kernels, made, disks, boot):
     """dracut.cmdline(7): root= and all else count from there, and so does idmap=."""
-    only_root()
-    suite, packages, command = TOOLS[name]
-    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
-    files = files_for(name, programs, "")
-    del files["/etc/idmap.conf"]
-    command = command.replace("dracut ", "dracut --kernel-cmdline 'ro idmap=100000:0:65536 idmap=/dev/vdb,/srv,ext4,idmap=5000:0:10' ", 1)
-    initramfs.write_bytes(run_tool(root_with(suite, *packages), kernel, command, DRIVERS, files))
+    kernel = kernels(KERNELS[TOOLS[name][0]])
+    initramfs = made(name, kernel, None, word="dracut ", instead="dracut --kernel-cmdline"
+                     " 'ro idmap=100000:0:65536 idmap=/dev/vdb,/srv,ext4,idmap=5000:0:10' ")
     with boot(kernel, initramfs, "root=/dev/vda rootfstype=erofs", disks) as guest:
         check_root(guest)
 
@@ -210,30 +208,23 @@ def test_row_that_a_volatile_root_has_not(kernels, made, disks, boot):
 
 @pytest.mark.tools
 @pytest.mark.parametrize("name", ["dracut-forky", "dracut-systemd-forky"])
-def test_overlay_of_dracuts(name, kernels, programs, disks, boot, tmp_path):
+def test_overlay_of_dracuts(name, kernels, made, disks, boot):
     """The overlay that its own module makes is one of the mapped root."""
-    only_root()
-    suite, packages, command = TOOLS[name]
-    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
-    initramfs.write_bytes(run_tool(root_with(suite, *packages), kernel, command.replace("udev-rules idmap", "udev-rules idmap overlayfs"),
-                                   [*DRIVERS, "overlay"], files_for(name, programs, "/dev/root / auto idmap=100000:0:65536\n")))
+    kernel = kernels(KERNELS[TOOLS[name][0]])
+    initramfs = made(name, kernel, "/dev/root / auto idmap=100000:0:65536\n", "overlay",
+                     word="udev-rules idmap", instead="udev-rules idmap overlayfs")
     with boot(kernel, initramfs, "root=/dev/vda rootfstype=erofs ro rd.overlay=1", disks) as guest:
         assert [m for m in guest.mounts() if m.target == "/"][-1].type == "overlay"
         assert seen(guest, "/owners/user") == (1000, 1000) and guest.ask("write /etc/new x") == {"written": 1}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_row_that_is_moved_over(name, kernels, programs, disks, boot, tmp_path):
+def test_row_that_is_moved_over(name, kernels, made, disks, boot):
     """Where the initramfs puts its own /run. As it is made a table is told of it, too."""
-    only_root()
-    suite, packages, command = TOOLS[name]
-    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
-    files = files_for(name, programs, "")
-    del files["/etc/idmap.conf"]
-    initramfs.write_bytes(run_tool(root_with(suite, *packages), kernel, command, DRIVERS, files))
+    kernel = kernels(KERNELS[TOOLS[name][0]])
     append = ("root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536 idmap=/dev/vdb,/run/data,ext4,X-mount.mkdir,idmap=5000:0:10"
               " panic=5 rd.shell=0 rd.emergency=poweroff")
-    with boot(kernel, initramfs, append, disks) as guest:
+    with boot(kernel, made(name, kernel, None), append, disks) as guest:
         wait_for_line(guest, "the initramfs moves its /run over that when the root is entered; leave this row to the real init")
         guest.wait_exit()
 
@@ -253,14 +244,10 @@ mount_bottom() { :; }
 
 @pytest.mark.tools
 @pytest.mark.parametrize("table", [TABLE, None], ids=["table", "none"])
-def test_root_of_another_boot_script(table, kernels, programs, disks, boot, tmp_path):
+def test_root_of_another_boot_script(table, kernels, made, disks, boot):
     """It is as its table says, or the boot stops; without a table it is nobody's business."""
-    only_root()
-    kernel, initramfs = kernels("6.12"), tmp_path / "initramfs"
-    files = files_for("initramfs-tools-trixie", programs, table) | {"/etc/initramfs-tools/scripts/mine": MINE}
-    if table is None:
-        del files["/etc/idmap.conf"]
-    initramfs.write_bytes(run_tool(root_with("trixie", "initramfs-tools", "busybox"), kernel, INITRAMFS_TOOLS, DRIVERS, files))
+    kernel = kernels("6.12")
+    initramfs = made("initramfs-tools-trixie", kernel, table, files={"/etc/initramfs-tools/scripts/mine": MINE})
     with boot(kernel, initramfs, "boot=mine panic=5 root=/dev/vda", disks) as guest:
         if table is None:
             assert seen(guest, "/owners/user") == (101000, 101000)
@@ -272,13 +259,11 @@ def test_root_of_another_boot_script(table, kernels, programs, disks, boot, tmp_
 @pytest.mark.tools
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 @pytest.mark.parametrize("table", ["root", "more"])
-def test_overlay_of_another_script(table, suite, kernels, programs, disks, boot, tmp_path):
+def test_overlay_of_another_script(table, suite, kernels, made, disks, boot):
     """overlayroot, as others do, makes another root of the mapped one, in which no row but / is seen."""
-    only_root()
-    kernel, initramfs = kernels(KERNELS[suite]), tmp_path / "initramfs"
+    kernel = kernels(KERNELS[suite])
     rows = TABLE if table == "more" else TABLE.splitlines()[0] + "\n"
-    initramfs.write_bytes(run_tool(root_with(suite, "initramfs-tools", "busybox", "e2fsprogs", "overlayroot"), kernel, INITRAMFS_TOOLS,
-                                   [*DRIVERS, "overlay"], files_for(f"initramfs-tools-{suite}", programs, rows)))
+    initramfs = made(f"initramfs-tools-{suite}", kernel, rows, "overlay", more=["e2fsprogs", "overlayroot"])
     with boot(kernel, initramfs, "root=/dev/vda rootfstype=erofs ro panic=5 overlayroot=tmpfs", disks) as guest:
         if table == "more":
             wait_for_line(guest, "idmap apply: the row on /root/srv is not seen there any more: another mount covers it")
