@@ -70,20 +70,25 @@ int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
 
 /* --- what comes along ------------------------------------------------------------------------ */
 
+/* Whether what the row shows is, or has, what comes along: it lies in it, or an rbind has it within. */
+static bool shows_carried(const struct idmap_carried *carried, const struct idmap_row *row)
+{
+	return row->inside &&
+	       (idmap_path_inside(row->inside, carried->real) ||
+		(row->flags & IDMAP_RBIND && idmap_path_inside(carried->real, row->inside)));
+}
+
 /* Whether the row has to do with what comes along. */
 static bool concerns(const struct idmap_carried *carried, const struct idmap_row *row)
 {
 	/* Where a target is made, or an image is, cannot be told from the path alone. */
 	return row->flags & (IDMAP_MKDIR | IDMAP_IMAGE | IDMAP_IN_DISK_VIEW) ||
-	       idmap_path_inside(row->target, carried->real) ||
-	       (row->inside &&
-		(idmap_path_inside(row->inside, carried->real) ||
-		 (row->flags & IDMAP_RBIND && idmap_path_inside(carried->real, row->inside))));
+	       idmap_path_inside(row->target, carried->real) || shows_carried(carried, row);
 }
 
 /*
  * Whether a row that is still to come covers the place where it would land. The one at hand does
- * not, if it shows what is mounted in its source.
+ * not, nor does the overlay that merges it, if that shows it: its source is opened before.
  */
 static bool is_covered_later(const struct idmap_plan *plan, const struct idmap_carried *carried,
 			     const struct idmap_row *at_hand)
@@ -93,8 +98,7 @@ static bool is_covered_later(const struct idmap_plan *plan, const struct idmap_c
 	for (i = 0; i < plan->rows; i++) {
 		const struct idmap_row *row = plan->row[i];
 
-		if (row == at_hand && row->flags & IDMAP_RBIND &&
-		    idmap_path_inside(carried->real, row->inside))
+		if (!strcmp(row->target, at_hand->target) && shows_carried(carried, at_hand))
 			continue;
 		if (!(row->flags & (IDMAP_PLACED | IDMAP_SKIPPED)) && !idmap_row_is_root(row) &&
 		    strcmp(row->target, carried->real) &&

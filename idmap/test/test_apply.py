@@ -313,6 +313,19 @@ def test_where_else_a_row_appears(script):
                         for other in ("mnt", "opt")]
 
 
+@pytest.mark.parametrize("root", ["", "/dev/root / auto rw\n"], ids=["rows", "root"])
+@pytest.mark.parametrize("rows", ["/images/app /images bind", "tmpfs /images overlay\n/images/app /images bind lower",
+                                  "none /images overlay\n/images/app/deep /images bind lower"])
+def test_source_that_its_own_row_covers(rows, root, script):
+    """It is what is mounted there, and not the root's folder below that."""
+    done = script(f"""
+        mkdir -p /run/r/images/app/deep; mount -t tmpfs theirs /run/r/images/app
+        mkdir /run/r/images/app/deep; touch /run/r/images/app/theirs /run/r/images/app/deep/theirs; mounts >/run/was
+        table '{root}{rows}\n'; idmap apply -c /run/table --root /run/r; ls /run/r/images | grep theirs
+        idmap undo --root /run/r; mounts | diff /run/was -""")
+    assert done.out == ["rc 0", "theirs", "rc 0"], done.err
+
+
 def test_what_cannot_come_along_is_not_lost(script):
     done = script(f"""
         mkdir /run/r/srv/data; mount -t tmpfs data /run/r/srv/data; touch /run/r/srv/data/kept; before=$(mounts)
