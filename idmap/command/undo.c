@@ -31,13 +31,13 @@ static void record_rest(const struct record *record, const struct mounts *mounts
 }
 
 /*
- * Whether what stands on the row was in the folder before, and nobody has mounted anything there
- * since: then it comes along where the folder is replaced, and the row goes with what was replaced.
+ * What stands on the row, was in the folder before, and comes along where that is replaced: the row
+ * goes with what was replaced. NULL: there is none, or somebody has mounted something there since.
  */
-static bool goes_with_folder(const struct record *record, uint64_t number,
-			     const struct mounts *mounts)
+static const struct idmap_mountinfo *along_on(const struct record *record, uint64_t number,
+					      const struct mounts *mounts)
 {
-	bool along = false;
+	const struct idmap_mountinfo *along = NULL;
 	size_t i;
 
 	for (i = 0; i < mounts->count; i++) {
@@ -47,8 +47,9 @@ static bool goes_with_folder(const struct record *record, uint64_t number,
 			continue;
 		inner = record_inner_of(record, &mounts->mount[i]);
 		if (!inner && !record_row_of(record, &mounts->mount[i]))
-			return false;
-		along |= inner && inner->along;
+			return NULL;
+		if (inner && inner->along)
+			along = &mounts->mount[i];
 	}
 	return along;
 }
@@ -132,7 +133,7 @@ static int undo_rows(struct record *record, bool root, struct mounts *mounts,
 		const struct recorded *recorded = &record->row[i];
 
 		if (recorded_is_root(recorded) || !record_stands(record, recorded, mounts) ||
-		    (root && goes_with_folder(record, recorded->id.number, mounts)))
+		    (root && along_on(record, recorded->id.number, mounts)))
 			continue;
 		result = undo_row(record, recorded, mounts, ret_error);
 		if (!result)
@@ -147,14 +148,59 @@ static int undo_rows(struct record *record, bool root, struct mounts *mounts,
 
 /* --- all of it ------------------------------------------------------------------------------- */
 
+/* The mount that the row's hides, which is none of the record's; NULL: there is none. */
+static const struct idmap_mountinfo *
+hidden_by(const struct record *record, const struct recorded *recorded, const struct mounts *mounts)
+{
+	char path[PATH_MAX];
+	size_t i;
+
+	record_target(record, recorded->row, path);
+	for (i = 0; i < mounts->count; i++) {
+		const struct idmap_mountinfo *mount = &mounts->mount[i];
+
+		if (idmap_path_inside(mount->target, path) && !record_row_of(record, mount) &&
+		    !mounts_inside(mounts, mount, recorded->id.number))
+			return mount;
+	}
+	return NULL;
+}
+
+/* No path leads to what a row hides that goes with the folder, so that could not come along. */
+static int check_hidden(const struct record *record, const struct mounts *mounts,
+			struct idmap_error *ret_error)
+{
+	char path[PATH_MAX];
+	size_t i;
+
+	for (i = 0; i < record->count; i++) {
+		const struct recorded *recorded = &record->row[i];
+		const struct idmap_mountinfo *hidden, *along;
+
+		if (recorded_is_root(recorded) || !record_stands(record, recorded, mounts))
+			continue;
+		along = along_on(record, recorded->id.number, mounts);
+		hidden = along ? hidden_by(record, recorded, mounts) : NULL;
+		if (hidden)
+			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
+					  "the row on %s covers the mount on %s, and that on %s"
+					  " stands on it; nothing is changed: unmount %s, and say"
+					  " this again",
+					  record_target(record, recorded->row, path),
+					  hidden->target, along->target, along->target);
+	}
+	return 0;
+}
+
 /* Asked before anything is taken back: whether the kernel can take its map off the folder. */
-static int check_root(const struct record *record, const char *folder,
+static int check_root(const struct record *record, const char *folder, const struct mounts *mounts,
 		      struct idmap_error *ret_error)
 {
 	const bool maps = record_maps_root(record);
 	idmap_closed int root_fd = idmap_open(folder, O_PATH | O_DIRECTORY);
 	idmap_closed int fd = -1;
 	size_t i;
+	int result;
 
 	for (i = 0; i < record->count; i++)
 		if (idmap_row_is_root(record->row[i].row) &&
@@ -172,7 +218,8 @@ static int check_root(const struct record *record, const char *folder,
 				  "the map of %s itself cannot be taken off (%m), that needs Linux"
 				  " 6.15 or newer; nothing is changed: unmount it, or leave it",
 				  folder);
-	return unmap_folder(record, true, ret_error);
+	result = check_hidden(record, mounts, ret_error);
+	return result ? result : unmap_folder(record, true, ret_error);
 }
 
 /* An interrupted one has put the new root beneath the old one, which hides it still. */
@@ -199,7 +246,7 @@ int take_back(struct record *record, struct mounts *mounts, struct idmap_error *
 		return result;
 	}
 	if (root)
-		result = check_root(record, record->folder, ret_error);
+		result = check_root(record, record->folder, mounts, ret_error);
 	if (!result)
 		result = undo_rows(record, root, mounts, ret_error);
 	if (!result && root) {
