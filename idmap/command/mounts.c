@@ -101,9 +101,10 @@ static const struct idmap_mountinfo *by_number(const struct mounts *mounts, uint
 
 const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path)
 {
-	const struct idmap_mountinfo *mount = by_number(mounts, mount_id_of(AT_FDCWD, path).number);
-
-	return mount && !strcmp(mount->target, path) ? mount : NULL;
+	/* Its target may be the same folder by another name, where case does not count. */
+	if (!idmap_is_mount_root(AT_FDCWD, path))
+		return NULL;
+	return by_number(mounts, mount_id_of(AT_FDCWD, path).number);
 }
 
 struct idmap_mount_id mounts_id(const struct mounts *mounts, const char *path)
@@ -153,9 +154,9 @@ bool mounts_have(const struct mounts *mounts, struct idmap_mount_id id, const ch
 	if (id.unique && !mount_id_of(AT_FDCWD, "/").looks)
 		return exists(id.unique);
 	top = mount_id_of(AT_FDCWD, path);
-	mount = by_number(mounts, id.number);
-	if (!mount || strcmp(mount->target, path))
-		return false;
+	if (top.number == id.number)
+		return mount_same(top, id) && mounts_at(mounts, path);
 	/* One that is covered cannot be looked at. */
-	return top.number != id.number || mount_same(top, id);
+	mount = by_number(mounts, id.number);
+	return mount && !strcmp(mount->target, path);
 }

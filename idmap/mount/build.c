@@ -255,6 +255,8 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 		result = add_followed(build, result, &row, ret_error);
 	if (result == IDMAP_BY_LINK)
 		result = idmap_link_failed(&build->plan, row, ret_error);
+	if (!result)
+		result = idmap_rows_look(&build->stage, ret_error);
 	for (i = 0; !result && build->skips && i < build->plan.rows; i++)
 		idmap_written_settle(&build->stage, build->plan.row[i]);
 	if (!result && build->plan.new_root && build->plan.root->booted)

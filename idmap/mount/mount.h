@@ -136,6 +136,8 @@ struct idmap_mount_id {
  * number the other one is asked for if both are wanted, and else 0.
  */
 struct idmap_mount_id idmap_mount_id(int dir_fd, const char *path, bool both);
+/* Whether the path leads to what a mount shows, and not to something in it. */
+bool idmap_is_mount_root(int dir_fd, const char *path);
 
 /* --- area.c: a place for trees that have to be attached -------------------------------------- */
 
@@ -325,7 +327,13 @@ int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_
 		    struct idmap_error *ret_error);
 /* Builds the row's tree and puts it in place, or keeps a layer. */
 int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error);
+/* Once all are in place: -errno, two of them mean one folder by two names. */
+int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error);
 #else
+static inline int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error)
+{
+	return (void)stage, (void)ret_error, 0;
+}
 static inline int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd,
 				  const struct idmap_row *row, struct idmap_error *ret_error)
 {

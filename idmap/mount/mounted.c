@@ -13,15 +13,30 @@
 #define MNT_ID 0x1000
 #define MNT_ID_UNIQUE 0x4000
 #define MNT_ID_AT 18
+#define ATTR_MOUNT_ROOT 0x2000 /* the same: 5.8 */
+#define ATTRIBUTES_AT 1
+#define STATX_WORDS 32 /* struct statx, whose mask comes first */
+
+static bool statx_words(int dir_fd, const char *path, unsigned int mask,
+			uint64_t answer[STATX_WORDS])
+{
+	return !syscall(SYS_statx, dir_fd, path,
+			AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, mask, answer);
+}
+
+bool idmap_is_mount_root(int dir_fd, const char *path)
+{
+	uint64_t answer[STATX_WORDS];
+
+	return statx_words(dir_fd, path, 0, answer) && answer[ATTRIBUTES_AT] & ATTR_MOUNT_ROOT;
+}
 
 /* Which of those the answer is: of both the second, where the kernel has it; 0: there is none. */
 static unsigned int ask(int dir_fd, const char *path, unsigned int mask, uint64_t *ret)
 {
-	uint64_t answer[32] = {0}; /* struct statx, whose mask comes first */
+	uint64_t answer[STATX_WORDS];
 
-	if (syscall(SYS_statx, dir_fd, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH,
-		    mask, answer) ||
-	    !(answer[0] & mask))
+	if (!statx_words(dir_fd, path, mask, answer) || !(answer[0] & mask))
 		return 0;
 	*ret = answer[MNT_ID_AT];
 	return (unsigned int)answer[0] & mask;

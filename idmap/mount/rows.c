@@ -3,6 +3,9 @@
  * What rows besides the root need of a stage: their trees unmapped in the disk view, if others are
  * cloned from them, and mapped in the seen view.
  */
+#include <errno.h>
+#include <string.h>
+
 #include "mount/announced.h"
 #include "mount/bind.h"
 #include "mount/layers.h"
@@ -106,4 +109,65 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 	row->placed_before = stage->placed;
 	stage->placed = row;
 	return 0;
+}
+
+/* --- once all are in place ------------------------------------------------------------------- */
+
+/*
+ * Whether no other path can lead there: some filesystems hold upper and lower case equal, or have
+ * short names, or pass over a dot or a blank at a name's end.
+ */
+static bool has_one_name(const char *path)
+{
+	for (;; path++) {
+		path += strspn(path, "abcdefghijklmnopqrstuvwxyz0123456789/_-");
+		if (*path != '.' || !path[1] || path[1] == '/')
+			return !*path;
+	}
+}
+
+/* The row whose mount the path leads to; NULL: it is none's, or the root's. */
+static const struct idmap_row *row_at(const struct idmap_stage *stage, const char *path)
+{
+	const struct idmap_row *row = stage->placed;
+	const struct idmap_mount_id id =
+		idmap_mount_id(stage->seen_fd, path + 1, row && row->mount);
+
+	while (row && (row->mount != id.number || row->mount_unique != id.unique))
+		row = row->placed_before;
+	return row;
+}
+
+static int look_at(const struct idmap_stage *stage, const struct idmap_row *row,
+		   struct idmap_error *ret_error)
+{
+	const struct idmap_row *other = row->inside ? row_at(stage, row->inside) : NULL;
+
+	if (!(row->flags & IDMAP_LAYER) && row_at(stage, row->target) != row)
+		return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EEXIST,
+				  "it is not seen there: another row has this folder, or one above"
+				  " it, by another name (in upper and lower case, say); write both"
+				  " alike");
+	if (other && !idmap_path_inside(row->inside, other->target))
+		return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
+				  "%s lies in the row for %s, by another name (in upper and lower"
+				  " case, say); write both alike",
+				  row->inside, other->target);
+	return 0;
+}
+
+int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error)
+{
+	const struct idmap_plan *plan = stage->plan;
+	bool sure = true;
+	uint32_t i;
+	int result = 0;
+
+	for (i = 0; i < plan->rows && sure; i++)
+		sure = has_one_name(plan->row[i]->target) &&
+		       (!plan->row[i]->inside || has_one_name(plan->row[i]->inside));
+	for (i = 0; i < plan->rows && !sure && !result; i++)
+		if (plan->row[i]->flags & IDMAP_PLACED && !idmap_row_is_root(plan->row[i]))
+			result = look_at(stage, plan->row[i], ret_error);
+	return result;
 }

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Folders that have two names, as upper and lower case are one on vfat: rows that mean the same one are
+told of, whatever path they write, and what stands there is taken back."""
+
+from __future__ import annotations
+
+import pytest
+
+from common import PRE, ROOT, last_words, options
+from guest import Disk
+from images import Dir, File
+
+MODULES = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
+VFAT = ROOT + "/dev/vdb /srv vfat rw\n"
+UNSEEN = ("it is not seen there: another row has this folder, or one above it, by another name (in upper and lower"
+          " case, say); write both alike")
+
+
+@pytest.fixture
+def disks(root_tree, image, programs):
+    root, tree = root_tree(), {"/": Dir()}
+    root["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    for tree_with in (root, tree):
+        for folder in ("DATA", "DATA/SUB", "LONG FOLDER", "other"):
+            tree_with[("/srv/" if tree_with is root else "/") + folder] = Dir()
+    return [Disk(image(root, "erofs")), Disk(image(tree, "vfat"), readonly=False, snapshot=True)]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("rows, line", [
+    ("t /srv/data tmpfs\n/images/app /srv/DATA bind\n", f"/images/app on /srv/DATA: {UNSEEN}"),
+    ("t /srv/data tmpfs\n/images/app /srv/DATA/sub bind\n", f"/images/app on /srv/DATA/sub: {UNSEEN}"),
+    ("t /srv/longfo~1 tmpfs\n/images/app /srv/long\\040folder bind\n", UNSEEN),
+    ("/images/app /srv/data bind\n/srv/DATA /mnt bind\n",
+     "/srv/DATA on /mnt: /srv/DATA lies in the row for /srv/data, by another name (in upper and lower case, say); write"
+     " both alike"),
+])
+def test_rows_of_one_folder(rows, line, kernel, disks, initramfs, boot_fails):
+    said, code = last_words(boot_fails(kernel, initramfs(kernel, VFAT + rows, modules=MODULES), "quiet", disks))
+    assert said.startswith(PRE) and line in said and code == "0x00000600"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_folders_that_are_two(kernel, disks, initramfs, boot):
+    """Where case counts they have nothing to do with each other."""
+    conf = ROOT + "t /srv tmpfs mode=0755\nt /srv/data tmpfs X-mount.mkdir\n/images/app /srv/DATA bind X-mount.mkdir\n" \
+                  "/srv/DATA /mnt bind\n"
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES), "", disks[:1]) as guest:
+        assert (options(guest, "/srv/data")[0], options(guest, "/srv/DATA")[0], options(guest, "/mnt")[0]) == (
+            "tmpfs", "erofs", "erofs")
+        assert "run" in guest.ask("ls /mnt")["entries"]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
+def test_undo_by_another_name(kernel, disks, initramfs, boot):
+    """The kernel lists the mount by the name that it knew first."""
+    with boot(kernel, initramfs(kernel, VFAT, modules=MODULES), "", disks) as guest:
+        before = guest.mounts()
+        assert guest.run("/bin/sh", "-c", """
+            ls /srv/DATA; echo 't /srv/data tmpfs' >/run/table
+            for words in 'apply -c /run/table' 'apply -c /run/table' 'apply --verify' undo; do idmap $words 2>&1; echo "rc $?"; done
+            """).splitlines() == ["SUB", "rc 0", "idmap apply: the rows stand in / already, nothing is changed",
+                                  "rc 0", "rc 0", "rc 0"]
+        assert guest.mounts() == before
+        assert guest.run("/bin/sh", "-c", """
+            printf 't /srv/data tmpfs\\n/images/app /srv/DATA bind\\n' >/run/table
+            idmap apply -c /run/table 2>&1; echo "rc $?" """).splitlines()[1:] == ["rc 6"]
+        assert guest.mounts() == before
