@@ -326,6 +326,20 @@ def test_source_that_its_own_row_covers(rows, root, script):
     assert done.out == ["rc 0", "theirs", "rc 0"], done.err
 
 
+def test_undo_of_what_a_row_hides(script):
+    """A mount came along onto the row, so that goes with the folder, and no path leads to the one below it."""
+    done = script("""
+        mkdir -p /run/r/opt/app /run/r/opt/x; mount -t tmpfs x /run/r/opt/x; mount -t tmpfs app /run/r/opt/app
+        mkdir -p /run/r/opt/app/app /run/r/opt/app/x; mounts >/run/was
+        table '/dev/root / auto rw\n/opt/app /opt bind\n'; idmap apply -c /run/table --root /run/r; mounts >/run/applied
+        idmap undo --root /run/r; mounts | diff /run/applied -
+        umount /run/r/opt/x; idmap undo --root /run/r; mounts | diff /run/was - | grep -c '^[<>]'""")
+    assert done.out == ["rc 0", "rc 1", "rc 0", "1"], done
+    assert done.err == [
+        "idmap undo: the row on /run/r/opt covers the mount on /run/r/opt/app, and that on /run/r/opt/x stands on it;"
+        " nothing is changed: unmount /run/r/opt/x, and say this again"]
+
+
 def test_what_cannot_come_along_is_not_lost(script):
     done = script(f"""
         mkdir /run/r/srv/data; mount -t tmpfs data /run/r/srv/data; touch /run/r/srv/data/kept; before=$(mounts)
