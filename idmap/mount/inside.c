@@ -70,8 +70,7 @@ int idmap_attach_inside(int root_fd, int tree_fd, const struct idmap_row *row,
 
 /* --- what comes along ------------------------------------------------------------------------ */
 
-/* Whether what the row shows is, or has, what comes along: it lies in it, or an rbind has it
- * within. */
+/* Whether the row shows it: its source lies in that, or it is an rbind that has it inside. */
 static bool shows_carried(const struct idmap_carried *carried, const struct idmap_row *row)
 {
 	return row->inside &&
