@@ -183,6 +183,7 @@ enum idmap_row_flag {
 	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
 	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
 	IDMAP_WROTE = 1 << 18,	    /* the same: it is ro, and mounting it wrote to its disk */
+	IDMAP_WROTE_LOG = 1 << 21,  /* the same: but only what it writes each time */
 	IDMAP_ON_WRITTEN = 1 << 19, /* the same: it is ro, and another row writes to its disk */
 	IDMAP_DENIED = 1 << 20, /* the same: its disk cannot be written, as mounting it has shown */
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
@@ -307,8 +308,7 @@ void idmap_cmdline_module_options(const char *cmdline, const char *name, size_t 
 				  struct idmap_text *ret_options);
 
 struct idmap_plan {
-	struct idmap_row *
-		*row; /* the root first, behind its layers; each after what it stands on */
+	struct idmap_row **row; /* the root, behind its layers; each after what it stands on */
 	uint32_t rows;
 	uint32_t maps;
 	uint32_t maps_at_once;	       /* so many wait for a row at some time, each in a file */

@@ -188,7 +188,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 			text,
 			"a crash has left its journal, which cannot be replayed there: mount it"
 			" once where it can be written, or add noload (ext4), norecovery (xfs),"
-			" nologreplay (btrfs)");
+			" rescue=nologreplay (btrfs)");
 	} else if (!read_only && is_denied(row, attempt)) {
 		idmap_text_add(text, row->flags & IDMAP_UPPER
 					     ? "the upper layer needs a device that can be written"

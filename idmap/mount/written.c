@@ -101,17 +101,17 @@ struct idmap_written idmap_written_begin(const struct idmap_row *row, const char
 	    idmap_type_has(NEVER_WRITTEN, type))
 		return written;
 	written.foretold = is_to_be_written(row, type);
+	written.counts = true;
+	written.sectors = sectors_written(row);
 	/* xfs clears old blocks of its log each time; that it replays it stands in the kernel's. */
 	if (!strcmp(type, "xfs"))
 		written.log_fd = idmap_klog_begin();
-	else
-		written.sectors = sectors_written(row);
-	written.counts = written.log_fd < 0;
 	return written;
 }
 
 void idmap_written_end(struct idmap_written *written, struct idmap_row *row, bool mounted)
 {
+	const bool logs = written->log_fd >= 0;
 	struct idmap_text words;
 	char said[500];
 
@@ -119,9 +119,10 @@ void idmap_written_end(struct idmap_written *written, struct idmap_row *row, boo
 	if (mounted)
 		idmap_klog_read(written->log_fd, &words);
 	idmap_close(&written->log_fd);
-	if (mounted && (written->foretold || idmap_contains(said, "Starting recovery") ||
-			(written->counts && sectors_written(row) != written->sectors)))
+	if (mounted && (written->foretold || idmap_contains(said, "Starting recovery")))
 		row->flags |= IDMAP_WROTE;
+	else if (mounted && written->counts && sectors_written(row) != written->sectors)
+		row->flags |= logs ? IDMAP_WROTE_LOG : IDMAP_WROTE;
 }
 
 void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes)
@@ -134,6 +135,11 @@ void idmap_note_written(const struct idmap_row *row, struct idmap_notes *notes)
 			   row->flags & IDMAP_ON_WRITTEN
 				   ? "as it was mounted for a row that is skipped"
 				   : "to replay a journal or to give up deleted files");
+	else if (row->flags & IDMAP_WROTE_LOG)
+		idmap_note_mild(notes,
+				"%s on %s: ro, and yet xfs has written to its log, as it does each"
+				" time; attach it read-only where others use it too",
+				row->source, row->target);
 }
 
 /* --- rows of one disk ------------------------------------------------------------------------ */
