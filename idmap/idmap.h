@@ -183,9 +183,9 @@ enum idmap_row_flag {
 	IDMAP_MADE_WORK = 1 << 16,  /* the same: its folder work */
 	IDMAP_DATA_ONLY = 1 << 17,  /* a lower layer that another one leads to */
 	IDMAP_WROTE = 1 << 18,	    /* the same: it is ro, and mounting it wrote to its disk */
-	IDMAP_WROTE_LOG = 1 << 21,  /* the same: but only what it writes each time */
 	IDMAP_ON_WRITTEN = 1 << 19, /* the same: it is ro, and another row writes to its disk */
 	IDMAP_DENIED = 1 << 20, /* the same: its disk cannot be written, as mounting it has shown */
+	IDMAP_WROTE_LOG = 1 << 21, /* the same: it is ro, and xfs wrote what it writes each time */
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
 };

@@ -20,9 +20,7 @@ UNSEEN = ("it is not seen there: another row has this folder, or one above it, b
 def disks(root_tree, image, programs):
     root, tree = root_tree(), {"/": Dir()}
     root["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
-    for tree_with in (root, tree):
-        for folder in ("DATA", "DATA/SUB", "LONG FOLDER", "other"):
-            tree_with[("/srv/" if tree_with is root else "/") + folder] = Dir()
+    tree |= {f"/{folder}": Dir() for folder in ("DATA", "DATA/SUB", "LONG FOLDER")}
     return [Disk(image(root, "erofs")), Disk(image(tree, "vfat"), readonly=False, snapshot=True)]
 
 

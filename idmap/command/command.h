@@ -121,10 +121,10 @@ int mounts_read(struct mounts *mounts, struct idmap_error *ret_error);
 bool mounts_changed(const struct mounts *before, const char *folder);
 /* That of a mount on the list; without the unique one where another covers it. */
 struct idmap_mount_id mount_id_listed(const struct idmap_mountinfo *mount);
-/* What is mounted there, on top; or NULL. */
+/* The mount on top at that very path; its numbers are 0: nothing is mounted there. */
+struct idmap_mount_id mount_id_on(const char *path);
+/* The same as it is listed, or NULL. */
 const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path);
-/* Its numbers; 0: nothing is mounted there. */
-struct idmap_mount_id mounts_id(const struct mounts *mounts, const char *path);
 /* What it is mounted on; NULL: that is not to be seen. */
 const struct idmap_mountinfo *mounts_parent(const struct mounts *mounts,
 					    const struct idmap_mountinfo *mount);

@@ -13,7 +13,7 @@
 /* Whether a mount on the folder's own one has that path, beneath the rows. */
 static bool is_beneath_rows(const struct mounts *mounts, const char *folder, const char *path)
 {
-	const uint64_t number = mounts_id(mounts, folder).number;
+	const uint64_t number = mount_id_on(folder).number;
 	size_t i;
 
 	for (i = 0; i < mounts->count; i++)

@@ -99,17 +99,18 @@ static const struct idmap_mountinfo *by_number(const struct mounts *mounts, uint
 	return NULL;
 }
 
-const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path)
+struct idmap_mount_id mount_id_on(const char *path)
 {
-	/* Its target may be the same folder by another name, where case does not count. */
-	if (!idmap_is_mount_root(AT_FDCWD, path))
-		return NULL;
-	return by_number(mounts, mount_id_of(AT_FDCWD, path).number);
+	/* Without comparing names: it may be listed by another one, where case does not count. */
+	return idmap_is_mount_root(AT_FDCWD, path) ? mount_id_of(AT_FDCWD, path)
+						   : (struct idmap_mount_id){0};
 }
 
-struct idmap_mount_id mounts_id(const struct mounts *mounts, const char *path)
+const struct idmap_mountinfo *mounts_at(const struct mounts *mounts, const char *path)
 {
-	return mounts_at(mounts, path) ? mount_id_of(AT_FDCWD, path) : (struct idmap_mount_id){0};
+	const struct idmap_mount_id id = mount_id_on(path);
+
+	return id.number ? by_number(mounts, id.number) : NULL;
 }
 
 const struct idmap_mountinfo *mounts_parent(const struct mounts *mounts,
@@ -155,7 +156,7 @@ bool mounts_have(const struct mounts *mounts, struct idmap_mount_id id, const ch
 		return exists(id.unique);
 	top = mount_id_of(AT_FDCWD, path);
 	if (top.number == id.number)
-		return mount_same(top, id) && mounts_at(mounts, path);
+		return mount_same(top, id) && idmap_is_mount_root(AT_FDCWD, path);
 	/* One that is covered cannot be looked at. */
 	mount = by_number(mounts, id.number);
 	return mount && !strcmp(mount->target, path);

@@ -103,7 +103,7 @@ static int undo_row(const struct record *record, const struct recorded *recorded
 		    struct mounts *mounts, struct idmap_error *ret_error)
 {
 	char path[PATH_MAX];
-	struct idmap_mount_id top = mounts_id(mounts, record_target(record, recorded->row, path));
+	struct idmap_mount_id top = mount_id_on(record_target(record, recorded->row, path));
 	int result = 0;
 
 	if (!mount_same(top, recorded->id))
@@ -192,7 +192,7 @@ static int check_hidden(const struct record *record, const struct mounts *mounts
 	return 0;
 }
 
-/* Asked before anything is taken back: whether the kernel can take its map off the folder. */
+/* Asked before anything is taken back: whether the folder can become what it was. */
 static int check_root(const struct record *record, const char *folder, const struct mounts *mounts,
 		      struct idmap_error *ret_error)
 {
@@ -223,9 +223,9 @@ static int check_root(const struct record *record, const char *folder, const str
 }
 
 /* An interrupted one has put the new root beneath the old one, which hides it still. */
-static bool is_beneath(const struct record *record, const struct mounts *mounts)
+static bool is_beneath(const struct record *record)
 {
-	const struct idmap_mount_id top = mounts_id(mounts, record->folder);
+	const struct idmap_mount_id top = mount_id_on(record->folder);
 
 	return !record->done && record->replaces.number && mount_same(top, record->replaces);
 }
@@ -239,7 +239,7 @@ int take_back(struct record *record, struct mounts *mounts, struct idmap_error *
 	for (i = 0; i < record->count; i++)
 		root |= recorded_is_root(&record->row[i]) &&
 			record_stands(record, &record->row[i], mounts);
-	if (root && is_beneath(record, mounts)) {
+	if (root && is_beneath(record)) {
 		result = put_back_folder(record->folder, ret_error);
 		if (!result)
 			record_remove(record->folder);

@@ -175,7 +175,9 @@ struct idmap_written {
 	uint64_t sectors; /* that were written to its device before */
 };
 
-/* Before and after the row's filesystem is mounted as `type`, or was not. It becomes IDMAP_WROTE.
+/*
+ * Before and after the row's filesystem is mounted as `type`, or was not. The row becomes
+ * IDMAP_WROTE or IDMAP_WROTE_LOG.
  */
 struct idmap_written idmap_written_begin(const struct idmap_row *row, const char *type);
 void idmap_written_end(struct idmap_written *written, struct idmap_row *row, bool mounted);
