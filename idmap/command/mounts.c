@@ -34,14 +34,13 @@ int mounts_read(struct mounts *mounts, struct idmap_error *ret_error)
 	if (result)
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
 				  "/proc/self/mountinfo cannot be read (%m); mount /proc");
+	/* In the room behind the text, since undo reads this anew for each row. */
+	mounts->mount = (void *)mounts->arena.at;
 	while (idmap_mountinfo_next(&text, &mount)) {
-		struct idmap_mountinfo *more =
-			realloc(mounts->mount, (mounts->count + 1) * sizeof(*more));
-
-		if (!more)
+		if ((size_t)(mounts->arena.end - mounts->arena.at) < sizeof(mount))
 			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOMEM, "%m");
-		mounts->mount = more;
-		more[mounts->count++] = mount;
+		mounts->mount[mounts->count++] = mount;
+		mounts->arena.at += sizeof(mount);
 	}
 	return 0;
 }
