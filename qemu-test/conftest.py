@@ -95,10 +95,13 @@ def kernel(request: pytest.FixtureRequest, kernels: Callable[[str], host.Kernel]
 
 @pytest.fixture
 def root_tree(programs: host.Programs) -> Callable[..., images.Tree]:
-    """root_tree(base=100000, init=None): a new tree of images.busybox_root, free to be changed."""
+    """root_tree(base=100000, init=None, command=False): a new tree of images.busybox_root, free to be changed."""
 
-    def make(base: int = 100000, init: Path | None = None) -> images.Tree:
-        return images.busybox_root(programs.probe, programs.ids, base, init=init)
+    def make(base: int = 100000, init: Path | None = None, command: bool = False) -> images.Tree:
+        tree = images.busybox_root(programs.probe, programs.ids, base, init=init)
+        if command:
+            tree["/bin/idmap"] = images.File(programs.command, base, base, 0o755)
+        return tree
 
     return make
 
@@ -220,10 +223,10 @@ def stage0(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def plain_tree(root_tree: Callable[..., images.Tree],
                programs: host.Programs) -> Callable[..., images.Tree]:
-    """plain_tree(conf): a root with idmap-init in it, and a table."""
+    """plain_tree(conf): a root with both programs in it, and a table."""
 
     def make(conf: str | None = None, init: str = common.INIT) -> images.Tree:
-        tree = root_tree()
+        tree = root_tree(command=True)
         tree[init] = images.File(programs.init, 100000, 100000, 0o755)
         if conf is not None:
             tree["/etc/idmap.conf"] = images.File(conf, 100000, 100000)

@@ -10,7 +10,6 @@ import pytest
 
 from common import EVERY, ROOT, seen
 from guest import Disk
-from images import File
 
 MODULES = "virtio_pci,virtio_blk,erofs,ext4"
 TABLE = """/dev/root / auto idmap=100000:0:65536
@@ -22,10 +21,9 @@ IDS = [[100000, 0, 65536]]
 
 
 @pytest.fixture
-def guest_with_idmap(root_tree, image, second, programs, initramfs, boot):
+def guest_with_idmap(root_tree, image, second, initramfs, boot):
     def make(kernel, conf=ROOT):
-        tree = root_tree()
-        tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+        tree = root_tree(command=True)
         disks = [Disk(image(tree, "erofs")), Disk(image(root_tree(), "erofs")),
                  Disk(second("ext4"), readonly=False, snapshot=True)]
         return boot(kernel, initramfs(kernel, conf, modules=MODULES), "", disks)

@@ -8,7 +8,7 @@ import pytest
 
 from common import PRE, ROOT, last_words, options
 from guest import Disk
-from images import Dir, File
+from images import Dir
 
 MODULES = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
 VFAT = ROOT + "/dev/vdb /srv vfat rw\n"
@@ -17,9 +17,8 @@ UNSEEN = ("it is not seen there: another row has this folder, or one above it, b
 
 
 @pytest.fixture
-def disks(root_tree, image, programs):
-    root, tree = root_tree(), {"/": Dir()}
-    root["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+def disks(root_tree, image):
+    root, tree = root_tree(command=True), {"/": Dir()}
     tree |= {f"/{folder}": Dir() for folder in ("DATA", "DATA/SUB", "LONG FOLDER")}
     return [Disk(image(root, "erofs")), Disk(image(tree, "vfat"), readonly=False, snapshot=True)]
 

@@ -29,15 +29,6 @@ def plain_root(stage0, plain_tree, image):
     return make
 
 
-@pytest.fixture
-def with_idmap(programs):
-    """A change of plain_root() that puts the command into the root."""
-    def change(tree):
-        tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
-
-    return change
-
-
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_rows_in_place(kernel, plain_root, second, boot):
     conf = ("/images/app /mnt/deep/er bind idmap=100000:30:1\n"
@@ -207,12 +198,12 @@ def test_real_init_by_name(kernel, plain_root, boot):
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-def test_apply_after_the_boot(kernel, plain_root, with_idmap, image, boot):
+def test_apply_after_the_boot(kernel, plain_root, image, boot):
     """What stands since the boot is not done a second time, over what has been written meanwhile."""
     conf = ("upper /srv overlay\n/images/app /srv bind lower,idmap=100000:0:65536\n/dev/vdb /srv ext4 upper\n"
             "t /mnt tmpfs\n/images/app /opt/app bind idmap=100000:7:1,101000:8:1\n")
 
-    initrd, root = plain_root(kernel, conf, change=with_idmap, modules=["overlay", "ext4"])
+    initrd, root = plain_root(kernel, conf, modules=["overlay", "ext4"])
     state = Disk(image({"/": Dir(0, 0)}, "ext4"), readonly=False, snapshot=True)
     with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, state]) as guest:
         assert guest.ask("write /mnt/kept new") == {"written": 3}
@@ -234,7 +225,7 @@ def test_apply_after_the_boot(kernel, plain_root, with_idmap, image, boot):
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-def test_apply_of_other_rows_after_the_boot(kernel, plain_root, with_idmap, image, boot):
+def test_apply_of_other_rows_after_the_boot(kernel, plain_root, image, boot):
     """A row of the same SOURCE and map is another one where it shows another folder, has other layers or options, or where
     somebody has put another filesystem there since."""
     conf = ("/dev/vdb /srv erofs X-mount.subdir=a,idmap=5000:0:100\n"
@@ -242,7 +233,7 @@ def test_apply_of_other_rows_after_the_boot(kernel, plain_root, with_idmap, imag
 
     tree = {"/": Dir(5000, 5000), **{path: node for name in "ab" for path, node in (
         (f"/{name}", Dir(5000, 5000)), (f"/{name}/{name}", File(f"{name}\n", 5007, 5007)))}}
-    initrd, root = plain_root(kernel, conf, change=with_idmap, modules=["overlay"])
+    initrd, root = plain_root(kernel, conf, modules=["overlay"])
     with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, Disk(image(tree, "erofs"))]) as guest:
         def apply(table):
             guest.ask("write", "/run/tab", table)
@@ -268,13 +259,13 @@ def test_apply_of_other_rows_after_the_boot(kernel, plain_root, with_idmap, imag
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-def test_apply_of_rows_that_say_otherwise(kernel, plain_root, with_idmap, image, boot):
+def test_apply_of_rows_that_say_otherwise(kernel, plain_root, image, boot):
     """What a row has found does not make another one of it, and what it has said does, also where that took something away.
     A bind of what is mapped is so, too."""
     rows = ("/dev/vdb /srv ext4 idmap=5000:0:100\nt /tmp tmpfs ro,mode=755\n"
             "/tmp /mnt bind rw\n/images/app /opt/app bind noexec\n")
 
-    initrd, root = plain_root(kernel, "/dev/root / auto rw,idmap=100000:0:65536\n" + rows, change=with_idmap, modules=["ext4"])
+    initrd, root = plain_root(kernel, "/dev/root / auto rw,idmap=100000:0:65536\n" + rows, modules=["ext4"])
     disk = Disk(image({"/": Dir(5000, 5000)}, "ext4"), readonly=False, snapshot=True)
     with boot(kernel, initrd, f"root=/dev/vda rw init={INIT}", [root, disk]) as guest:
         def apply(table):
@@ -294,11 +285,11 @@ def test_apply_of_rows_that_say_otherwise(kernel, plain_root, with_idmap, image,
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-def test_apply_where_others_have_mounted_since(kernel, plain_root, with_idmap, image, boot):
+def test_apply_where_others_have_mounted_since(kernel, plain_root, image, boot):
     """What looks like the boot's row by its type, source and lack of a map is not that mount."""
     conf = "/images/app /opt/app bind\n/dev/vdb /srv ext4 ro,X-mount.subdir=deep,noexec\n/dev/vdc /mnt ext4 nodev\n"
 
-    initrd, root = plain_root(kernel, conf, change=with_idmap, modules=["ext4"])
+    initrd, root = plain_root(kernel, conf, modules=["ext4"])
     disks = [Disk(image({"/": Dir(), "/deep": Dir(), "/deep/in": File("")}, "ext4"), readonly=False, snapshot=True) for _ in range(2)]
     with boot(kernel, initrd, f"root=/dev/vda init={INIT}", [root, *disks]) as guest:
         def apply():

@@ -43,11 +43,10 @@ def page_kb(guest):
 
 
 @pytest.mark.parametrize("kernel", [*OTHERS, *PLAIN, OWN], indirect=True)
-def test_every_kind_of_row(kernel, root_tree, programs, image, initramfs, boot, ran):
+def test_every_kind_of_row(kernel, root_tree, image, initramfs, boot, ran):
     maps_tmpfs = kernel.name.partition("-")[0] != "6.1"  # since 6.3
     conf = TABLE.replace("MAP", "idmap=7000:0:1" if maps_tmpfs else "uid=0")
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    tree = root_tree(command=True)
     initrd = initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,ext4,overlay,loop",
                        add=[(image(DATA, "erofs"), "/images/data")])
     disks = [Disk(image(tree, "erofs")), Disk(image(DATA, "ext4"), readonly=False, snapshot=True)]

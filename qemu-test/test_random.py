@@ -181,9 +181,8 @@ def differences(guest, before: list[Row], rows: list[Row]) -> dict:
 
 
 @pytest.fixture
-def guest(root_tree, image, programs, initramfs, boot, kernel):
-    root = root_tree(base=0)
-    root |= {"/bin/idmap": File(programs.command, mode=0o755), "/n": Dir()}
+def guest(root_tree, image, initramfs, boot, kernel):
+    root = root_tree(base=0, command=True) | {"/n": Dir()}
     disks = [Disk(image(root, "erofs"))]
     for disk in DISKS:
         tree = {folder or "/": Dir(OWNER, OWNER) for folder in FOLDERS}

@@ -196,7 +196,7 @@ def stage_0(tmp_path, kernel, programs):
 
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
-def test_tiny(kernel, programs, defconfig, root_tree, image, tmp_path, boot):
+def test_tiny(kernel, defconfig, root_tree, image, tmp_path, boot):
     append = "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65536 -- word"
     with boot(kernel, stage_0(tmp_path, kernel, defconfig("tiny")), append,
               [Disk(image(root_tree(), "erofs"))]) as guest:

@@ -235,11 +235,10 @@ def test_9p_is_mounted_once(kernel, root_tree, image, initramfs, host_tree, boot
         assert seen(guest, "/srv/mine") == (1000, 1000)
 
 
-def test_apply_and_a_server_that_stops(kernels, root_tree, image, programs, initramfs, host_tree, virtiofs, boot):
+def test_apply_and_a_server_that_stops(kernels, root_tree, image, initramfs, host_tree, virtiofs, boot):
     """Nobody can end it, but whoever waits is told for what; and it goes on when the server does."""
     kernel = kernels("newest")
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    tree = root_tree(command=True)
     initrd = initramfs(kernel, ROOT, modules=VIRTIOFS)
     args = virtiofs(host_tree(WORK), "hostshare", "--sandbox=chroot")
     server, = virtiofs.processes

@@ -14,9 +14,8 @@ from images import Dir, File, Link
 
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
-def test_show(kernel, root_tree, image, initramfs, programs, boot):
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+def test_show(kernel, root_tree, image, initramfs, boot):
+    tree = root_tree(command=True)
     conf = ROOT + "/images/app /opt/app bind uidmap=100000:5:10,101000:0:1,gidmap=100000:7:1\nt /srv tmpfs\n"
     with boot(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs"))]) as guest:
         found = json.loads(guest.run("/bin/idmap", "show", "--json"))
@@ -40,10 +39,9 @@ def test_show(kernel, root_tree, image, initramfs, programs, boot):
 
 
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
-def test_show_of_binds(kernel, root_tree, image, second, initramfs, programs, boot):
+def test_show_of_binds(kernel, root_tree, image, second, initramfs, boot):
     """Without a map of their own they have that of what they show, and before Linux 6.15 no record says so."""
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    tree = root_tree(command=True)
     conf = ROOT + "/dev/vdb /srv erofs idmap=5000:0:10\n/srv /mnt bind\n/srv/deep /opt bind\n/srv/deep /images bind idmap=5000:9:1\n"
     disks = [Disk(image(tree, "erofs")), Disk(second())]
     with boot(kernel, initramfs(kernel, conf), "", disks) as guest:
@@ -59,10 +57,9 @@ def test_show_of_binds(kernel, root_tree, image, second, initramfs, programs, bo
 
 
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
-def test_other_commands(kernel, root_tree, image, initramfs, programs, boot):
+def test_other_commands(kernel, root_tree, image, initramfs, boot):
     """They ask nothing of the kernel but files, in a guest as on the machine where an image is made."""
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    tree = root_tree(command=True)
     with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
         assert guest.run("/bin/idmap", "suggest", "/home") == "idmap=0:0:65536\n"
         assert guest.run("/bin/idmap", "id", "100000:0:10", "100004").startswith("uid 100004 on disk is seen as 4\n")
@@ -75,10 +72,9 @@ def test_other_commands(kernel, root_tree, image, initramfs, programs, boot):
 
 
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
-def test_show_of_a_path(kernel, root_tree, image, initramfs, programs, boot):
+def test_show_of_a_path(kernel, root_tree, image, initramfs, boot):
     """Of the mount that holds it alone: not of one around it, not of one below it."""
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    tree = root_tree(command=True)
     conf = ROOT + "/dev/vdb /srv erofs\n/images/app /opt/app bind idmap=100000:5:10\n"
     plain = {"/": Dir(), "/file": File("plain\n"), "/app": Link("/opt/app/run")}
     with boot(kernel, initramfs(kernel, conf), "",

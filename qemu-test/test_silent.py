@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from arch import GUEST
-from common import EVERY, NOBODY, PRE, QUICK, ROOT, last_words, log_lines, options, owners, seen
+from common import EVERY, PRE, QUICK, ROOT, last_words, log_lines, options, owners, seen
 from guest import HEAD, Disk
 from images import Dir, File, Link, debugfs
 
@@ -487,7 +487,7 @@ def test_nothing_stays_mounted(kernel, root_tree, image, fails_to_shell):
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
-def test_no_folder_stays(kernel, root_tree, image, initramfs, programs, boot, tmp_path, fails_to_shell):
+def test_no_folder_stays(kernel, root_tree, image, initramfs, boot, tmp_path, fails_to_shell):
     """Folders that X-mount.mkdir made on a disk are gone after a failure, and nothing else is."""
     tree = root_tree()
     tree["/srv/there"] = Dir(100000, 100000)

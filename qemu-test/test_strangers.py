@@ -60,10 +60,9 @@ def test_links_in_a_mount_that_stands(row, kernel, plain_tree, image, stage0, st
     assert "there is a link in its way, in another mount such as /proc" in last_words(console)[0]
 
 
-def test_links_and_apply(kernels, root_tree, image, programs, stranger, initramfs, boot):
+def test_links_and_apply(kernels, root_tree, image, stranger, initramfs, boot):
     """The same two, by idmap apply: below a folder, and on the system that runs."""
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
+    tree = root_tree(command=True)
     other = root_tree()
     other["/var/run"], other["/srv/folder"] = Link("/run", *OWN), Link("/root", *OWN)
     kernel = kernels("newest")
@@ -153,10 +152,9 @@ def test_record_of_a_stranger(kernel, stage0, plain_tree, image, boot):
 
 
 @BOTH
-def test_what_would_cover_proc(kernel, root_tree, image, programs, initramfs, boot):
+def test_what_would_cover_proc(kernel, root_tree, image, initramfs, boot):
     """All rows or none, and nothing by hand either."""
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
+    tree = root_tree(command=True)
     with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
         before = guest.mounts()
         guest.ask("write", "/run/table", "t /proc tmpfs\n/images/app /srv bind\n")
@@ -180,9 +178,8 @@ def test_root_that_was_mounted_ro(append, said, kernels, stage0, plain_tree, ima
 
 
 @BOTH
-def test_somebody_elses_mount_on_the_workshop(kernel, root_tree, image, programs, initramfs, boot):
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
+def test_somebody_elses_mount_on_the_workshop(kernel, root_tree, image, initramfs, boot):
+    tree = root_tree(command=True)
     with boot(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))]) as guest:
         guest.ask("write", "/run/table", "/images/app /srv bind\n")
         guest.run("/bin/sh", "-c", "mkdir /run/.idmap; mount -t tmpfs theirs /run/.idmap")
@@ -242,7 +239,7 @@ def test_filesystem_that_a_script_has_mounted(words, kernel, root_tree, image, s
 @pytest.mark.parametrize("kernel,how,only_there", in_turn(
     ("image", True), ("image", False), ("layer", False), ("bind", True), ("apply", False), ("apply", True)),
     indirect=["kernel"])
-def test_file_on_an_unbindable_mount(only_there, how, kernel, stage0, plain_tree, image, programs, boot, boot_fails):
+def test_file_on_an_unbindable_mount(only_there, how, kernel, stage0, plain_tree, image, boot, boot_fails):
     """No clone has that mount, and what lies beneath is another file."""
     other = image({"/": Dir(), "/beneath": File("x")}, "erofs")
     right = image({"/": Dir(), "/right": File("x")}, "erofs")
@@ -250,7 +247,6 @@ def test_file_on_an_unbindable_mount(only_there, how, kernel, stage0, plain_tree
     tree = plain_tree({"layer": "none /mnt overlay\nroot:/srv/file /mnt erofs lower\n", "apply": ""}.get(how, row))
     if not only_there:
         tree["/srv/file"] = File(other, *OWN)
-    tree["/bin/idmap"] = File(programs.command, *OWN, 0o755)
     disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(5000, 5000), "/file": File(right, 5000, 5000)}, "erofs"))]
     initrd = stage0(kernel, modules=["loop", "overlay"], then="mount -t erofs -o ro /root/dev/vdb /root/srv;"
                     " mount --make-unbindable /root/srv")

@@ -245,11 +245,10 @@ def test_kernels_that_cannot(kernel, root_tree, image, seal, initramfs, boot_fai
     assert code == 1 and "of the hash whirlpool" in line, line
 
 
-def test_nothing_is_left(kernels, root_tree, image, seal, programs, initramfs, boot):
+def test_nothing_is_left(kernels, root_tree, image, seal, initramfs, boot):
     """A row that fails after one that is verified, one that is taken back, one that others have by then."""
     kernel = kernels("6.12")
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    tree = root_tree(command=True)
     data = seal(image({"/": Dir(5000, 5000), "/file": File("data\n", 5007, 5007)}, "erofs"))
     good = f"/dev/vdb /srv erofs idmap=5000:0:10,verity.roothash={data.root_hash},verity.hashdevice=/dev/vdc\n"
     bad = f"/dev/vdb /mnt erofs verity.roothash={OTHER},verity.hashdevice=/dev/vdc\n"
@@ -287,10 +286,9 @@ done"""
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
-def test_killed_apply(kernel, root_tree, image, second, seal, initramfs, programs, boot):
+def test_killed_apply(kernel, root_tree, image, second, seal, initramfs, boot):
     """What it leaves of the device mapper goes with it, or is taken down by the next one, and the disk is free."""
-    tree = root_tree()
-    tree["/bin/idmap"] = File(programs.command, 100000, 100000, 0o755)
+    tree = root_tree(command=True)
     sealed = seal(second(), True)
     row = f"/dev/vdb /srv erofs idmap=5000:0:10,verity.roothash={sealed.root_hash},verity.hashoffset={sealed.offset}"
     disks = [Disk(image(tree, "erofs")), Disk(sealed.data)]
