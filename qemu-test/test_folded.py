@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Folders that have two names, as upper and lower case are one on vfat: rows that mean the same one are
-told of, whatever path they write, and what stands there is taken back."""
+"""Folders that have two names, as upper and lower case are one on vfat: rows that mean the same one, or
+one where something is mounted already, are told of, and what stands there is taken back."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pytest
 
 from common import PRE, ROOT, last_words, options
 from guest import Disk
-from images import Dir
+from images import Dir, File
 
 MODULES = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
 VFAT = ROOT + "/dev/vdb /srv vfat rw\n"
 UNSEEN = ("it is not seen there: another row has this folder, or one above it, by another name (in upper and lower"
           " case, say); write both alike")
+ALONG = "or has it inside, by another name (in upper and lower case, say); write both alike"
 
 
 @pytest.fixture
@@ -31,10 +32,40 @@ def disks(root_tree, image):
     ("/images/app /srv/data bind\n/srv/DATA /mnt bind\n",
      "/srv/DATA on /mnt: /srv/DATA lies in the row for /srv/data, by another name (in upper and lower case, say); write"
      " both alike"),
+    ("t /srv/data tmpfs\n/srv/DATA/SUB /mnt bind rw,idmap=0:5:1\n",  # the tmpfs has no such folder, the disk beneath has
+     "/srv/DATA/SUB on /mnt: /srv/DATA/SUB lies in the row for /srv/data, by another name (in upper and lower case, say);"
+     " write both alike"),
 ])
 def test_rows_of_one_folder(rows, line, kernel, disks, initramfs, boot_fails):
     said, code = last_words(boot_fails(kernel, initramfs(kernel, VFAT + rows, modules=MODULES), "quiet", disks))
     assert said.startswith(PRE) and line in said and code == "0x00000600"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("row, path, mount", [("t /RUN tmpfs", "/RUN", "/run"), ("/Dev /mnt bind", "/Dev", "/dev"),
+                                              ("t /Run/x tmpfs X-mount.mkdir", "/Run/x", "/run")])
+def test_what_comes_along_into_the_root(row, path, mount, kernel, image, programs, initramfs, boot_fails):
+    tree = {f"/{folder}": Dir() for folder in ("", "dev", "proc", "sys", "run", "mnt", "sbin")}
+    disk = Disk(image(tree | {"/sbin/init": File(programs.probe, mode=0o755)}, "vfat"))
+    boot = boot_fails(kernel, initramfs(kernel, f"/dev/vda / vfat\n{row}\n", modules=MODULES), "quiet", [disk])
+    assert f"{path} leads to what is mounted on {mount}, {ALONG}" in last_words(boot)[0]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_what_others_have_mounted(kernel, disks, initramfs, boot):
+    """It comes along into the mapped root by the name that they have written."""
+    with boot(kernel, initramfs(kernel, VFAT, modules=MODULES), "", disks) as guest:
+        guest.run("/bin/sh", "-c", "mount -t tmpfs theirs /srv/DATA && mkdir /srv/DATA/sub")
+        before = guest.mounts()
+        for row, path in (("t /data/sub tmpfs", "/data/sub"), ("t /data tmpfs", "/data"),
+                          ("/data/sub /longfo~1 bind", "/data/sub"), ("/data/sub /longfo~1 bind rw,idmap=0:5:1", "/data/sub")):
+            guest.ask("write", "/run/table", f"/dev/root / auto rw\n{row}\n")
+            done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/run/table", "--root", "/srv")
+            assert f"{path} leads to what is mounted on /DATA, {ALONG}" in done["stderr"] and done["exit"] == 6, row
+            assert guest.mounts() == before
+        guest.ask("write", "/run/table", "/dev/root / auto rw\nt /DATA/sub tmpfs\n")
+        assert guest.run("/bin/idmap", "apply", "-c", "/run/table", "--root", "/srv") == ""
+        assert options(guest, "/srv/DATA/sub")[0] == "tmpfs"
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)

@@ -138,6 +138,8 @@ struct idmap_mount_id {
 struct idmap_mount_id idmap_mount_id(int dir_fd, const char *path, bool both);
 /* Whether the path leads to what a mount shows, and not to something in it. */
 bool idmap_is_mount_root(int dir_fd, const char *path);
+/* Whether both are there, and one file of one mount. */
+bool idmap_same_place(int dir_fd, const char *one, const char *other);
 
 /* --- area.c: a place for trees that have to be attached -------------------------------------- */
 
@@ -329,7 +331,10 @@ int idmap_rows_keep(struct idmap_stage *stage, int *tree_fd, const struct idmap_
 		    struct idmap_error *ret_error);
 /* Builds the row's tree and puts it in place, or keeps a layer. */
 int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idmap_error *ret_error);
-/* Once all are in place: -errno, two of them mean one folder by two names. */
+/*
+ * Once all are in place: -errno, two of them mean one folder by two names, or one of them and what
+ * comes along.
+ */
 int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error);
 #else
 static inline int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error)

@@ -67,3 +67,15 @@ struct idmap_mount_id idmap_mount_id(int dir_fd, const char *path, bool both)
 	}
 	return id;
 }
+
+bool idmap_same_place(int dir_fd, const char *one, const char *other)
+{
+	struct stat st, other_st;
+
+	if (fstatat(dir_fd, one, &st, AT_SYMLINK_NOFOLLOW) ||
+	    fstatat(dir_fd, other, &other_st, AT_SYMLINK_NOFOLLOW) ||
+	    st.st_dev != other_st.st_dev || st.st_ino != other_st.st_ino)
+		return false;
+	return idmap_mount_id(dir_fd, one, true).number ==
+	       idmap_mount_id(dir_fd, other, true).number;
+}

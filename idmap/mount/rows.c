@@ -4,6 +4,7 @@
  * cloned from them, and mapped in the seen view.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "mount/announced.h"
@@ -126,16 +127,79 @@ static bool has_one_name(const char *path)
 	}
 }
 
-/* The row whose mount the path leads to; NULL: it is none's, or the root's. */
+/* Without its last name; an empty one is the root. */
+static void cut_last(char *path)
+{
+	*strrchr(path, '/') = 0;
+}
+
+/*
+ * The row whose mount the path leads to, as far as there is something; NULL: it is none's, or the
+ * root's.
+ */
 static const struct idmap_row *row_at(const struct idmap_stage *stage, const char *path)
 {
 	const struct idmap_row *row = stage->placed;
-	const struct idmap_mount_id id =
-		idmap_mount_id(stage->seen_fd, path + 1, row && row->mount);
+	struct idmap_mount_id id;
+	char there[PATH_MAX];
 
+	idmap_print(there, sizeof(there), "%s", path);
+	for (;; cut_last(there)) {
+		id = idmap_mount_id(stage->seen_fd, *there ? there + 1 : there, row && row->mount);
+		if (id.number || id.unique || !*there)
+			break;
+	}
 	while (row && (row->mount != id.number || row->mount_unique != id.unique))
 		row = row->placed_before;
 	return row;
+}
+
+/* How much of the path its first names are, up to the end of the one that begins at `from`. */
+static size_t next_name(const char *path, size_t from)
+{
+	return from + 1 + strcspn(path + from + 1, "/");
+}
+
+/* Whether one path leads to the other or into it, and not by the same names. */
+static bool meet(const struct idmap_stage *stage, const char *one, const char *other)
+{
+	size_t at = 0, other_at = 0;
+	bool differ = false;
+
+	while (one[at] && other[other_at]) {
+		char path[PATH_MAX], other_path[PATH_MAX];
+		const size_t end = next_name(one, at), other_end = next_name(other, other_at);
+
+		idmap_print(path, sizeof(path), "%.*s", (int)end, one);
+		idmap_print(other_path, sizeof(other_path), "%.*s", (int)other_end, other);
+		if (strcmp(path + at, other_path + other_at)) {
+			if (has_one_name(path + at) && has_one_name(other_path + other_at))
+				return false;
+			differ = true;
+		}
+		if (differ && !idmap_same_place(stage->seen_fd, path + 1, other_path + 1))
+			return false;
+		at = end;
+		other_at = other_end;
+	}
+	return differ;
+}
+
+/* What comes along into the root is looked for by its names, too. */
+static int look_at_carried(const struct idmap_stage *stage, const struct idmap_carried *carried,
+			   const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	const char *path = NULL;
+
+	if (!(row->flags & IDMAP_LAYER) && meet(stage, row->target, carried->real))
+		path = row->target;
+	else if (row->inside && meet(stage, row->inside, carried->real))
+		path = row->inside;
+	return path ? idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
+				 "%s leads to what is mounted on %s, or has it inside, by another"
+				 " name (in upper and lower case, say); write both alike",
+				 path, carried->path)
+		    : 0;
 }
 
 static int look_at(const struct idmap_stage *stage, const struct idmap_row *row,
@@ -156,9 +220,15 @@ static int look_at(const struct idmap_stage *stage, const struct idmap_row *row,
 	return 0;
 }
 
+static bool is_placed(const struct idmap_row *row)
+{
+	return row->flags & IDMAP_PLACED && !idmap_row_is_root(row);
+}
+
 int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error)
 {
 	const struct idmap_plan *plan = stage->plan;
+	const struct idmap_carried *carried;
 	bool sure = true;
 	uint32_t i;
 	int result = 0;
@@ -167,7 +237,12 @@ int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_err
 		sure = has_one_name(plan->row[i]->target) &&
 		       (!plan->row[i]->inside || has_one_name(plan->row[i]->inside));
 	for (i = 0; i < plan->rows && !sure && !result; i++)
-		if (plan->row[i]->flags & IDMAP_PLACED && !idmap_row_is_root(plan->row[i]))
+		if (is_placed(plan->row[i]))
 			result = look_at(stage, plan->row[i], ret_error);
+	for (carried = stage->carry; plan->new_root && carried; carried = carried->next)
+		for (i = 0; !(sure && has_one_name(carried->real)) && i < plan->rows && !result;
+		     i++)
+			if (is_placed(plan->row[i]))
+				result = look_at_carried(stage, carried, plan->row[i], ret_error);
 	return result;
 }
