@@ -409,6 +409,27 @@ def test_compression_that_the_kernel_lacks(kernel, root_tree, image, tmp_path, t
                             f" with fewer features", 4)
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("fs", ["ext4", "squashfs", "btrfs"])
+def test_image_that_was_cut(fs, kernel, root_tree, image, tmp_path, told):
+    content = image(root_tree(), fs).read_bytes()
+    cut = tmp_path / "cut"
+    cut.write_bytes(content[:len(content) // 2 & ~4095])
+    line, code = told("root=/dev/vda ro", None, [Disk(cut)], modules=f"virtio_pci,virtio_blk,{fs}")
+    assert f": {fs} does not mount (" in line and code == 4
+    assert line.endswith(f"; it is {fs}, and larger than what is here: a copy of it broke off, or the device is too small;"
+                         " write the image anew")
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("fs, label", [("ext4", 1024 + 120), ("erofs", 1024 + 64), ("btrfs", 65536 + 299)])
+def test_superblock_that_is_damaged(fs, label, kernel, root_tree, image, tmp_path, told):
+    disk = patched(image(root_tree(), fs), tmp_path, label, b"flipped")
+    line, code = told("root=/dev/vda ro", None, [Disk(disk)], modules=f"virtio_pci,virtio_blk,{fs}")
+    assert f": {fs} does not mount (" in line and code == 4
+    assert line.endswith(f"; it is {fs}, and damaged; write the image anew, or repair it with fsck")
+
+
 def test_two_clones_of_one_xfs(kernel, root_tree, image, told):
     disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(0, 0)}, "xfs", size_mib=300))] * 2]
     conf = ROOT + "/dev/vdb /srv xfs\n/dev/vdc /mnt xfs\n"

@@ -309,6 +309,38 @@ bool idmap_has_further(const struct idmap_row *row, const char *type)
 	return !strcmp(type, "btrfs") && number_at(&look, 65536 + 136, 8) > 1;
 }
 
+bool idmap_is_cut_short(const struct idmap_row *row, const char *type)
+{
+	/*
+	 * In bytes; of ext4 in blocks of 1 KiB, doubled as often as another field says. struct
+	 * ext4_super_block of fs/ext4/ext4.h, squashfs_super_block of fs/squashfs/squashfs_fs.h,
+	 * and of linux/btrfs_tree.h the btrfs_dev_item in btrfs_super_block: of this device alone.
+	 */
+	static const struct {
+		const char *type;
+		uint32_t at, size, doublings_at;
+	} sizes[] = {
+		{"ext2", 1028, 4, 1048}, {"ext3", 1028, 4, 1048},      {"ext4", 1028, 4, 1048},
+		{"squashfs", 40, 8, 0},	 {"btrfs", 65536 + 209, 8, 0},
+	};
+	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
+	const struct look look = {row, fd};
+	const off_t here = lseek(fd, 0, SEEK_END);
+	size_t i;
+
+	for (i = 0; i < COUNT_OF(sizes); i++) {
+		uint64_t size;
+
+		if (strcmp(sizes[i].type, type))
+			continue;
+		size = number_at(&look, sizes[i].at, sizes[i].size);
+		if (sizes[i].doublings_at)
+			size *= 1024u << (number_at(&look, sizes[i].doublings_at, 1) & 7);
+		return here >= 0 && size > (uint64_t)here;
+	}
+	return false;
+}
+
 int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 			struct idmap_error *ret_error)
 {

@@ -34,6 +34,8 @@ int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 /* Whether the superblock, of that type, says that there are further devices. For a refusal's line.
  */
 bool idmap_has_further(const struct idmap_row *row, const char *type);
+/* The same: whether it says that the filesystem is larger than the device, or the file, is. */
+bool idmap_is_cut_short(const struct idmap_row *row, const char *type);
 /* Whether the option is there for that check alone, and nothing that the filesystem takes. */
 bool idmap_is_further_alone(const char *type, const char *item);
 
