@@ -117,6 +117,13 @@ def test_kernel_without_maps(kernel, guest_with_idmap):
                   " idmap apply -c /run/table")
         assert done[-1] == "rc 5" and "Linux 5.12" in done[0]
         assert guest.mounts() == before
+        # What is cloned may be shared, which that kernel cannot undo for a clone.
+        for row, words in (("/images/app /opt/app bind ro,suid,dev", ""), ("/dev/root / auto rw", "--root /srv"),
+                           ("none /mnt overlay\\n/images/app /mnt bind lower", "")):
+            done = sh(guest, f"mount -t ext4 /dev/vdc /srv; printf '{row}\\n' >/run/table; idmap apply -c /run/table {words};"
+                      " umount /srv")
+            assert "(not in this kernel); that needs Linux 5.12 or newer; boot a newer kernel" in done[0] and len(done) == 2
+        assert guest.mounts() == before
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)

@@ -111,8 +111,7 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
 		return fd;
 	result = idmap_leave_peers(stage->plan, fd);
 	if (result)
-		idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -result,
-			   "its clone cannot be made private (%m); report it");
+		idmap_peers_failed(row, -result, ret_error);
 	else if (!seen)
 		result = idmap_check_same(stage, row, fd, ret_error);
 	if (!result)

@@ -34,8 +34,7 @@ int idmap_clone_own_root(const struct idmap_plan *plan, const struct idmap_row *
 	result = fd < 0 ? 0 : idmap_leave_peers(plan, fd);
 	if (result) {
 		idmap_close(&fd);
-		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -result,
-				  "the clone of the root cannot be made private (%m); report it");
+		return idmap_peers_failed(row, -result, ret_error);
 	}
 	return fd;
 }

@@ -62,6 +62,14 @@ int idmap_leave_peers(const struct idmap_plan *plan, int tree_fd)
 		       : 0;
 }
 
+int idmap_peers_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+{
+	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
+			  "its clone cannot be made private (%m); %s",
+			  error == ENOSYS ? "that needs Linux 5.12 or newer; boot a newer kernel"
+					  : "report it");
+}
+
 /* --- the workshop ---------------------------------------------------------------------------- */
 
 static const char *const spots[] = {
@@ -197,6 +205,7 @@ int idmap_workshop_failed(int error, struct idmap_error *ret_error)
 {
 	static const struct idmap_words remedies[] = {
 		{ENOSPC, "raise the limit of mounts, sysctl.fs.mount-max="},
+		{ENOSYS, "that needs Linux 5.12 or newer; boot a newer kernel"},
 		{0, "run as root in the first mount namespace, with /run writable"},
 	};
 
