@@ -422,6 +422,25 @@ def test_image_that_was_cut(fs, kernel, root_tree, image, tmp_path, told):
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_erofs_that_was_cut(kernel, root_tree, image, initramfs, tmp_path, boot):
+    """The kernel mounts it."""
+    tree = {"/": Dir(), "/file": File("x" * 100000)}
+    content = image(tree, "erofs").read_bytes()
+    cut = tmp_path / "cut"
+    cut.write_bytes(content[:-8192])
+    disks = [Disk(image(root_tree(), "erofs")), Disk(cut)]
+    line = ("/etc/idmap.conf:2: /dev/vdb on /srv: it is erofs, and larger than what is here, so that files of it cannot be"
+            " read: a copy of it broke off, or the device is too small; write the image anew")
+    for table in (ROOT + "/dev/vdb /srv erofs\n", ROOT + "/dev/vdb /srv auto\n"):
+        with boot(kernel, initramfs(kernel, table), "quiet", disks) as guest:
+            assert [said for said in log_lines(guest) if "larger" in said] == [PRE + line]
+            guest.poweroff()
+            assert guest.console().count(PRE + line) == 1
+    with boot(kernel, initramfs(kernel, ROOT + "/dev/vdb /srv erofs\n"), "quiet", disks[:1] + [Disk(image(tree, "erofs"))]) as guest:
+        assert not [said for said in log_lines(guest) if "larger" in said]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 @pytest.mark.parametrize("fs, label", [("ext4", 1024 + 120), ("erofs", 1024 + 64), ("btrfs", 65536 + 299)])
 def test_superblock_that_is_damaged(fs, label, kernel, root_tree, image, tmp_path, told):
     disk = patched(image(root_tree(), fs), tmp_path, label, b"flipped")

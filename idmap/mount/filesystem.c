@@ -352,7 +352,7 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 		if (any && (!strcmp(type, "ext2") || !strcmp(type, "ext3")) &&
 		    idmap_type_has(types, "ext4"))
 			continue;
-		fd = idmap_further_check(further_fd, row, type, ret_error);
+		fd = idmap_further_check(further_fd, row, type, stage->notes, ret_error);
 		if (fd)
 			return fd;
 		fd = mount_type(stage, row, type, attr, &attempt);

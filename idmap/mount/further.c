@@ -81,7 +81,8 @@ bool idmap_is_further_alone(const char *type, const char *item)
  * before 6.4 opens what a slot has for a name; later ones take the parts as if they stood behind
  * each other on the row's device, which is so where somebody has put them there.
  */
-static int check_erofs(const struct look *look, struct idmap_error *ret_error)
+static int check_erofs(const struct look *look, struct idmap_notes *notes,
+		       struct idmap_error *ret_error)
 {
 	enum { SUPER = 1024, SLOT_SIZE = 128, MAPPED_AT = 68, BLOCKS_AT = 64 };
 	const uint64_t count = number_at(look, SUPER + 86, 2);
@@ -92,6 +93,12 @@ static int check_erofs(const struct look *look, struct idmap_error *ret_error)
 	bool here = true;
 	uint64_t i;
 
+	/* The kernel mounts it, and files whose blocks are not there cannot be read. */
+	if (own_blocks > blocks)
+		idmap_note_row(notes, look->row,
+			       "it is erofs, and larger than what is here, so that files of it"
+			       " cannot be read: a copy of it broke off, or the device is too"
+			       " small; write the image anew");
 	/* EROFS_FEATURE_INCOMPAT_DEVICE_TABLE */
 	if (!(number_at(look, SUPER + 80, 4) & 0x8) || !count || says(look->row, "device=,"))
 		return 0;
@@ -342,7 +349,7 @@ bool idmap_is_cut_short(const struct idmap_row *row, const char *type)
 }
 
 int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
-			struct idmap_error *ret_error)
+			struct idmap_notes *notes, struct idmap_error *ret_error)
 {
 	const struct look look = {row, fd};
 	size_t i;
@@ -350,7 +357,7 @@ int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 	if (fd < 0 || !is_type(&look, type))
 		return 0;
 	if (!strcmp(type, "erofs"))
-		return check_erofs(&look, ret_error);
+		return check_erofs(&look, notes, ret_error);
 	if (!strcmp(type, "f2fs"))
 		return check_f2fs(&look, ret_error);
 	if (!strcmp(type, "ext3") || !strcmp(type, "ext2"))
