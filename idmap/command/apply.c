@@ -159,16 +159,6 @@ static int hold_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static bool has_root(const struct idmap_plan *plan)
-{
-	uint32_t i;
-
-	for (i = 0; i < plan->rows; i++)
-		if (plan->row[i]->flags & IDMAP_OWN_ROOT)
-			return true;
-	return false;
-}
-
 static int apply_plan(const struct command *command, struct input *input, const char *folder,
 		      bool record, struct idmap_error *ret_error)
 {
@@ -198,17 +188,9 @@ static int apply_plan(const struct command *command, struct input *input, const 
 	}
 	if (!result && !apply.build.plan.rows)
 		return 0;
-	if (!result && apply.build.plan.new_root) {
-		if (has_root(&apply.build.plan))
-			result = read_carried(&apply.build, &apply.mounts, &input->arena[0], folder,
-					      NULL, apply.build.plan.row[0], ret_error);
-		else
-			result = idmap_fail(ret_error, apply.build.plan.row[0], IDMAP_BAD_TABLE,
-					    EINVAL,
-					    "only what is mounted on %s already can be its root;"
-					    " write /dev/root as SOURCE",
-					    folder);
-	}
+	if (!result && apply.build.plan.new_root)
+		result = read_carried(&apply.build, &apply.mounts, &input->arena[0], folder, NULL,
+				      apply.build.plan.row[0], ret_error);
 	return result ? result : carry_out(&apply, folder, ret_error);
 }
 
@@ -235,13 +217,7 @@ int apply_input(const struct command *command, struct input *input, const char *
 
 	if (lock_fd < 0)
 		return tell_failed(command, &error);
-	input->folder = input->parameters.root.folder = folder;
-	/* As a path below the folder, if that is one. */
-	if (!strcmp(folder, "/"))
-		input->parameters.root.keeps = RECORDS;
-	else if (idmap_path_inside(RECORDS, folder) && strcmp(RECORDS, folder))
-		input->parameters.root.keeps = &RECORDS[strlen(folder)];
-	input->parameters.root.booted = true;
+	set_root(input, folder);
 	input->parameters.root.entered = strcmp(folder, "/") && is_initramfs();
 	input->parameters.root.follows = !record; /* somebody has typed the path */
 	input->parameters.root.shared = true;	  /* it may be, here or in another namespace */

@@ -71,6 +71,11 @@ int read_map(struct option_map *map, const char *text, struct idmap_error *ret_e
 /* An empty table, with memory for one. */
 int read_nothing(struct input *input, struct idmap_error *ret_error);
 /*
+ * The root is what stands on that folder, absolute and without links. root.entered is set before,
+ * where that is an initramfs' root, whose place is not known yet.
+ */
+void set_root(struct input *input, const char *folder);
+/*
  * Reads the table and makes the plan. -errno: it cannot be read, *ret_error says why. What is wrong
  * with it stands in input->table, what is odd in input->notes.
  */

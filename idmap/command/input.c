@@ -188,15 +188,30 @@ static void check_line(struct input *input)
 			(unsigned long)length, LINE_MOST);
 }
 
+void set_root(struct input *input, const char *folder)
+{
+	struct idmap_root *root = &input->parameters.root;
+
+	input->folder = root->folder = folder;
+	root->booted = true;
+	/* As a path below the folder, if that is one. */
+	if (!strcmp(folder, "/"))
+		root->keeps = root->entered ? NULL : RECORDS;
+	else if (idmap_path_inside(RECORDS, folder) && strcmp(RECORDS, folder))
+		root->keeps = &RECORDS[strlen(folder)];
+}
+
 int read_input(struct input *input, struct idmap_error *ret_error)
 {
+	static char real[PATH_MAX];
 	const char *conf;
 	int result = read_nothing(input, ret_error);
 
 	if (result)
 		return result;
-	/* What stands there is its root. */
-	input->parameters.root.booted = input->folder;
+	/* What is only checked may be for a folder that is not here. */
+	if (input->folder && !input->parameters.root.folder)
+		set_root(input, real_path(input->folder, real) ? real : input->folder);
 	input->parameters.text = input->cmdline ? input->cmdline : "";
 	input->parameters.cut = LINE_MOST;
 	input->parameters.sealed = input->sealed;

@@ -163,6 +163,8 @@ static int run(int argc, char **argv)
 	for (at = 1; at < argc; at++)
 		if (!strcmp(argv[at], "--modules"))
 			modules = true;
+		else if (!strcmp(argv[at], "--initramfs"))
+			input.parameters.root.entered = true;
 		else if (!take_input(&input, argc, argv, &at) || (modules && input.json))
 			return bad_use(&command_plan, argv[at], NO_OPTION);
 	if (!buffer || read_input(&input, &error)) {
@@ -194,12 +196,13 @@ static int run(int argc, char **argv)
 
 const struct command command_plan = {
 	"plan",
-	"[-c FILE] [-k CMDLINE] [--root DIR] [--sealed WORDS] [--json | --modules]",
+	"[-c FILE] [-k CMDLINE] [--root DIR [--initramfs]] [--sealed WORDS] [--json | --modules]",
 	"Prints the rows of a table in the order in which a boot takes them, each with its map and its\n"
 	"defaults spelled out: a table that says the same.\n\n"
 	"  -c FILE     the table's file; default: /etc/idmap.conf\n"
 	"  -k CMDLINE  a kernel command line; rows in it stand in for the file\n"
 	"  --root DIR  as idmap apply would take it\n"
+	"  --initramfs the root is one that another initramfs has mounted and is to enter\n"
 	"  --sealed WORDS  as in an initramfs whose /etc/idmap.sealed has these words\n"
 	"  --json      a list of objects: place, source, target, type, options, map\n"
 	"  --modules   not the rows, but the kernel modules that they need, a name a line: of filesystems,\n"

@@ -49,10 +49,6 @@ int read_carried(struct idmap_build *build, const struct mounts *mounts, struct 
 	struct idmap_carried **tail = &build->carry, *carried;
 	size_t i;
 
-	if (!strcmp(folder, "/"))
-		return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-				  "the root of a running system is not replaced; boot with"
-				  " idmap-init, or name another root with --root");
 	if (!root)
 		return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
 				  "nothing is mounted on %s, which a row for / replaces; name the"

@@ -316,9 +316,11 @@ static void give_map_to_layers(struct idmap_row *overlay)
 static void check_proc(struct idmap_table *table, const struct idmap_plan *plan)
 {
 	const char *folder = plan->root->folder;
+	const bool covers =
+		!plan->new_root && !plan->root->entered && (!folder || !strcmp(folder, "/"));
 	uint32_t i;
 
-	for (i = 0; i < plan->rows && !plan->new_root && (!folder || !folder[1]); i++) {
+	for (i = 0; i < plan->rows && covers; i++) {
 		const struct idmap_row *row = plan->row[i];
 
 		if (!strcmp(row->target, "/proc") &&
@@ -328,6 +330,29 @@ static void check_proc(struct idmap_table *table, const struct idmap_plan *plan)
 				"that would cover /proc, by way of which rows are mounted;"
 				" name another folder");
 	}
+}
+
+/* The caller's folder: what is mounted there can become its root anew, and nothing else can. */
+static void check_folder(struct idmap_table *table, const struct idmap_plan *plan)
+{
+	const char *folder = plan->root->folder;
+	const struct idmap_row *root = plan->row[0];
+	bool own = false;
+	uint32_t i;
+
+	if (!folder || !plan->new_root)
+		return;
+	for (i = 0; i < plan->rows; i++)
+		own |= (plan->row[i]->flags & IDMAP_OWN_ROOT) != 0;
+	if (!own)
+		idmap_table_error(table, &root->place, root->source_column,
+				  "only what is mounted on %s already can be its root; write"
+				  " /dev/root as SOURCE",
+				  folder);
+	else if (!strcmp(folder, "/") && !plan->root->entered)
+		idmap_table_error(table, &root->place, root->target_column,
+				  "the root of a running system is not replaced; boot with"
+				  " idmap-init, or name another root with --root");
 }
 
 /* How many maps have been built for a row and wait for another one, at the most. */
@@ -430,6 +455,7 @@ int idmap_plan_make(struct idmap_table *table, const struct idmap_root *root,
 			plan.maps++;
 	}
 	check_proc(table, &plan);
+	check_folder(table, &plan);
 	if (table->error_count)
 		return -EINVAL;
 	plan.maps_at_once = count_at_once(&plan);

@@ -181,13 +181,13 @@ def test_wrong_places(script):
         mounts""")
     assert done.out == ["rc 2", "rc 6", "rc 6", "rc 6", "rc 2", "rc 2", "rc 2", "/run/r / rw,relatime tmpfs"]
     assert done.err[:5] == [
-        "idmap apply: /run/table:1: /dev/root on /: the root of a running system is not replaced; boot with idmap-init,"
+        "/run/table:1:11: the root of a running system is not replaced; boot with idmap-init,"
         " or name another root with --root",
         "idmap apply: /run/table:1: /dev/root on /: nothing is mounted on /run/r/etc, which a row for / replaces; name"
         " the folder that the root is mounted on",
         "idmap apply: /run/none cannot be used (not there); name a folder",
         "idmap apply: /run/table cannot be used (not a folder); name a folder",
-        "idmap apply: /run/table:1: /dev/vda on /: only what is mounted on /run/r already can be its root; write"
+        "/run/table:1:1: only what is mounted on /run/r already can be its root; write"
         " /dev/root as SOURCE"]
 
 

@@ -124,7 +124,7 @@ def test_length_of_the_line(length):
         assert words in done.stderr and done.stderr.count("without a word") == bool(words)
     # /proc/cmdline of a system that runs has what bootconfig adds.
     if length != 2047:
-        assert "without a word" not in idmap("check", "--root", "/", "-k", line.ljust(length, "x")).stderr
+        assert "without a word" not in idmap("check", "--root", "/sysroot", "-k", line.ljust(length, "x")).stderr
 
 
 def test_check_says_it_as_json(conf):
@@ -158,6 +158,30 @@ def test_check_for_an_initramfs(tmp_path):
     assert idmap("check", "-c", tmp_path / "conf", "--root", "/", "--initramfs", code=2).stderr.splitlines() == [
         f"{tmp_path}/conf:1:3: {said.format('/run')}", f"{tmp_path}/conf:3:3: {said.format('/proc')}"]
     assert idmap("check", "-c", tmp_path / "conf", "--root", "/").stderr == ""
+
+
+@pytest.mark.parametrize("row, words, said", [
+    ("/dev/vda / erofs", "--root /none", "1:1: only what is mounted on /none already can be its root; write /dev/root as SOURCE"),
+    ("/dev/vda / erofs", "--root / --initramfs",
+     "1:1: only what is mounted on / already can be its root; write /dev/root as SOURCE"),
+    ("tmpfs / overlay", "--root / --initramfs",
+     "2:1: only what is mounted on / already can be its root; write /dev/root as SOURCE"),
+    ("/dev/root / auto", "--root /",
+     "1:11: the root of a running system is not replaced; boot with idmap-init, or name another root with --root"),
+    ("t /proc tmpfs", "--root /", "1:3: that would cover /proc, by way of which rows are mounted; name another folder"),
+    ("t /run/idmap tmpfs", "--root /", "1:3: that would cover /run/idmap/apply, where it is recorded; name another folder"),
+    ("t /idmap tmpfs", "--root /run", "1:3: that would cover /idmap/apply, where it is recorded; name another folder"),
+    ("/dev/root / auto", "--root / --initramfs", None), ("/dev/root / auto", "--root /none", None),
+    ("t /proc tmpfs", "--root /none", None), ("t /run/idmap tmpfs", "--root /none", None),
+])
+def test_check_as_apply_would_take_it(row, words, said, tmp_path):
+    """By the folder that it is for; in an initramfs that is still to come."""
+    conf = tmp_path / "conf"
+    lower = "/dev/vda / erofs lower\n" if "overlay" in row else ""
+    conf.write_text(f"{row}\n{lower}")
+    for command in "check", "plan":
+        assert idmap(command, "-c", conf, *words.split(), code=2 if said else 0).stderr == (
+            f"{conf}:{said}\n" if said else "")
 
 
 @pytest.mark.parametrize("arguments,said", [

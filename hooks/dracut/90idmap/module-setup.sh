@@ -15,7 +15,7 @@ installkernel() {
     [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]] || return 0
     # What is loaded while the initramfs is made says nothing of what the rows need.
     # shellcheck disable=SC2046 # a word each
-    hostonly='' instmods $(idmap plan --modules -c /etc/idmap.conf --root /)
+    hostonly='' instmods $(idmap plan --modules -c /etc/idmap.conf --root / --initramfs)
 }
 
 install() {
