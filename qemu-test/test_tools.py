@@ -430,10 +430,13 @@ def test_mkosi(kernels, programs, image, run_folder, tmp_path, ran):
         assert "/etc/idmap.conf:1:24: '100000:0' is no extent of three numbers" in guest.wait_no_init()
 
 
-def test_table_that_is_wrong_when_it_is_made(kernels, made):
+@pytest.mark.parametrize("table, line", [
+    ("/dev/root / auto idmap=100000:0\n", "/etc/idmap.conf:1:24: '100000:0' is no extent"),
+    ("/dev/vda / erofs idmap=100000:0:65536\n", "/etc/idmap.conf:1:1: only what is mounted on / already can be its root")])
+def test_table_that_is_wrong_when_it_is_made(table, line, kernels, made):
     kernel = kernels("6.12")
-    with pytest.raises(Exception, match="/etc/idmap.conf:1:24: '100000:0' is no extent"):
-        made("initramfs-tools-trixie", kernel, "/dev/root / auto idmap=100000:0\n")
+    with pytest.raises(Exception, match=line):
+        made("initramfs-tools-trixie", kernel, table)
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
