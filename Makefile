@@ -110,7 +110,7 @@ table-y += options table
 table-$(CONFIG_TABLE_FILE) += conf
 table-y += seal cmdline
 table-$(CONFIG_ROWS) += order
-table-y += plan
+table-y += within plan
 device-y := file proc klog
 device-$(CONFIG_NAMES) += names disks
 device-$(CONFIG_VERITY) += hashtree
@@ -145,7 +145,7 @@ command-objects := $(command-y:%=$(O)/obj/idmap/command/%.o)
 objects := $(lib-objects) $(command-objects) $(init-objects)
 # These see memory and nothing else.
 pure := $(addprefix idmap/,$(addprefix table/,text error scan map extents options table conf seal cmdline \
-	source verity order plan) device/names device/hashtree device/proc mount/format)
+	source verity order within plan) device/names device/hashtree device/proc mount/format)
 
 all: $(O)/idmap-init $(O)/libidmap.a $(if $(CONFIG_COMMAND),$(O)/idmap)
 

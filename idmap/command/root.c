@@ -174,6 +174,9 @@ int unmap_folder(const struct record *record, bool asks, struct idmap_error *ret
 	build.devices.arena = &arena;
 	build.devices.stop_fd = -1;
 	result = idmap_plan_make(&rows, &root, &build.plan);
+	if (result)
+		idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result, "%s cannot be undone: %s",
+			   folder, rows.errors ? rows.errors->text : idmap_errno_text(-result));
 	if (!result)
 		result = mounts_read(&mounts, ret_error);
 	if (!result)

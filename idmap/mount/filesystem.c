@@ -352,10 +352,17 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 		if (any && (!strcmp(type, "ext2") || !strcmp(type, "ext3")) &&
 		    idmap_type_has(types, "ext4"))
 			continue;
-		fd = idmap_further_check(further_fd, row, type, stage->notes, ret_error);
+		fd = idmap_further_check(further_fd, row, type, ret_error);
 		if (fd)
 			return fd;
 		fd = mount_type(stage, row, type, attr, &attempt);
+		/* That the kernel mounts, and what lies behind the end cannot be read. */
+		if (fd >= 0 && !strcmp(type, "erofs") && idmap_is_cut_short(further_fd, type))
+			idmap_note_row(
+				stage->notes, row,
+				"it is erofs, and larger than what is here, so that files of it"
+				" cannot be read: a copy of it broke off, or the device is too"
+				" small; write the image anew");
 		if (fd >= 0)
 			return fd;
 		count++;

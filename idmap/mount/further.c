@@ -76,13 +76,18 @@ bool idmap_is_further_alone(const char *type, const char *item)
 
 /* --- erofs ----------------------------------------------------------------------------------- */
 
+static bool has_device_table(const struct look *look)
+{
+	/* EROFS_FEATURE_INCOMPAT_DEVICE_TABLE */
+	return number_at(look, 1024 + 80, 4) & 0x8;
+}
+
 /*
  * struct erofs_super_block and erofs_deviceslot of fs/erofs/erofs_fs.h. Without device= a kernel
  * before 6.4 opens what a slot has for a name; later ones take the parts as if they stood behind
  * each other on the row's device, which is so where somebody has put them there.
  */
-static int check_erofs(const struct look *look, struct idmap_notes *notes,
-		       struct idmap_error *ret_error)
+static int check_erofs(const struct look *look, struct idmap_error *ret_error)
 {
 	enum { SUPER = 1024, SLOT_SIZE = 128, MAPPED_AT = 68, BLOCKS_AT = 64 };
 	const uint64_t count = number_at(look, SUPER + 86, 2);
@@ -93,14 +98,7 @@ static int check_erofs(const struct look *look, struct idmap_notes *notes,
 	bool here = true;
 	uint64_t i;
 
-	/* The kernel mounts it, and files whose blocks are not there cannot be read. */
-	if (own_blocks > blocks)
-		idmap_note_row(notes, look->row,
-			       "it is erofs, and larger than what is here, so that files of it"
-			       " cannot be read: a copy of it broke off, or the device is too"
-			       " small; write the image anew");
-	/* EROFS_FEATURE_INCOMPAT_DEVICE_TABLE */
-	if (!(number_at(look, SUPER + 80, 4) & 0x8) || !count || says(look->row, "device=,"))
+	if (!has_device_table(look) || !count || says(look->row, "device=,"))
 		return 0;
 	for (i = 0; i < count && here; i++) {
 		char slot[SLOT_SIZE], name[NAME_SIZE + 1];
@@ -316,22 +314,23 @@ bool idmap_has_further(const struct idmap_row *row, const char *type)
 	return !strcmp(type, "btrfs") && number_at(&look, 65536 + 136, 8) > 1;
 }
 
-bool idmap_is_cut_short(const struct idmap_row *row, const char *type)
+bool idmap_is_cut_short(int fd, const char *type)
 {
 	/*
-	 * In bytes; of ext4 in blocks of 1 KiB, doubled as often as another field says. struct
-	 * ext4_super_block of fs/ext4/ext4.h, squashfs_super_block of fs/squashfs/squashfs_fs.h,
-	 * and of linux/btrfs_tree.h the btrfs_dev_item in btrfs_super_block: of this device alone.
+	 * In units, doubled as often as another field says. struct ext4_super_block of
+	 * fs/ext4/ext4.h, erofs_super_block of fs/erofs/erofs_fs.h, squashfs_super_block of
+	 * fs/squashfs/squashfs_fs.h, and of linux/btrfs_tree.h the btrfs_dev_item in
+	 * btrfs_super_block: of this device alone.
 	 */
 	static const struct {
 		const char *type;
-		uint32_t at, size, doublings_at;
+		uint32_t at, size, unit, doublings_at;
 	} sizes[] = {
-		{"ext2", 1028, 4, 1048}, {"ext3", 1028, 4, 1048},      {"ext4", 1028, 4, 1048},
-		{"squashfs", 40, 8, 0},	 {"btrfs", 65536 + 209, 8, 0},
+		{"ext2", 1028, 4, 1024, 1048}, {"ext3", 1028, 4, 1024, 1048},
+		{"ext4", 1028, 4, 1024, 1048}, {"erofs", 1060, 4, 1, 1036},
+		{"squashfs", 40, 8, 1, 0},     {"btrfs", 65536 + 209, 8, 1, 0},
 	};
-	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
-	const struct look look = {row, fd};
+	const struct look look = {NULL, fd};
 	const off_t here = lseek(fd, 0, SEEK_END);
 	size_t i;
 
@@ -340,16 +339,18 @@ bool idmap_is_cut_short(const struct idmap_row *row, const char *type)
 
 		if (strcmp(sizes[i].type, type))
 			continue;
-		size = number_at(&look, sizes[i].at, sizes[i].size);
+		size = number_at(&look, sizes[i].at, sizes[i].size) * sizes[i].unit;
 		if (sizes[i].doublings_at)
-			size *= 1024u << (number_at(&look, sizes[i].doublings_at, 1) & 7);
-		return here >= 0 && size > (uint64_t)here;
+			size <<= number_at(&look, sizes[i].doublings_at, 1) & 31;
+		/* Of an erofs with further devices it may be that of all. */
+		return here >= 0 && size > (uint64_t)here &&
+		       !(!strcmp(type, "erofs") && has_device_table(&look));
 	}
 	return false;
 }
 
 int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
-			struct idmap_notes *notes, struct idmap_error *ret_error)
+			struct idmap_error *ret_error)
 {
 	const struct look look = {row, fd};
 	size_t i;
@@ -357,7 +358,7 @@ int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 	if (fd < 0 || !is_type(&look, type))
 		return 0;
 	if (!strcmp(type, "erofs"))
-		return check_erofs(&look, notes, ret_error);
+		return check_erofs(&look, ret_error);
 	if (!strcmp(type, "f2fs"))
 		return check_f2fs(&look, ret_error);
 	if (!strcmp(type, "ext3") || !strcmp(type, "ext2"))

@@ -27,16 +27,15 @@ int idmap_further_open(const struct idmap_row *row);
 /*
  * Asked before the row's device is mounted as `type`: -EINVAL where the kernel would read or write
  * another device because the superblock says so, and the row does not; or where the superblock says
- * that there are others, and the row names none. 0: not, or it is none of that type. Notes an erofs
- * that was cut short.
+ * that there are others, and the row names none. 0: not, or it is none of that type.
  */
 int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
-			struct idmap_notes *notes, struct idmap_error *ret_error);
+			struct idmap_error *ret_error);
 /* Whether the superblock, of that type, says that there are further devices. For a refusal's line.
  */
 bool idmap_has_further(const struct idmap_row *row, const char *type);
-/* The same: whether it says that the filesystem is larger than the device, or the file, is. */
-bool idmap_is_cut_short(const struct idmap_row *row, const char *type);
+/* Whether that of the device, or the file, says that the filesystem is larger. */
+bool idmap_is_cut_short(int fd, const char *type);
 /* Whether the option is there for that check alone, and nothing that the filesystem takes. */
 bool idmap_is_further_alone(const char *type, const char *item);
 

@@ -140,7 +140,7 @@ struct idmap_mount_id {
 struct idmap_mount_id idmap_mount_id(int dir_fd, const char *path, bool both);
 /* Whether the path leads to what a mount shows, and not to something in it. */
 bool idmap_is_mount_root(int dir_fd, const char *path);
-/* Whether both are there, and one file of one mount. */
+/* Whether both are there, and one folder, or file without hard links, of one mount. */
 bool idmap_same_place(int dir_fd, const char *one, const char *other);
 
 /* --- area.c: a place for trees that have to be attached -------------------------------------- */

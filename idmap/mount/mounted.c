@@ -76,6 +76,9 @@ bool idmap_same_place(int dir_fd, const char *one, const char *other)
 	    fstatat(dir_fd, other, &other_st, AT_SYMLINK_NOFOLLOW) ||
 	    st.st_dev != other_st.st_dev || st.st_ino != other_st.st_ino)
 		return false;
+	/* A file may have another name that is a place of its own. */
+	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1)
+		return false;
 	return idmap_mount_id(dir_fd, one, true).number ==
 	       idmap_mount_id(dir_fd, other, true).number;
 }

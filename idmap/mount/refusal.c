@@ -121,6 +121,7 @@ static void add_feature(const struct idmap_row *row, const char *type,
 			const struct idmap_attempt *attempt, struct idmap_text *text)
 {
 	struct utsname uts = {.release = "an unknown one"};
+	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
 
 	uname(&uts);
 	if (idmap_contains(attempt->words, "uplicate UUID"))
@@ -138,13 +139,13 @@ static void add_feature(const struct idmap_row *row, const char *type,
 			text,
 			"its blocks are smaller than the device's sectors, or than dm-verity's"
 			" blocks; make it with -b 4096");
-	else if (idmap_is_cut_short(row, type))
+	else if (idmap_is_cut_short(fd, type))
 		idmap_text_add(text,
 			       "it is %s, and larger than what is here: a copy of it broke off, or"
 			       " the device is too small; write the image anew",
 			       type);
 	else if (attempt->error == -EUCLEAN || attempt->error == -EIO ||
-		 attempt->error == -EBADMSG || idmap_contains(attempt->words, "checksum"))
+		 attempt->error == -EBADMSG || idmap_contains(attempt->words, "checksum mismatch"))
 		idmap_text_add(text,
 			       "it is %s, and damaged; write the image anew, or repair it with"
 			       " fsck",

@@ -197,6 +197,12 @@ void idmap_read_row(struct idmap_table *table, const struct idmap_place *place,
 	if (target)
 		row->target =
 			idmap_normal_path(table, place, &field[FIELD_TARGET], target, "TARGET");
+	/* However it was written. */
+	if (type && row->target &&
+	    idmap_is_fstabs(table, place, row->type_column, row->target, type)) {
+		table->unread = true;
+		return;
+	}
 	if (type)
 		row->type = read_type(table, row, row->type_column, type);
 	if (!source || !row->type)

@@ -3,7 +3,7 @@
  * Between the files of table/, which turn text into a table and a table into a plan. All of them
  * are pure: they see memory and nothing else. In the order in which each needs the ones before it:
  * text, error, scan, map, extents, source, verity, options, table, conf, seal, cmdline, order,
- * plan. What Kconfig takes out leaves an inline stub here.
+ * within, plan. What Kconfig takes out leaves an inline stub here.
  */
 #ifndef TABLE_H
 #define TABLE_H
@@ -388,5 +388,12 @@ static inline int idmap_order_make(struct idmap_table *table, struct idmap_plan 
 	return 0;
 }
 #endif
+
+/* --- within.c -------------------------------------------------------------------------------- */
+
+/* Adds to the table's errors what the root forbids to a row, or to all of a plan that is made. */
+void idmap_within_row(struct idmap_table *table, const struct idmap_row *row,
+		      const struct idmap_root *root);
+void idmap_within_plan(struct idmap_table *table, const struct idmap_plan *plan);
 
 #endif
