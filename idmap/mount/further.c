@@ -98,7 +98,7 @@ static int check_erofs(const struct look *look, struct idmap_error *ret_error)
 	bool here = true;
 	uint64_t i;
 
-	if (!has_device_table(look) || !count || says(look->row, "device=,"))
+	if (!count || says(look->row, "device=,"))
 		return 0;
 	for (i = 0; i < count && here; i++) {
 		char slot[SLOT_SIZE], name[NAME_SIZE + 1];
@@ -305,10 +305,9 @@ int idmap_further_open(const struct idmap_row *row)
 	return any ? idmap_open(row->device, O_RDONLY) : -1;
 }
 
-bool idmap_has_further(const struct idmap_row *row, const char *type)
+bool idmap_has_further(int fd, const char *type)
 {
-	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
-	const struct look look = {row, fd};
+	const struct look look = {NULL, fd};
 
 	/* struct btrfs_super_block of linux/btrfs_tree.h: num_devices */
 	return !strcmp(type, "btrfs") && number_at(&look, 65536 + 136, 8) > 1;
@@ -358,7 +357,7 @@ int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 	if (fd < 0 || !is_type(&look, type))
 		return 0;
 	if (!strcmp(type, "erofs"))
-		return check_erofs(&look, ret_error);
+		return has_device_table(&look) ? check_erofs(&look, ret_error) : 0;
 	if (!strcmp(type, "f2fs"))
 		return check_f2fs(&look, ret_error);
 	if (!strcmp(type, "ext3") || !strcmp(type, "ext2"))

@@ -31,10 +31,12 @@ int idmap_further_open(const struct idmap_row *row);
  */
 int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 			struct idmap_error *ret_error);
-/* Whether the superblock, of that type, says that there are further devices. For a refusal's line.
+/*
+ * Of a device, or a file, that is open, with a superblock of that type: whether this says that
+ * there are further devices, for a refusal's line, or that the filesystem is larger than what is
+ * here.
  */
-bool idmap_has_further(const struct idmap_row *row, const char *type);
-/* Whether that of the device, or the file, says that the filesystem is larger. */
+bool idmap_has_further(int fd, const char *type);
 bool idmap_is_cut_short(int fd, const char *type);
 /* Whether the option is there for that check alone, and nothing that the filesystem takes. */
 bool idmap_is_further_alone(const char *type, const char *item);

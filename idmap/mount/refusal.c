@@ -151,7 +151,7 @@ static void add_feature(const struct idmap_row *row, const char *type,
 			       " fsck",
 			       type);
 	else if (attempt->error == -ENOENT || attempt->error == -ENODEV ||
-		 idmap_has_further(row, type))
+		 idmap_has_further(fd, type))
 		idmap_text_add(
 			text,
 			"it is %s, and lies on further devices; name each with device=", type);

@@ -127,12 +127,6 @@ static bool has_one_name(const char *path)
 	}
 }
 
-/* Without its last name; an empty one is the root. */
-static void cut_last(char *path)
-{
-	*strrchr(path, '/') = 0;
-}
-
 /*
  * The row whose mount the path leads to, as far as there is something; NULL: it is none's, or the
  * root's.
@@ -144,7 +138,7 @@ static const struct idmap_row *row_at(const struct idmap_stage *stage, const cha
 	char there[PATH_MAX];
 
 	idmap_print(there, sizeof(there), "%s", path);
-	for (;; cut_last(there)) {
+	for (;; *strrchr(there, '/') = 0) {
 		id = idmap_mount_id(stage->seen_fd, *there ? there + 1 : there, row && row->mount);
 		if (id.number || id.unique || !*there)
 			break;
