@@ -458,6 +458,23 @@ def test_two_clones_of_one_xfs(kernel, root_tree, image, told):
                             " another row has a clone of it; add nouuid here", 4)
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("option, error, remedy", [
+    ("subvol=nope", "not there", "has no such subvolume; correct subvol= or subvolid= (btrfs subvolume list tells them)"),
+    ("subvolid=999", "not there", "has no such subvolume; correct subvol= or subvolid= (btrfs subvolume list tells them)"),
+    ("subvol=owners", "invalid argument", None)])
+def test_subvolume_that_is_not_there(option, error, remedy, kernel, root_tree, image, told):
+    """What the kernel chats about before, in half a dozen lines, does not push out why."""
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image(root_tree(), "btrfs"))]
+    conf = ROOT + f"/dev/vdb /srv btrfs {option}\n"
+    line, code = told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,btrfs")
+    assert line.startswith(f"/etc/idmap.conf:2: /dev/vdb on /srv: btrfs does not mount ({error}; kernel: BTRFS") and code == 4
+    if remedy:
+        assert line.endswith(f"; it {remedy}")
+    else:
+        assert "kernel: BTRFS error" in line and "'owners' is not a valid subvolume)" in line
+
+
 def test_two_clones_of_one_btrfs(kernel, root_tree, image, told):
     disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(0, 0)}, "btrfs"))] * 2]
     conf = ROOT + "/dev/vdb /srv btrfs\n/dev/vdc /mnt btrfs\n"

@@ -83,15 +83,16 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);
 void idmap_mounts_on(struct idmap_carried **list, const char *root_id);
 
 /*
- * What a record of /dev/kmsg says, in place; NULL: it is none, not the kernel's own, or of a clock.
+ * What a record of /dev/kmsg says, in place, and whether that is a warning or worse; NULL: it is
+ * none, not the kernel's own, or of a clock.
  */
-const char *idmap_klog_words(char *record);
+const char *idmap_klog_words(char *record, bool *ret_grave);
 
 /* --- klog.c ---------------------------------------------------------------------------------- */
 
 /* Opens the kernel's log at its end, or -errno; its reader closes it. */
 int idmap_klog_begin(void);
-/* What the kernel has said since, with a comma between. */
+/* What the kernel has said since, with a comma between: its warnings and worse, if it has any. */
 void idmap_klog_read(int fd, struct idmap_text *ret_words);
 
 /* --- names.c: pure --------------------------------------------------------------------------- */

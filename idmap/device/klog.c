@@ -24,6 +24,7 @@ int idmap_klog_begin(void)
 void idmap_klog_read(int fd, struct idmap_text *ret_words)
 {
 	char record[RECORD_SIZE];
+	bool grave, any_grave = false;
 	const char *words;
 	long n = 1;
 
@@ -33,9 +34,14 @@ void idmap_klog_read(int fd, struct idmap_text *ret_words)
 		if (n <= 0)
 			continue;
 		record[n] = 0;
-		words = idmap_klog_words(record);
-		if (words)
-			idmap_text_add(ret_words, "%s%s",
-				       ret_words->at == ret_words->start ? "" : ", ", words);
+		words = idmap_klog_words(record, &grave);
+		if (!words || (any_grave && !grave))
+			continue;
+		/* What it chats about before may leave no room for the cause. */
+		if (grave && !any_grave)
+			ret_words->at = ret_words->start;
+		any_grave |= grave;
+		idmap_text_add(ret_words, "%s%s", ret_words->at == ret_words->start ? "" : ", ",
+			       words);
 	}
 }

@@ -102,7 +102,7 @@ void idmap_mounts_on(struct idmap_carried **list, const char *root_id)
 	}
 }
 
-const char *idmap_klog_words(char *record)
+const char *idmap_klog_words(char *record, bool *ret_grave)
 {
 	uint64_t priority;
 	const char *end = idmap_read_digits(record, 10, &priority);
@@ -111,6 +111,7 @@ const char *idmap_klog_words(char *record)
 	/* The facility stands above the level's three bits; the kernel's own is 0. */
 	if (end == record || *end != ',' || priority >> 3 || !words)
 		return NULL;
+	*ret_grave = priority <= 4; /* KERN_WARNING, and what is worse */
 	words++;
 	words[strcspn(words, "\n")] = 0;
 	/* By a timer in the first seconds of each boot on x86, about nothing that was done. */

@@ -171,7 +171,7 @@ static const char *next_option(const char **first, const char **second)
 
 	do {
 		option = idmap_next_option(first, second);
-	} while (!strncmp(option, "subvol=", 7) || !strncmp(option, "subvolid=", 9));
+	} while (idmap_names_subvolume(option));
 	return option;
 }
 

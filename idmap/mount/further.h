@@ -19,6 +19,12 @@ static inline const char *idmap_next_option(const char **first, const char **sec
 	return option;
 }
 
+/* Of btrfs: what of the filesystem is shown. */
+static inline bool idmap_names_subvolume(const char *option)
+{
+	return !strncmp(option, "subvol=", 7) || !strncmp(option, "subvolid=", 9);
+}
+
 /*
  * Opens what the checks read, to be closed after the mounting: with its last user gone the kernel
  * would forget the block, and read it once more. -1: there is nothing to check.

@@ -116,6 +116,19 @@ static bool is_denied(const struct idmap_row *row, const struct idmap_attempt *a
 	return !ioctl(fd, BLKROGET, &read_only) && read_only;
 }
 
+/* Whether an option of the row has a btrfs subvolume that is not there: its devices are. */
+static bool lacks_subvolume(const struct idmap_row *row, const struct idmap_attempt *attempt)
+{
+	const char *first = row->root_data, *second = row->data, *option;
+
+	if (attempt->error != -ENOENT || idmap_contains(attempt->words, "open_ctree"))
+		return false;
+	while (*(option = idmap_next_option(&first, &second)))
+		if (idmap_names_subvolume(option))
+			return true;
+	return false;
+}
+
 /* Of a type that the superblock is of. */
 static void add_feature(const struct idmap_row *row, const char *type,
 			const struct idmap_attempt *attempt, struct idmap_text *text)
@@ -150,6 +163,9 @@ static void add_feature(const struct idmap_row *row, const char *type,
 			       "it is %s, and damaged; write the image anew, or repair it with"
 			       " fsck",
 			       type);
+	else if (lacks_subvolume(row, attempt))
+		idmap_text_add(text, "it has no such subvolume; correct subvol= or subvolid= (btrfs"
+				     " subvolume list tells them)");
 	else if (attempt->error == -ENOENT || attempt->error == -ENODEV ||
 		 idmap_has_further(fd, type))
 		idmap_text_add(

@@ -58,7 +58,8 @@ static void check_lines(const uint8_t *data, size_t size)
 static void check_record(const uint8_t *data, size_t size)
 {
 	char *text = text_of(data, size);
-	const char *words = idmap_klog_words(text);
+	bool grave;
+	const char *words = idmap_klog_words(text, &grave);
 
 	if (words) {
 		check_inside(words, text, size);

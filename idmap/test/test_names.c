@@ -431,15 +431,19 @@ static void test_klog_words(void **state)
 {
 	static const struct {
 		const char *record, *words;
+		bool grave;
 	} cases[] = {
 		{"3,512,2000000,-;EXT4-fs (vda): bad geometry\n SUBSYSTEM=block\n",
-		 "EXT4-fs (vda): bad geometry"},
-		{"12,513,2000000,-;somebody's\n", NULL},
-		{"6,514,2000000,-;tsc: Refined TSC clocksource calibration: 2400.000 MHz\n", NULL},
-		{"6,515,2000000,-;clocksource: Switched to clocksource tsc\n", NULL},
-		{"6,516,2000000,-;tscfs: it is\n", "tscfs: it is"},
-		{"6,517,2000000,-;\n", NULL},
-		{"6 518", NULL},
+		 "EXT4-fs (vda): bad geometry", true},
+		{"12,513,2000000,-;somebody's\n", NULL, false},
+		{"6,514,2000000,-;tsc: Refined TSC clocksource calibration: 2400.000 MHz\n", NULL,
+		 false},
+		{"6,515,2000000,-;clocksource: Switched to clocksource tsc\n", NULL, false},
+		{"6,516,2000000,-;tscfs: it is\n", "tscfs: it is", false},
+		{"4,516,2000000,-;tscfs: it is\n", "tscfs: it is", true},
+		{"5,516,2000000,-;tscfs: it is\n", "tscfs: it is", false},
+		{"6,517,2000000,-;\n", NULL, false},
+		{"6 518", NULL, false},
 	};
 	char record[128];
 	size_t i;
@@ -447,13 +451,16 @@ static void test_klog_words(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		const char *words;
+		bool grave;
 
 		strcpy(record, cases[i].record);
-		words = idmap_klog_words(record);
-		if (cases[i].words)
-			assert_string_equal(words, cases[i].words);
-		else
+		words = idmap_klog_words(record, &grave);
+		if (!cases[i].words) {
 			assert_null(words);
+			continue;
+		}
+		assert_string_equal(words, cases[i].words);
+		assert_int_equal(grave, cases[i].grave);
 	}
 }
 
