@@ -10,6 +10,7 @@ import pytest
 
 from common import EVERY, ROOT, seen
 from guest import Disk
+from images import Dir
 
 MODULES = "virtio_pci,virtio_blk,erofs,ext4"
 TABLE = """/dev/root / auto idmap=100000:0:65536
@@ -124,6 +125,20 @@ def test_kernel_without_maps(kernel, guest_with_idmap):
                       " umount /srv")
             assert "(not in this kernel); that needs Linux 5.12 or newer; boot a newer kernel" in done[0] and len(done) == 2
         assert guest.mounts() == before
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_root_that_another_row_makes_writable(kernel, root_tree, image, initramfs, boot):
+    """A btrfs stands ro in one place and rw in another."""
+    disks = [Disk(image(root_tree(command=True), "erofs")),
+             Disk(image({"/": Dir(0, 0), "/home": Dir(0, 0), "/srv": Dir(0, 0)}, "btrfs"), readonly=False, snapshot=True)]
+    with boot(kernel, initramfs(kernel, ROOT, modules="virtio_pci,virtio_blk,erofs,btrfs"), "", disks) as guest:
+        for more, said in (("/dev/vdb /home btrfs rw\\n", 0), ("", 1)):
+            done = sh(guest, f"mount -t btrfs -o ro /dev/vdb /mnt; printf '/dev/root / auto rw\\n/home /srv bind rw\\n{more}'"
+                             " >/run/table; idmap apply -c /run/table --root /mnt")
+            assert done[-1] == "rc 0" and len([line for line in done if "was mounted ro, so it is ro on /" in line]) == said
+            assert ("error" in guest.ask("write /mnt/srv/file text")) == bool(said)
+            assert sh(guest, "idmap undo --root /mnt; umount /mnt") == ["rc 0"]
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)

@@ -475,6 +475,20 @@ def test_subvolume_that_is_not_there(option, error, remedy, kernel, root_tree, i
         assert "kernel: BTRFS error" in line and "'owners' is not a valid subvolume)" in line
 
 
+@pytest.mark.parametrize("kernel", ["6.12-plain"], indirect=True)
+@pytest.mark.parametrize("type_, name", [("minix", "minix"), ("auto", "its filesystem"), ("ext4:minix", "its filesystem")])
+def test_filesystem_of_several_that_takes_no_map(type_, name, kernel, root_tree, image, tmp_path, told):
+    """Neither the list nor the word auto is the one that cannot."""
+    disk = tmp_path / "minix"
+    disk.touch()
+    os.truncate(disk, 1 << 20)
+    subprocess.run(["/sbin/mkfs.minix", disk], check=True, stdout=subprocess.DEVNULL)
+    line, code = told("", ROOT + f"/dev/vdb /srv {type_} idmap=0:1:1\n", [Disk(image(root_tree(), "erofs")), Disk(disk)],
+                      modules="virtio_pci,virtio_blk,erofs,ext4,minix")
+    assert (line, code) == (f"/etc/idmap.conf:2: /dev/vdb on /srv: {name} cannot be idmapped on this kernel"
+                            f" ({kernel.version}); use erofs, ext4 or xfs", 5)
+
+
 def test_two_clones_of_one_btrfs(kernel, root_tree, image, told):
     disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(0, 0)}, "btrfs"))] * 2]
     conf = ROOT + "/dev/vdb /srv btrfs\n/dev/vdc /mnt btrfs\n"

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h> /* ST_RDONLY */
 
 #include "mount/behind.h"
 
@@ -156,8 +158,6 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 		row->flags |= IDMAP_DENIED;
 		result = build_tree(build, row, ret_error);
 	}
-	if (!result && row->flags & IDMAP_TURNED_RO)
-		note_turned(build, row);
 	if (!result)
 		idmap_note_odd(build->notes, build->table, &build->plan, row);
 	idmap_note_written(row, build->notes);
@@ -244,6 +244,34 @@ static int add_followed(struct idmap_build *build, int failed, const struct idma
 	return add_rows(build, false, ret_row, ret_error);
 }
 
+/* Of what was found ro another row may have made the filesystem writable since, as btrfs allows. */
+static void find_anew(const struct idmap_stage *stage, struct idmap_row *row)
+{
+	idmap_closed int fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
+	struct statfs fs;
+
+	if (row->flags & IDMAP_LAYER || fstatfs(fd, &fs) || fs.f_flags & ST_RDONLY)
+		return;
+	row->attr &= ~(uint32_t)IDMAP_RDONLY;
+	row->found_attr &= ~(uint32_t)IDMAP_RDONLY;
+	row->flags &= ~(uint32_t)IDMAP_TURNED_RO;
+}
+
+/* Once all rows stand, or one has failed. */
+static void note_all_turned(struct idmap_build *build, bool stand)
+{
+	uint32_t i;
+
+	for (i = 0; i < build->plan.rows; i++) {
+		struct idmap_row *row = build->plan.row[i];
+
+		if (stand && row->found_attr & IDMAP_RDONLY)
+			find_anew(&build->stage, row);
+		if (row->flags & IDMAP_TURNED_RO && row->flags & IDMAP_PLACED)
+			note_turned(build, row);
+	}
+}
+
 int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 {
 	const struct idmap_row *row = NULL;
@@ -261,6 +289,7 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 		idmap_written_settle(&build->stage, build->plan.row[i]);
 	if (!result && build->plan.new_root && build->plan.root->booted)
 		result = idmap_stage_look(&build->stage, ret_error);
+	note_all_turned(build, !result);
 	if (result)
 		idmap_stage_drop(&build->stage);
 	tell(build);

@@ -126,6 +126,8 @@ static const struct support *support_of(uint32_t magic)
 static int explain_filesystem(int tree_fd, const struct idmap_row *row, const char *release,
 			      struct idmap_error *ret_error)
 {
+	/* Of several only the kernel knows which one it was. */
+	const bool one = strcmp(row->type, "auto") && !strchr(row->type, ':');
 	struct statfs fs = {0};
 	const struct support *support;
 	uint32_t magic;
@@ -162,7 +164,10 @@ static int explain_filesystem(int tree_fd, const struct idmap_row *row, const ch
 			release);
 	return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
 			  "%s cannot be idmapped on this kernel (%s); use erofs, ext4 or xfs",
-			  row->flags & IDMAP_CLONE ? "its source" : row->type, release);
+			  row->flags & IDMAP_CLONE ? "its source"
+			  : one			   ? row->type
+						   : "its filesystem",
+			  release);
 }
 
 int idmap_nosymfollow_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)

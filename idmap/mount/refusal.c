@@ -87,8 +87,12 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 		idmap_place_text(text, &other->place, 0);
 		its = has_it(other, row);
 		ours = has_it(row, other);
-		/* As a channel of 9p is one mount's. */
-		if (!strcmp(its, ours))
+		/* As a channel of 9p is one mount's. A bind is ro where that is. */
+		if (idmap_is_served(row->type) && other->attr & ~row->attr & IDMAP_RDONLY)
+			idmap_text_add(
+				text, ") has it ro, and it can be mounted once only: bind %s there",
+				row->target);
+		else if (idmap_is_served(row->type) || !strcmp(its, ours))
 			idmap_text_add(text, ") has it, and it can be mounted once only: bind %s",
 				       other->target);
 		else
@@ -116,6 +120,30 @@ static bool is_denied(const struct idmap_row *row, const struct idmap_attempt *a
 	return !ioctl(fd, BLKROGET, &read_only) && read_only;
 }
 
+/* A filesystem that is here by its UUID already: another disk's, or the same image file's. */
+static void add_clone(const struct idmap_stage *stage, const struct idmap_row *row,
+		      const char *clones, struct idmap_text *text)
+{
+	const struct idmap_row *other;
+	uint32_t i;
+
+	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
+		if (strcmp(other->source, row->source))
+			continue;
+		idmap_text_add(text, "the row for %s (", other->target);
+		idmap_place_text(text, &other->place, 0);
+		idmap_text_add(text,
+			       ") has the same image file, and it can be mounted once only: ");
+		if (other->subdir)
+			idmap_text_add(text, "take X-mount.subdir= out there, and bind from that");
+		else
+			idmap_text_add(text, "bind %s%s", other->target,
+				       row->subdir ? row->subdir : "");
+		return;
+	}
+	idmap_text_add(text, "another row has a clone of it; %s", clones);
+}
+
 /* Whether an option of the row has a btrfs subvolume that is not there: its devices are. */
 static bool lacks_subvolume(const struct idmap_row *row, const struct idmap_attempt *attempt)
 {
@@ -130,18 +158,20 @@ static bool lacks_subvolume(const struct idmap_row *row, const struct idmap_atte
 }
 
 /* Of a type that the superblock is of. */
-static void add_feature(const struct idmap_row *row, const char *type,
-			const struct idmap_attempt *attempt, struct idmap_text *text)
+static void add_feature(const struct idmap_stage *stage, const struct idmap_row *row,
+			const char *type, const struct idmap_attempt *attempt,
+			struct idmap_text *text)
 {
 	struct utsname uts = {.release = "an unknown one"};
 	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
 
 	uname(&uts);
 	if (idmap_contains(attempt->words, "uplicate UUID"))
-		idmap_text_add(text, "another row has a clone of it; add nouuid here");
+		add_clone(stage, row, "add nouuid here", text);
 	else if (attempt->error == -EEXIST)
-		idmap_text_add(text, "another row has a clone of it; give one a UUID of its own"
-				     " (btrfstune -u), or boot Linux 6.7 or newer");
+		add_clone(stage, row,
+			  "give one a UUID of its own (btrfstune -u), or boot Linux 6.7 or newer",
+			  text);
 	else if (idmap_contains(attempt->words, "specify logdev"))
 		idmap_text_add(text, "its log lies on another device; add logdev=DEVICE");
 	else if (idmap_contains(attempt->words, "specify rtdev"))
@@ -224,7 +254,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	} else if (attempt->error == -ENOSYS) {
 		idmap_text_add(text, "Linux 5.12 or newer is needed");
 	} else if (fits) {
-		add_feature(row, type, attempt, text);
+		add_feature(stage, row, type, attempt, text);
 	} else if (attempt->error == -ENOENT || attempt->error == -ENOTBLK ||
 		   attempt->error == -ENXIO) {
 		idmap_text_add(text, "name a block device as SOURCE");
