@@ -126,6 +126,15 @@ def check_together(kernel, chosen, root_tree, image, initramfs, boot):
             check_mapped(guest, name, filesystem, *places[name])
 
 
+@pytest.mark.parametrize("kernel", ["6.1-plain"], indirect=True)
+def test_word_of_a_driver_on_what_is_not_its_own(kernel, root_tree, image, initramfs, boot):
+    """f2fs has EIO for what is too small for its superblock; what comes after it in a list is tried all the same."""
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(), "/file": File("data")}, "squashfs"))]
+    conf = "/dev/vda / erofs\n/dev/vdb /srv auto\n/dev/vdb /mnt f2fs:squashfs\n"
+    with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,f2fs,squashfs"), "", disks) as guest:
+        assert [options(guest, folder)[0] for folder in ("/srv", "/mnt")] == ["squashfs"] * 2
+
+
 def test_the_table_is_whole():
     """Every cell is of a boot above, and the table is as the program that makes it would write it."""
     cells = support.read_readme()

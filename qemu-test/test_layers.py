@@ -221,7 +221,7 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
      " kernel: tmpfs: Bad value for 'size'); see the filesystem's manual for the options it takes"),
     (BASE + "/dev/vdd / ext4 upper\nupper / overlay\n",
      "/etc/idmap.conf:2: /dev/vdd on /: ext4 does not mount (permission denied; kernel: /dev/vdd:"
-     " Can't open blockdev); the upper layer needs a device that can be written"),
+     " Can't open blockdev); the upper layer needs a device that can be written, and a filesystem that is"),
     (BASE + "/dev/vdc / ext4 upper\nupper / overlay\n",
      "/etc/idmap.conf:2: /dev/vdc on /: the folders upper and work cannot be made in the top (not a"
      " folder); they are to be folders, not files or links"),
@@ -254,10 +254,12 @@ def test_without_the_module(kernel, root_tree, image, initramfs, boot_fails):
 
 @pytest.mark.parametrize("kernel", ["5.10"], indirect=True)
 def test_unmapped_before_5_12(kernel, root_tree, image, initramfs, boot):
-    """Where nothing is mapped, nothing of 5.12 is asked for."""
-    conf = "/dev/vda / ext4 lower\ntmpfs / overlay noatime\n"
+    """Where nothing is mapped, nothing of 5.12 is asked for; nor for the folders that are layers."""
+    conf = "/dev/vda / ext4 lower\ntmpfs / overlay noatime\n/etc /srv bind lower\n/images /srv bind lower\nnone /srv overlay\n"
     with boot(kernel, initramfs(kernel, conf, modules=MODULES), "",
               [Disk(image(root_tree(), "ext4"))]) as guest:
         assert seen(guest, "/owners/user") == (101000, 101000)
         assert "error" not in guest.ask("write /etc/new text")
         assert options(guest, "/") == ("overlay", {"rw", "noatime"})
+        names = {*guest.ask("ls /etc")["entries"], *guest.ask("ls /images")["entries"]}
+        assert names - {".", ".."} and {*guest.ask("ls /srv")["entries"]} == names

@@ -339,7 +339,7 @@ static void print_mount(const struct mount *mount)
 	idmap_text_init(&text, buffer, 1 << 16);
 	if (mount->map)
 		idmap_map_options(mount->map, &text);
-	printf("%-24s %-10s %s\n", mount->target, mount->type,
+	printf("%-24s %-10s %s\n", one_line(mount->target), mount->type,
 	       mount->map ? buffer : "idmapped, by nothing that is recorded");
 	free(buffer);
 }

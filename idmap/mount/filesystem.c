@@ -330,7 +330,7 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 			   struct idmap_error *ret_error)
 {
 	char types[1024], type[TYPE_SIZE], tried[512];
-	const char *list = row->type, *holds;
+	const char *list = row->type, *holds = NULL;
 	const bool any = !strcmp(list, "auto");
 	idmap_closed int further_fd = idmap_further_open(row);
 	struct idmap_attempt attempt;
@@ -372,8 +372,10 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 			       *attempt.words ? attempt.words : idmap_errno_text(-fd));
 		/* So does the kernel for a list in rootfstype=, ENODEV apart (init/do_mounts.c). */
 		all = fd == -EINVAL || fd == -EACCES || fd == -ENODEV;
+		holds = idmap_disks_type(row->device);
+		/* Nor does a driver have the last word on what is none of its own. */
+		all |= holds && !idmap_type_fits(holds, type);
 	}
-	holds = idmap_disks_type(row->device);
 	if (count != 1 && all) {
 		/* Of many only the one that fits is of interest. */
 		if (!holds || !idmap_type_has(any ? types : row->type, holds))

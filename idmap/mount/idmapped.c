@@ -37,6 +37,7 @@ static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_f
 		.attr_clr =
 			(clearable & ~row->attr & said) | (keeps ? 0 : (uint32_t)IDMAP_ATIME_MASK),
 	};
+	int result;
 
 	if (userns_fd >= 0) {
 		attr.attr_set |= MOUNT_ATTR_IDMAP;
@@ -45,8 +46,10 @@ static int set_attributes(int tree_fd, const struct idmap_row *row, int userns_f
 	/* A kernel that lacks the call has nothing to do, either. */
 	if (!attr.attr_set && !attr.attr_clr)
 		return 0;
-	return or_errno(sys_mount_setattr(
+	result = or_errno(sys_mount_setattr(
 		tree_fd, "", AT_EMPTY_PATH | (row->flags & IDMAP_RBIND ? AT_RECURSIVE : 0), &attr));
+	/* Of a layer nothing but the map has an effect. */
+	return result == -ENOSYS && row->flags & IDMAP_LAYER && userns_fd < 0 ? 0 : result;
 }
 
 /* Whether the tree takes a map that no kernel refuses. The tree is lost to us afterwards. */

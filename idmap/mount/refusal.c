@@ -243,9 +243,11 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 			" once where it can be written, or add noload (ext4), norecovery (xfs),"
 			" rescue=nologreplay (btrfs)");
 	} else if (!read_only && is_denied(row, attempt)) {
-		idmap_text_add(text, row->flags & IDMAP_UPPER
-					     ? "the upper layer needs a device that can be written"
-					     : "the device is read-only; write ro");
+		idmap_text_add(text,
+			       row->flags & IDMAP_UPPER
+				       ? "the upper layer needs a device that can be written, and"
+					 " a filesystem that is"
+				       : "the device is read-only; write ro");
 	} else if (attempt->error == -EBUSY) {
 		add_holder(stage, row, text);
 	} else if (attempt->error == -ENOSPC) {
