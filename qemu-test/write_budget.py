@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Writes into budget.json, which test_budget.py holds the build to, how many times the floor's
 instructions a boot may take: what is now, plus 5 %, as two boots differ by 1 %. To be run after a
-growth that is wanted, with O as make has it. The limits of bytes stay as they are."""
+growth that is wanted, with O as make has it."""
 
 from __future__ import annotations
 
