@@ -98,7 +98,7 @@ def last_words(console: str) -> tuple[str, str]:
 
 def wait_for_line(guest: Guest, text: str) -> None:
     """Until the text stands on the console."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while text not in guest.console():
         if time.monotonic() > deadline:
             raise GuestFailed(f"'{text}' did not come on the console: {guest.console()[-2000:]}")

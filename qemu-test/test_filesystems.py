@@ -130,6 +130,7 @@ def check_together(kernel, chosen, root_tree, image, initramfs, boot):
 def test_word_of_a_driver_on_what_is_not_its_own(kernel, root_tree, image, initramfs, boot):
     """f2fs has EIO for what is too small for its superblock; what comes after it in a list is tried all the same."""
     disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(), "/file": File("data")}, "squashfs"))]
+    assert disks[1].path.stat().st_size <= 4096
     conf = "/dev/vda / erofs\n/dev/vdb /srv auto\n/dev/vdb /mnt f2fs:squashfs\n"
     with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,f2fs,squashfs"), "", disks) as guest:
         assert [options(guest, folder)[0] for folder in ("/srv", "/mnt")] == ["squashfs"] * 2

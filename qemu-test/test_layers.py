@@ -221,7 +221,7 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
      " kernel: tmpfs: Bad value for 'size'); see the filesystem's manual for the options it takes"),
     (BASE + "/dev/vdd / ext4 upper\nupper / overlay\n",
      "/etc/idmap.conf:2: /dev/vdd on /: ext4 does not mount (permission denied; kernel: /dev/vdd:"
-     " Can't open blockdev); the upper layer needs a device that can be written, and a filesystem that is"),
+     " Can't open blockdev); the upper layer needs a device and a filesystem that can be written"),
     (BASE + "/dev/vdc / ext4 upper\nupper / overlay\n",
      "/etc/idmap.conf:2: /dev/vdc on /: the folders upper and work cannot be made in the top (not a"
      " folder); they are to be folders, not files or links"),

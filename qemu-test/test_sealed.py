@@ -88,12 +88,13 @@ def test_words(kernel, root_tree, image, second, sealed, boot, boot_fails):
     with boot(kernel, initrd, good, disks) as guest:
         assert owners(guest) == OWNERS and seen(guest, "/srv/file") == (7, 7)
     told = errors(boot_fails(kernel, initrd, "root=/dev/vda idmap=100000:0:65536"
-                             " idmap=/dev/vdb,/srv,ext4,journal_path=/dev/vdc idmap=/dev/vdb,/mnt,ext4,X-mount.subdir=etc",
-                             disks))
+                             " idmap=/dev/vdb,/srv,ext4,journal_path=/dev/vdc idmap=/dev/vdb,/mnt,ext4,X-mount.subdir=etc"
+                             f" idmap=/dev/vdb,/opt/app,ext4,verity.roothash={64 * '0'},verity.hashdevice=/dev/vdc", disks))
     assert [line.partition(": ")[2].partition(": ")[2][:83] for line in told] == [
         "the initramfs is sealed, and the command line may not leave the type to whatever is",
         "the initramfs is sealed, and the command line may not name a path in an option (jou",
-        "the initramfs is sealed, and the command line may not name a path in an option (/et"]
+        "the initramfs is sealed, and the command line may not name a path in an option (/et",
+        "the initramfs is sealed, and the command line may not name a path in an option (/de"]
     more = sealed(kernel, words + ",auto,paths", "/dev/root / auto\n")
     with boot(kernel, more, "root=/dev/vda idmap=100000:0:65536,X-mount.subdir=/", disks) as guest:
         assert owners(guest) == OWNERS

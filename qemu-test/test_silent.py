@@ -374,6 +374,18 @@ def test_what_was_odd_before_a_failure(row, last, kernel, root_tree, dirty, init
     assert last in lines[-1]
 
 
+@pytest.mark.parametrize("place", ["/srv/new", "/link/new"])
+def test_read_only_before_a_failure(place, kernel, root_tree, image, second, initramfs, boot_fails):
+    """It is the reason."""
+    tree = root_tree()
+    tree["/link"] = Link("srv", 100000, 100000)
+    conf = f"/dev/vda / erofs idmap=100000:0:65536\n/dev/vdb /srv ext4 rw\ntmpfs {place} tmpfs X-mount.mkdir\n"
+    console = boot_fails(kernel, initramfs(kernel, conf), "", [Disk(image(tree, "erofs")), Disk(second("ext4"))])
+    lines = [line.partition("] ")[2] for line in console.splitlines() if PRE in line]
+    assert lines.count(PRE + "/dev/vdb is read-only, so it is ro on /srv, and not rw") == 1
+    assert "so it is ro" in lines[-2] and "(read-only)" in lines[-1]
+
+
 @pytest.mark.parametrize("more", ["", ",noload"])
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_deleted_files(more, kernel, root_tree, image, tmp_path, initramfs, boot):

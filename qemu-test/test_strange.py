@@ -483,11 +483,11 @@ def test_layers_of_one_disk(kind, kernel, root_tree, image, initramfs, boot, boo
         assert not [line for line in log_lines(guest) if "written to" in line]
         assert all(guest.ask(f"open {folder}/new wc") == {"error": "EROFS"} for folder in ("/srv", "/opt"))
     line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]))
-    assert "/etc/idmap.conf:3: " in line and code == "0x00000400" and "the upper layer needs a device that can be written" in line
+    assert "/etc/idmap.conf:3: " in line and code == "0x00000400" and "the upper layer needs a device and a filesystem that can be written" in line
     lower = conf.splitlines()[1]
     conf = conf.replace(lower, lower + "\n" + lower.replace("=img,", "=img/etc,"))
     line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=modules), "", [Disk(disk)]))
-    assert "/etc/idmap.conf:4: " in line and code == "0x00000400" and "the upper layer needs a device that can be written" in line
+    assert "/etc/idmap.conf:4: " in line and code == "0x00000400" and "the upper layer needs a device and a filesystem that can be written" in line
 
 
 @TWO

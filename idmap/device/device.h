@@ -92,7 +92,10 @@ const char *idmap_klog_words(char *record, bool *ret_grave);
 
 /* Opens the kernel's log at its end, or -errno; its reader closes it. */
 int idmap_klog_begin(void);
-/* What the kernel has said since, with a comma between: its warnings and worse, if it has any. */
+/*
+ * What the kernel has said since, with a comma between: its warnings and worse first, as what it
+ * chats about before may leave no room for the cause.
+ */
 void idmap_klog_read(int fd, struct idmap_text *ret_words);
 
 /* --- names.c: pure --------------------------------------------------------------------------- */

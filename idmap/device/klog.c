@@ -11,6 +11,7 @@
 #include "device/device.h"
 
 #define RECORD_SIZE 4096 /* a read gives a whole record or EINVAL */
+#define MILD_SIZE 1024
 
 int idmap_klog_begin(void)
 {
@@ -23,11 +24,13 @@ int idmap_klog_begin(void)
 
 void idmap_klog_read(int fd, struct idmap_text *ret_words)
 {
-	char record[RECORD_SIZE];
-	bool grave, any_grave = false;
+	char record[RECORD_SIZE], mild[MILD_SIZE];
+	struct idmap_text rest, *text;
 	const char *words;
+	bool grave;
 	long n = 1;
 
+	idmap_text_init(&rest, mild, sizeof(mild));
 	while (fd >= 0 &&
 	       (n > 0 || (n < 0 && errno == EPIPE))) { /* some have been overwritten meanwhile */
 		n = read(fd, record, sizeof(record) - 1);
@@ -35,13 +38,11 @@ void idmap_klog_read(int fd, struct idmap_text *ret_words)
 			continue;
 		record[n] = 0;
 		words = idmap_klog_words(record, &grave);
-		if (!words || (any_grave && !grave))
-			continue;
-		/* What it chats about before may leave no room for the cause. */
-		if (grave && !any_grave)
-			ret_words->at = ret_words->start;
-		any_grave |= grave;
-		idmap_text_add(ret_words, "%s%s", ret_words->at == ret_words->start ? "" : ", ",
-			       words);
+		text = grave ? ret_words : &rest;
+		if (words)
+			idmap_text_add(text, "%s%s", text->at == text->start ? "" : ", ", words);
 	}
+	if (*mild)
+		idmap_text_add(ret_words, "%s%s", ret_words->at == ret_words->start ? "" : ", ",
+			       mild);
 }

@@ -221,29 +221,6 @@ static int follow_links(struct idmap_build *build, struct idmap_error *ret_error
 	return result ? result : changed;
 }
 
-/*
- * Once more, by real paths. What fails before those are known may have been looked for where a row
- * that is named by a link is still to stand.
- */
-static int add_followed(struct idmap_build *build, int failed, const struct idmap_row **ret_row,
-			struct idmap_error *ret_error)
-{
-	const struct idmap_error error = *ret_error;
-	int result;
-
-	idmap_stage_drop(&build->stage);
-	build->skips = false;
-	result = follow_links(build, ret_error);
-	if (result < 0)
-		return result;
-	if (!result && failed != IDMAP_BY_LINK) { /* it was no link's fault */
-		*ret_error = error;
-		return failed;
-	}
-	idmap_notes_forget(build->notes); /* of rows that are built once more */
-	return add_rows(build, false, ret_row, ret_error);
-}
-
 /* Of what was found ro another row may have made the filesystem writable since, as btrfs allows. */
 static void find_anew(const struct idmap_stage *stage, struct idmap_row *row)
 {
@@ -265,11 +242,38 @@ static void note_all_turned(struct idmap_build *build, bool stand)
 	for (i = 0; i < build->plan.rows; i++) {
 		struct idmap_row *row = build->plan.row[i];
 
+		if (!(row->flags & IDMAP_PLACED))
+			continue;
 		if (stand && row->found_attr & IDMAP_RDONLY)
 			find_anew(&build->stage, row);
-		if (row->flags & IDMAP_TURNED_RO && row->flags & IDMAP_PLACED)
+		if (row->flags & IDMAP_TURNED_RO)
 			note_turned(build, row);
+		tell_row(build);
 	}
+}
+
+/*
+ * Once more, by real paths. What fails before those are known may have been looked for where a row
+ * that is named by a link is still to stand.
+ */
+static int add_followed(struct idmap_build *build, int failed, const struct idmap_row **ret_row,
+			struct idmap_error *ret_error)
+{
+	const struct idmap_error error = *ret_error;
+	int result;
+
+	note_all_turned(build, false); /* it may be why */
+	idmap_stage_drop(&build->stage);
+	build->skips = false;
+	result = follow_links(build, ret_error);
+	if (result < 0)
+		return result;
+	if (!result && failed != IDMAP_BY_LINK) { /* it was no link's fault */
+		*ret_error = error;
+		return failed;
+	}
+	idmap_notes_forget(build->notes); /* of rows that are built once more */
+	return add_rows(build, false, ret_row, ret_error);
 }
 
 int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)

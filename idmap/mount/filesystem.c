@@ -372,10 +372,15 @@ static int mount_some_type(const struct idmap_stage *stage, struct idmap_row *ro
 			       *attempt.words ? attempt.words : idmap_errno_text(-fd));
 		/* So does the kernel for a list in rootfstype=, ENODEV apart (init/do_mounts.c). */
 		all = fd == -EINVAL || fd == -EACCES || fd == -ENODEV;
-		holds = idmap_disks_type(row->device);
-		/* Nor does a driver have the last word on what is none of its own. */
-		all |= holds && !idmap_type_fits(holds, type);
+		/* Nor does a driver have the last word on what is none of its own, but for that it
+		 * takes no file. */
+		if (!all && fd != -ENOTBLK) {
+			holds = idmap_disks_type(row->device);
+			all = holds && !idmap_type_fits(holds, type);
+		}
 	}
+	if (!holds)
+		holds = idmap_disks_type(row->device);
 	if (count != 1 && all) {
 		/* Of many only the one that fits is of interest. */
 		if (!holds || !idmap_type_has(any ? types : row->type, holds))

@@ -69,6 +69,23 @@ static const char *has_it(const struct idmap_row *row, const struct idmap_row *o
 	return state_word(row->attr & IDMAP_RDONLY);
 }
 
+/* How both rows can have what is mounted for the other one alone. A bind is ro where that is. */
+static void add_once(const struct idmap_row *row, const struct idmap_row *other,
+		     struct idmap_text *text)
+{
+	const bool denied = other->attr & ~row->attr & IDMAP_RDONLY;
+	const bool whole =
+		!((row->flags | other->flags) & IDMAP_LAYER || row->subdir || other->subdir);
+
+	idmap_text_add(text, ", and it can be mounted once only: ");
+	if (whole && (!denied || idmap_row_is_root(other)))
+		idmap_text_add(text, "%sbind %s", denied ? "say rw there, and " : "",
+			       other->target);
+	else
+		idmap_text_add(text, "mount it on a folder of its own%s, and bind that in both",
+			       denied ? ", rw" : "");
+}
+
 /* The device is mounted already, in another way. */
 static void add_holder(const struct idmap_stage *stage, const struct idmap_row *row,
 		       struct idmap_text *text)
@@ -87,18 +104,15 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 		idmap_place_text(text, &other->place, 0);
 		its = has_it(other, row);
 		ours = has_it(row, other);
-		/* As a channel of 9p is one mount's. A bind is ro where that is. */
-		if (idmap_is_served(row->type) && other->attr & ~row->attr & IDMAP_RDONLY)
-			idmap_text_add(
-				text, ") has it ro, and it can be mounted once only: bind %s there",
-				row->target);
-		else if (idmap_is_served(row->type) || !strcmp(its, ours))
-			idmap_text_add(text, ") has it, and it can be mounted once only: bind %s",
-				       other->target);
-		else
+		/* As a channel of 9p is one mount's. */
+		if (idmap_is_served(row->type) || !strcmp(its, ours)) {
+			idmap_text_add(text, ") has it");
+			add_once(row, other, text);
+		} else {
 			idmap_text_add(
 				text, ") has it %s, and this one %s: say the same%s in both", its,
 				ours, strcmp(other->source, row->source) ? ", by one SOURCE," : "");
+		}
 		return;
 	}
 	if (add_standing(row, text))
@@ -120,6 +134,24 @@ static bool is_denied(const struct idmap_row *row, const struct idmap_attempt *a
 	return !ioctl(fd, BLKROGET, &read_only) && read_only;
 }
 
+static bool names_subvolume(const struct idmap_row *row)
+{
+	const char *first = row->root_data, *second = row->data, *option;
+
+	while (*(option = idmap_next_option(&first, &second)))
+		if (idmap_names_subvolume(option))
+			return true;
+	return false;
+}
+
+/* Whether a row that is in place has the image file, all of it as it is. */
+static bool has_file(const struct idmap_row *other, const struct idmap_row *row)
+{
+	return other->flags & IDMAP_PLACED && !(other->flags & (IDMAP_CLONE | IDMAP_OVERLAY)) &&
+	       !other->inside == !row->inside && !strcmp(other->source, row->source) &&
+	       !other->verity && !row->verity && !names_subvolume(other) && !names_subvolume(row);
+}
+
 /* A filesystem that is here by its UUID already: another disk's, or the same image file's. */
 static void add_clone(const struct idmap_stage *stage, const struct idmap_row *row,
 		      const char *clones, struct idmap_text *text)
@@ -128,33 +160,25 @@ static void add_clone(const struct idmap_stage *stage, const struct idmap_row *r
 	uint32_t i;
 
 	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
-		if (strcmp(other->source, row->source))
+		if (!has_file(other, row))
 			continue;
 		idmap_text_add(text, "the row for %s (", other->target);
 		idmap_place_text(text, &other->place, 0);
-		idmap_text_add(text,
-			       ") has the same image file, and it can be mounted once only: ");
-		if (other->subdir)
-			idmap_text_add(text, "take X-mount.subdir= out there, and bind from that");
-		else
-			idmap_text_add(text, "bind %s%s", other->target,
-				       row->subdir ? row->subdir : "");
+		idmap_text_add(text, ") has the same image file");
+		add_once(row, other, text);
 		return;
 	}
 	idmap_text_add(text, "another row has a clone of it; %s", clones);
 }
 
-/* Whether an option of the row has a btrfs subvolume that is not there: its devices are. */
-static bool lacks_subvolume(const struct idmap_row *row, const struct idmap_attempt *attempt)
+/* Of btrfs: its devices are here, and what an option of the row has of it is not. */
+static bool lacks_subvolume(const struct idmap_row *row, int fd,
+			    const struct idmap_attempt *attempt)
 {
-	const char *first = row->root_data, *second = row->data, *option;
-
-	if (attempt->error != -ENOENT || idmap_contains(attempt->words, "open_ctree"))
+	if (attempt->error != -ENOENT || !names_subvolume(row))
 		return false;
-	while (*(option = idmap_next_option(&first, &second)))
-		if (idmap_names_subvolume(option))
-			return true;
-	return false;
+	return *attempt->words ? !idmap_contains(attempt->words, "open_ctree")
+			       : !idmap_has_further(fd, "btrfs");
 }
 
 /* Of a type that the superblock is of. */
@@ -193,7 +217,7 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 			       "it is %s, and damaged; write the image anew, or repair it with"
 			       " fsck",
 			       type);
-	else if (lacks_subvolume(row, attempt))
+	else if (lacks_subvolume(row, fd, attempt))
 		idmap_text_add(text, "it has no such subvolume; correct subvol= or subvolid= (btrfs"
 				     " subvolume list tells them)");
 	else if (attempt->error == -ENOENT || attempt->error == -ENODEV ||
@@ -245,8 +269,8 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	} else if (!read_only && is_denied(row, attempt)) {
 		idmap_text_add(text,
 			       row->flags & IDMAP_UPPER
-				       ? "the upper layer needs a device that can be written, and"
-					 " a filesystem that is"
+				       ? "the upper layer needs a device and a filesystem that"
+					 " can be written"
 				       : "the device is read-only; write ro");
 	} else if (attempt->error == -EBUSY) {
 		add_holder(stage, row, text);

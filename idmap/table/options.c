@@ -64,6 +64,11 @@ static const struct {
 	{"defaults", 0, 0},
 	{"auto", 0, 0},
 	{"nouser", 0, 0},
+	{"nousers", 0, 0},
+	{"noowner", 0, 0},
+	{"nogroup", 0, 0},
+	{"silent", 0, 0},
+	{"loud", 0, 0},
 	{"_netdev", 0, 0},
 	{"loop", 0, 0}, /* an image file becomes a device as it must */
 };
@@ -74,17 +79,15 @@ static void say_attributes(struct idmap_row *row, uint32_t mask, uint32_t value)
 	row->attr = (row->attr & ~mask) | value;
 }
 
-static bool read_attribute(struct idmap_row *row, const char *word)
+/* The index in attributes[], or COUNT_OF(attributes). */
+static size_t find_attribute(const char *item, size_t length)
 {
 	size_t i;
 
-	for (i = 0; i < COUNT_OF(attributes); i++) {
-		if (strcmp(word, attributes[i].word))
-			continue;
-		say_attributes(row, attributes[i].mask, attributes[i].value);
-		return true;
-	}
-	return false;
+	for (i = 0; i < COUNT_OF(attributes); i++)
+		if (idmap_same(attributes[i].word, item, length))
+			break;
+	return i;
 }
 
 void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text)
@@ -360,8 +363,14 @@ static void read_item(struct reader *r)
 	const char *item = r->item.text, *equals = strchr(item, '=');
 	size_t key_length = equals ? (size_t)(equals - item) : strlen(item), key;
 
-	if (!equals && read_attribute(r->row, item))
+	key = find_attribute(item, key_length);
+	if (key < COUNT_OF(attributes)) {
+		if (equals) /* the kernel would pass over the value */
+			idmap_item_error(&r->item, item, "'%s' takes no value; write %s", item,
+					 attributes[key].word);
+		say_attributes(r->row, attributes[key].mask, attributes[key].value);
 		return;
+	}
 	if (r->vfs_only) {
 		keep_for_filesystem(r, key_length);
 		return;

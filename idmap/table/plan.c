@@ -33,6 +33,8 @@ static void apply_root(struct idmap_table *table, struct idmap_row *row,
 		return;
 	}
 	if (!root->source || !*root->source) {
+		if (table->unread)
+			return;
 		idmap_table_error(
 			table, &row->place, row->source_column,
 			"the row is for what root= names, and the kernel command line has no root=;"

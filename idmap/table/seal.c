@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "table/table.h"
+#include "table/verity.h"
 
 bool idmap_seal_allows(const struct idmap_cmdline *cmdline, const char *name, size_t length)
 {
@@ -15,7 +15,7 @@ bool idmap_seal_allows(const struct idmap_cmdline *cmdline, const char *name, si
 	if (!word)
 		return true;
 	while (*word) {
-		const size_t word_length = strcspn(word, " \t\n,#");
+		const size_t word_length = strcspn(word, " \t\r\n,#");
 
 		if (word_length && word_length == length && idmap_same_name(word, name, length))
 			return true;
@@ -52,10 +52,11 @@ bool idmap_seal_check(const struct idmap_cmdline *cmdline, struct idmap_table *t
 			  "the initramfs is sealed, and the command line may not say that; take it"
 			  " out, write it into the table there, or the word %s into " IDMAP_SEALED,
 			  word);
+	table->unread = true; /* what is missing without it has that cause */
 	return false;
 }
 
-/* Whether some option leads to a path. */
+/* An option that leads to a path, or NULL. */
 static const char *path_in(const char *item)
 {
 	for (; *item; item += strlen(item) + 1) {
@@ -65,6 +66,22 @@ static const char *path_in(const char *item)
 			return item;
 	}
 	return NULL;
+}
+
+/* What of the row leads to a path, or NULL. */
+static const char *path_of(const struct idmap_row *row, const struct idmap_verity *of_root)
+{
+	const char *path = row->root_data ? path_in(row->root_data) : NULL;
+	const char *hash = row->verity ? row->verity->hash_device : NULL;
+
+	if (!path)
+		path = path_in(row->data);
+	if (!path)
+		path = row->subdir;
+	/* What systemd's parameters name has words of its own. */
+	if (!path && hash && *hash == '/' && !(of_root && of_root->hash_device == hash))
+		path = hash;
+	return path;
 }
 
 void idmap_seal_rows(const struct idmap_cmdline *cmdline, struct idmap_table *table)
@@ -85,11 +102,7 @@ void idmap_seal_rows(const struct idmap_cmdline *cmdline, struct idmap_table *ta
 					  "the initramfs is sealed, and the command line may not"
 					  " leave the type to whatever is there; name it, or write"
 					  " the word auto into " IDMAP_SEALED);
-		path = row->root_data ? path_in(row->root_data) : NULL;
-		if (!path)
-			path = path_in(row->data);
-		if (!path)
-			path = row->subdir;
+		path = path_of(row, cmdline->root.verity);
 		if (path && !allows(cmdline, "paths"))
 			idmap_table_error(
 				table, &row->place, row->type_column,

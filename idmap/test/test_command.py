@@ -160,6 +160,17 @@ def test_check_for_an_initramfs(tmp_path):
     assert idmap("check", "-c", tmp_path / "conf", "--root", "/").stderr == ""
 
 
+def test_seal(tmp_path):
+    """Its words as they come from any editor; what a refusal leaves out is not missing once more."""
+    (tmp_path / "conf").write_text("/dev/root / auto idmap=0:0:10\n")
+    line = ["-c", tmp_path / "conf", "-k", "root=/dev/vda rootfstype=erofs"]
+    for command in ("check", "plan"):
+        idmap(command, *line, "--sealed", "root\r\nrootfstype\r\n")
+        assert idmap(command, *line, "--sealed", "rootfstype", code=2).stderr == (
+            "cmdline: root=: the initramfs is sealed, and the command line may not say that; take it out, write it into the"
+            " table there, or the word root into /etc/idmap.sealed\n")
+
+
 @pytest.mark.parametrize("row, words, said", [
     ("/dev/vda / erofs", "--root /none", "1:1: only what is mounted on /none already can be its root; write /dev/root as SOURCE"),
     ("/dev/vda / erofs", "--root / --initramfs",
