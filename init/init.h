@@ -44,13 +44,14 @@ struct boot {
 	struct idmap_error error; /* why it fails, if it does */
 	const char *init;	  /* the real one, once it has been found */
 	struct step step;
-	struct idmap_notes notes;  /* in an arena of their own */
-	bool pivots;		   /* pivot_root(2) may work from here */
-	bool no_way_back;	   /* for what a failure can do */
-	int record_fd;		   /* of an earlier start of us, before a row covers it; or -1 */
-	bool hangs;		   /* something does not answer */
-	bool has_console;	   /* fds 0 to 2 are the console, not /dev/null */
-	const char *run;	   /* where /run is, behind a link of a root that stands */
+	struct idmap_notes notes; /* in an arena of their own */
+	bool pivots;		  /* pivot_root(2) may work from here */
+	bool no_way_back;	  /* for what a failure can do */
+	int record_fd;		  /* of an earlier start of us, before a row covers it; or -1 */
+	bool init_is_us;  /* the same: init= names what the kernel has started; no real init */
+	bool hangs;	  /* something does not answer */
+	bool has_console; /* fds 0 to 2 are the console, not /dev/null */
+	const char *run;  /* where /run is, behind a link of a root that stands */
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 
@@ -180,6 +181,8 @@ void tell_left(const struct boot *boot);
 
 /* --- realinit.c ------------------------------------------------------------------------------ */
 
+/* Before a row can cover what init= names: fills boot->init_is_us. */
+void realinit_begin(struct boot *boot);
 /*
  * Which init to run, in boot->init: idmap.init=, else init=, else one of the kernel's list, looked
  * up in the new root. What was passed over has been told.

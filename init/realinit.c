@@ -82,17 +82,13 @@ static int check_named(struct boot *boot, const char *parameter, const char *pat
 static int find(struct boot *boot, struct idmap_program *program, struct idmap_error *ret_error)
 {
 	const struct idmap_cmdline *cmdline = &boot->cmdline;
-	const bool booted = cmdline->root.booted;
-	idmap_closed int here_fd = booted ? idmap_open("/", O_PATH | O_DIRECTORY) : -1;
 	size_t i;
 
 	if (cmdline->own_init) {
 		boot->init = cmdline->own_init;
 		return check_named(boot, "idmap.init", cmdline->own_init, program, ret_error);
 	}
-	/* Started by the kernel as init=, we are what that names; it says nothing of the real one.
-	 */
-	if (cmdline->init && !(booted && is_self(here_fd, cmdline->init))) {
+	if (cmdline->init && !boot->init_is_us) {
 		boot->init = cmdline->init;
 		return check_named(boot, "init", cmdline->init, program, ret_error);
 	}
@@ -116,8 +112,19 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 		ret_error, NULL, IDMAP_NO_INIT, ENOENT,
 		"the root has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be run;"
 		" name it with init=%s",
-		cmdline->root.source || booted ? ", check that the map covers its owner"
-					       : ", or another root with root= or a row for /");
+		cmdline->root.source || cmdline->root.booted
+			? ", check that the map covers its owner"
+			: ", or another root with root= or a row for /");
+}
+
+void realinit_begin(struct boot *boot)
+{
+	idmap_closed int root_fd = -1;
+
+	if (!boot->cmdline.root.booted || !boot->cmdline.init)
+		return;
+	root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
+	boot->init_is_us = is_self(root_fd, boot->cmdline.init);
 }
 
 int realinit_find(struct boot *boot, struct idmap_error *ret_error)

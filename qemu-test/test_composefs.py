@@ -12,7 +12,7 @@ import host
 import tools
 from common import OWNERS, ROOT, last_words, owners, seen
 from guest import Disk
-from images import File, unpack
+from images import Dir, File, unpack
 
 MODULES = "virtio_pci,virtio_blk,erofs,overlay,loop,dm_verity"
 TABLE = """none      /  overlay
@@ -66,6 +66,24 @@ def test_root(sealed, kernel, composed, disk, seal, initramfs, boot):
         assert not [name for name in guest.ask("ls /")["entries"] if len(name) == 2]  # no object is seen
         assert guest.ask("read /etc/large")["content"].encode("latin-1") == LARGE
         assert guest.run("/bin/suid", uid=1000, gid=1000) == "1000 0 1000 0\n"
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+@pytest.mark.parametrize("upper", [False, True])
+def test_top(upper, kernel, composed, disk, image, initramfs, boot):
+    """What is written stands in it, beside what the image leads to."""
+    conf = TABLE.format(meta="/meta").replace("none ", "upper" if upper else "tmpfs")
+    disks = [Disk(disk)]
+    if upper:
+        conf += "/dev/vdb / ext4 upper\n"
+        disks.append(Disk(image({"/": Dir(0, 0)}, "ext4", size_mib=32), readonly=False, snapshot=True))
+    with boot(kernel, initramfs(kernel, conf, modules=MODULES + ",ext4", add=[(composed[0], "/meta")]), "", disks) as guest:
+        assert owners(guest) == OWNERS and guest.ask("read /etc/large")["content"].encode("latin-1") == LARGE
+        assert guest.ask("chown /etc/large 5 6") == {"ok": True} and seen(guest, "/etc/large") == (5, 6)
+        assert guest.ask("read /etc/large")["content"].encode("latin-1") == LARGE
+        guest.run("/bin/sh", "-c", "mv /owners /moved && echo more >>/etc/large && echo new >/etc/new")
+        assert guest.ask("read /etc/large")["content"].encode("latin-1") == LARGE + b"more\n"
+        assert seen(guest, "/moved/user") == (1000, 1000)
 
 
 def test_kernels_that_cannot(kernel, composed, disk, initramfs, boot_fails):

@@ -29,6 +29,17 @@ def plain_root(stage0, plain_tree, image):
     return make
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("there", [False, True])
+def test_row_that_covers_what_the_kernel_has_started(there, kernel, plain_root, programs, image, boot):
+    """init= is we all the same, and not what is seen by its name once the rows stand."""
+    probe = File(programs.probe, mode=0o755)
+    tree = {"/": Dir(), "/init": probe} | ({"/idmap-init": probe} if there else {})
+    initrd, root = plain_root(kernel, "/dev/vdb /sbin erofs\n")
+    with boot(kernel, initrd, f"root=/dev/vda ro init={INIT}", [root, Disk(image(tree, "erofs"))]) as guest:
+        assert guest.report()["argv"] == ["/sbin/init"]
+
+
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_rows_in_place(kernel, plain_root, second, boot):
     conf = ("/images/app /mnt/deep/er bind idmap=100000:30:1\n"

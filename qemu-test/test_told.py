@@ -467,20 +467,17 @@ def test_two_clones_of_one_xfs(kernel, root_tree, image, told):
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-@pytest.mark.parametrize("option, error, remedy", [
-    ("subvol=nope", "not there", "has no such subvolume; correct subvol= or subvolid= (btrfs subvolume list tells them)"),
-    ("subvolid=999", "not there", "has no such subvolume; correct subvol= or subvolid= (btrfs subvolume list tells them)"),
-    ("subvol=owners", "invalid argument", None)])
-def test_subvolume_that_is_not_there(option, error, remedy, kernel, root_tree, image, told):
+@pytest.mark.parametrize("option", ["subvol=nope", "subvolid=999", "subvol=owners"])
+def test_subvolume_that_is_not_there(option, kernel, root_tree, image, told):
     """What the kernel chats about before, in half a dozen lines, does not push out why."""
     disks = [Disk(image(root_tree(), "erofs")), Disk(image(root_tree(), "btrfs"))]
     conf = ROOT + f"/dev/vdb /srv btrfs {option}\n"
     line, code = told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,btrfs")
-    assert line.startswith(f"/etc/idmap.conf:2: /dev/vdb on /srv: btrfs does not mount ({error}; kernel: ") and code == 4
-    if remedy:
-        assert line.endswith(f"; it {remedy}")
-    else:
-        assert "; kernel: BTRFS error (device vdb): 'owners' is not a valid subvolume" in line
+    folder = option == "subvol=owners"
+    assert line.startswith("/etc/idmap.conf:2: /dev/vdb on /srv: btrfs does not mount ("
+                           + ("invalid argument; kernel: BTRFS error (device vdb): 'owners' is not a valid subvolume"
+                              if folder else "not there; kernel: ")) and code == 4
+    assert line.endswith("; it has no such subvolume; correct subvol= or subvolid=, or write X-mount.subdir= for a folder")
 
 
 @pytest.mark.parametrize("kernel", ["6.12-plain"], indirect=True)
@@ -495,6 +492,19 @@ def test_filesystem_of_several_that_takes_no_map(type_, name, kernel, root_tree,
                       modules="virtio_pci,virtio_blk,erofs,ext4,minix")
     assert (line, code) == (f"/etc/idmap.conf:2: /dev/vdb on /srv: {name} cannot be idmapped on this kernel"
                             f" ({kernel.version}); use erofs, ext4 or xfs", 5)
+
+
+LAYER_OF_VFAT = "none /srv overlay\n/dev/vdb /srv vfat lower\n", (
+    "; a layer's filesystem cannot be one, such as vfat; use ext4, xfs, btrfs or erofs")
+
+
+@pytest.mark.parametrize("kernel, rows, remedy", [
+    ("6.1", *LAYER_OF_VFAT), ("newest", *LAYER_OF_VFAT),
+    ("newest", "/dev/vdb /srv vfat uid=root\n", "; write that id as a number")], indirect=["kernel"])
+def test_what_vfat_cannot(rows, remedy, kernel, root_tree, image, told):
+    disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir(), "/file": File("x")}, "vfat"))]
+    line, code = told("", ROOT + rows, disks, modules="virtio_pci,virtio_blk,erofs,vfat,nls_ascii,nls_cp437,overlay")
+    assert line.endswith(remedy) and code == 4, line
 
 
 def test_two_clones_of_one_btrfs(kernel, root_tree, image, told):
@@ -740,6 +750,20 @@ def test_filesystem_on_two_disks(fs, option, kernel, root_tree, image, initramfs
     line, _ = told("", conf.replace(f"wait=1,{option}=SERIAL=two", "wait=1"), disks, modules=modules)
     assert {"btrfs": "name each with device=", "xfs": "its log lies on another device; add logdev=DEVICE",
             "ext4": "the row does not name that; add journal_path=DEVICE"}[fs] in line
+    # Another one is not its fault, either.
+    spare = [*disks, Disk(image({"/": Dir()}, "erofs"), readonly=False, snapshot=True)]
+    line, _ = told("", conf.replace("SERIAL=two", "/dev/vdd"), spare, modules=modules)
+    assert line.endswith(
+        f"; it is {fs}, and {option}=/dev/vdd is not its own, or one of them is damaged; correct that, write the image anew,"
+        " or repair it with fsck" if fs != "btrfs" else
+        "; it is btrfs, and lies on several devices, of which one is not here or not named; check each device="
+        if kernel.name == "6.1" else "(invalid argument); look at what that device holds")
+    if fs == "xfs":
+        line, _ = told("", conf.replace("SERIAL=two", "/dev/vda"), disks, modules=modules)
+        assert "; something else here holds it, or what is named by logdev=/dev/vda, such as" in line
+    if fs == "ext4":
+        line, _ = told("", ROOT + "/dev/vdc /srv ext4 rw\n", disks, modules=modules)
+        assert line.endswith("; it is the journal of another ext4; name that one as SOURCE")
     line, code = told("", conf, disks[:2], modules=modules)
     assert line.startswith(f"/etc/idmap.conf:2: /dev/vdb on /srv: {option}=SERIAL=two: the device did not come within 1 s"
                            " (disks here: vda") and code == 3

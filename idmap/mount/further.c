@@ -313,6 +313,14 @@ bool idmap_has_further(int fd, const char *type)
 	return !strcmp(type, "btrfs") && number_at(&look, 65536 + 136, 8) > 1;
 }
 
+bool idmap_is_journal(int fd, const char *type)
+{
+	const struct look look = {NULL, fd};
+
+	/* EXT4_FEATURE_INCOMPAT_JOURNAL_DEV of fs/ext4/ext4.h */
+	return !strncmp(type, "ext", 3) && number_at(&look, 1024 + 96, 4) & 0x8;
+}
+
 bool idmap_is_cut_short(int fd, const char *type)
 {
 	/*

@@ -39,10 +39,11 @@ int idmap_further_check(int fd, const struct idmap_row *row, const char *type,
 			struct idmap_error *ret_error);
 /*
  * Of a device, or a file, that is open, with a superblock of that type: whether this says that
- * there are further devices, for a refusal's line, or that the filesystem is larger than what is
- * here.
+ * there are further devices, for a refusal's line, or that it is the journal of another one, or
+ * that the filesystem is larger than what is here.
  */
 bool idmap_has_further(int fd, const char *type);
+bool idmap_is_journal(int fd, const char *type);
 bool idmap_is_cut_short(int fd, const char *type);
 /* Whether the option is there for that check alone, and nothing that the filesystem takes. */
 bool idmap_is_further_alone(const char *type, const char *item);

@@ -83,6 +83,9 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 			 " a file's data, or take metacopy=on out";
 	else if (idmap_contains(words, "missing required features"))
 		remedy = "its filesystem cannot be an upper; use ext4, xfs or btrfs for it";
+	else if (idmap_contains(words, "filesystem on"))
+		remedy = "a layer's filesystem cannot be one, such as vfat; use ext4, xfs, btrfs or"
+			 " erofs";
 	else if (error == EINVAL && leads(row) && idmap_kernel_before(6, 5))
 		remedy = "boot a newer kernel: data-only layers need Linux 6.5";
 	else if (error == EINVAL && idmap_kernel_before(5, 19))
@@ -259,10 +262,11 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 	/*
 	 * What one layer may say of another stays what every overlayfs can read; and a layer of
 	 * somebody's making says nothing of others (redirect_dir=off would follow it), unless there
-	 * is one that shows nothing by itself.
+	 * is one that shows nothing by itself. Beside a top metacopy wants redirects made, too.
 	 */
-	idmap_text_add(&options, leads(row) ? ",redirect_dir=follow,metacopy=on,index=off"
-					    : ",redirect_dir=nofollow,metacopy=off,index=off");
+	idmap_text_add(&options, !leads(row) ? ",redirect_dir=nofollow,metacopy=off,index=off"
+				 : none	     ? ",redirect_dir=follow,metacopy=on,index=off"
+					     : ",redirect_dir=on,metacopy=on,index=off");
 	for (item = row->data; *item; item += strlen(item) + 1)
 		if (none || upper || !is_tmpfs_option(item))
 			idmap_text_add(&options, ",%s", item);

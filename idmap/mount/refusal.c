@@ -35,6 +35,14 @@ static bool same_device(const char *a, const char *b)
 				 S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev);
 }
 
+/* The row's option that names a further device, or NULL. */
+static const char *part_of(const struct idmap_row *row)
+{
+	const char *part = idmap_further_device(row->data);
+
+	return part ? part : idmap_further_device(row->root_data);
+}
+
 static const char *state_word(bool read_only)
 {
 	return read_only ? "ro" : "rw";
@@ -90,8 +98,8 @@ static void add_once(const struct idmap_row *row, const struct idmap_row *other,
 static void add_holder(const struct idmap_stage *stage, const struct idmap_row *row,
 		       struct idmap_text *text)
 {
+	const char *its, *ours, *part = part_of(row);
 	const struct idmap_row *other;
-	const char *its, *ours;
 	uint32_t i;
 
 	for (i = 0; i < stage->plan->rows; i++) {
@@ -117,8 +125,10 @@ static void add_holder(const struct idmap_stage *stage, const struct idmap_row *
 	}
 	if (add_standing(row, text))
 		return;
-	idmap_text_add(text, "something else here holds it, such as a mount that a script made or a"
-			     " device on top of it; name that, or let go of it before");
+	idmap_text_add(text,
+		       "something else here holds it%s%s, such as a mount that a script made or a"
+		       " device on top of it; name that, or let go of it before",
+		       part ? ", or what is named by " : "", part ? part : "");
 }
 
 /* Whether it is because the device cannot be written. */
@@ -171,10 +181,26 @@ static void add_clone(const struct idmap_stage *stage, const struct idmap_row *r
 	idmap_text_add(text, "another row has a clone of it; %s", clones);
 }
 
+/* Of its parts, where it has several, one may be another one's. */
+static void add_damage(const struct idmap_row *row, const char *type, struct idmap_text *text)
+{
+	const char *part = part_of(row);
+
+	idmap_text_add(text, "it is %s, and ", type);
+	if (part)
+		idmap_text_add(text, "%s is not its own, or one of them is damaged; correct that, ",
+			       part);
+	else
+		idmap_text_add(text, "damaged; ");
+	idmap_text_add(text, "write the image anew, or repair it with fsck");
+}
+
 /* Of btrfs: its devices are here, and what an option of the row has of it is not. */
 static bool lacks_subvolume(const struct idmap_row *row, int fd,
 			    const struct idmap_attempt *attempt)
 {
+	if (idmap_contains(attempt->words, "is not a valid subvolume"))
+		return true;
 	if (attempt->error != -ENOENT || !names_subvolume(row))
 		return false;
 	return *attempt->words ? !idmap_contains(attempt->words, "open_ctree")
@@ -206,25 +232,31 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 			text,
 			"its blocks are smaller than the device's sectors, or than dm-verity's"
 			" blocks; make it with -b 4096");
+	else if (idmap_is_journal(fd, type))
+		idmap_text_add(text, "it is the journal of another ext4; name that one as SOURCE");
 	else if (idmap_is_cut_short(fd, type))
 		idmap_text_add(text,
 			       "it is %s, and larger than what is here: a copy of it broke off, or"
 			       " the device is too small; write the image anew",
 			       type);
 	else if (attempt->error == -EUCLEAN || attempt->error == -EIO ||
-		 attempt->error == -EBADMSG || idmap_contains(attempt->words, "checksum mismatch"))
-		idmap_text_add(text,
-			       "it is %s, and damaged; write the image anew, or repair it with"
-			       " fsck",
-			       type);
+		 attempt->error == -EBADMSG ||
+		 idmap_contains(attempt->words, "checksum mismatch") ||
+		 idmap_contains(attempt->words, "external journal") ||
+		 idmap_contains(attempt->words, "journal UUID"))
+		add_damage(row, type, text);
 	else if (lacks_subvolume(row, fd, attempt))
-		idmap_text_add(text, "it has no such subvolume; correct subvol= or subvolid= (btrfs"
-				     " subvolume list tells them)");
+		idmap_text_add(text,
+			       "it has no such subvolume; correct subvol= or subvolid=, or write"
+			       " X-mount.subdir= for a folder");
 	else if (attempt->error == -ENOENT || attempt->error == -ENODEV ||
 		 idmap_has_further(fd, type))
-		idmap_text_add(
-			text,
-			"it is %s, and lies on further devices; name each with device=", type);
+		idmap_text_add(text,
+			       part_of(row) ? "it is %s, and lies on several devices, of which one"
+					      " is not here or not named; check each device="
+					    : "it is %s, and lies on further devices; name each"
+					      " with device=",
+			       type);
 	else
 		idmap_text_add(text,
 			       "it is %s, with something that this kernel (%s) does not take;"
@@ -232,6 +264,13 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 			       type, uts.release,
 			       *row->data || *row->root_data ? "check the options, " : "",
 			       row->attr & IDMAP_RDONLY ? "" : "try ro, ");
+}
+
+/* Which mount(8) would look up. */
+static bool is_named_id(const char *option)
+{
+	return (!strncmp(option, "uid=", 4) || !strncmp(option, "gid=", 4)) &&
+	       !idmap_is_digit(option[4]);
 }
 
 static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *row,
@@ -247,7 +286,11 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 		near = idmap_option_near(attempt->option);
 		idmap_text_add(text,
 			       near ? "did you mean %s?"
-				    : "see the filesystem's manual for the options it takes",
+			       : idmap_device_option(attempt->option)
+				       ? "look at what that device holds"
+			       : is_named_id(attempt->option)
+				       ? "write that id as a number"
+				       : "see the filesystem's manual for the options it takes",
 			       near);
 	} else if (no_such_tag(type, attempt)) {
 		idmap_text_add(text, "give the host's share this tag, or %s",
