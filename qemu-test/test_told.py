@@ -762,6 +762,9 @@ def test_filesystem_on_two_disks(fs, option, kernel, root_tree, image, initramfs
         line, _ = told("", conf.replace("SERIAL=two", "/dev/vda"), disks, modules=modules)
         assert "; something else here holds it, or what is named by logdev=/dev/vda, such as" in line
     if fs == "ext4":
+        with boot(kernel, initramfs(kernel, conf, modules=modules), "", [*disks[:2], Disk(two, serial="two")]) as guest:
+            assert (PRE + "/dev/vdb, or a device that its options name, is read-only, so it is ro on /srv, and not rw"
+                    ) in log_lines(guest)
         line, _ = told("", ROOT + "/dev/vdc /srv ext4 rw\n", disks, modules=modules)
         assert line.endswith("; it is the journal of another ext4; name that one as SOURCE")
     line, code = told("", conf, disks[:2], modules=modules)

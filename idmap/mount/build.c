@@ -114,7 +114,10 @@ static void note_turned(struct idmap_build *build, const struct idmap_row *row)
 				? "%s was mounted ro, so it is ro on %s, and not rw; write rw"
 				  " on the kernel command line, too"
 			: file ? "%s is an image file, so it is ro on %s, and not rw"
-			       : "%s is read-only, so it is ro on %s, and not rw",
+			: idmap_further_device(row->data)
+				? "%s, or a device that its options name, is read-only, so it is"
+				  " ro on %s, and not rw"
+				: "%s is read-only, so it is ro on %s, and not rw",
 			row->source, row->target);
 }
 
