@@ -121,7 +121,7 @@ void realinit_begin(struct boot *boot)
 {
 	idmap_closed int root_fd = -1;
 
-	if (!boot->cmdline.root.booted || !boot->cmdline.init)
+	if (!boot->cmdline.root.booted || !boot->cmdline.init || boot->cmdline.own_init)
 		return;
 	root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
 	boot->init_is_us = is_self(root_fd, boot->cmdline.init);

@@ -114,7 +114,7 @@ static void note_turned(struct idmap_build *build, const struct idmap_row *row)
 				? "%s was mounted ro, so it is ro on %s, and not rw; write rw"
 				  " on the kernel command line, too"
 			: file ? "%s is an image file, so it is ro on %s, and not rw"
-			: idmap_further_device(row->data)
+			: idmap_row_part(row)
 				? "%s, or a device that its options name, is read-only, so it is"
 				  " ro on %s, and not rw"
 				: "%s is read-only, so it is ro on %s, and not rw",
@@ -230,7 +230,7 @@ static void find_anew(const struct idmap_stage *stage, struct idmap_row *row)
 	idmap_closed int fd = idmap_open_inside(stage->seen_fd, row->target, O_PATH, 0);
 	struct statfs fs;
 
-	if (row->flags & IDMAP_LAYER || fstatfs(fd, &fs) || fs.f_flags & ST_RDONLY)
+	if (fstatfs(fd, &fs) || fs.f_flags & ST_RDONLY)
 		return;
 	row->attr &= ~(uint32_t)IDMAP_RDONLY;
 	row->found_attr &= ~(uint32_t)IDMAP_RDONLY;
@@ -247,7 +247,7 @@ static void note_all_turned(struct idmap_build *build, bool stand)
 
 		if (!(row->flags & IDMAP_PLACED))
 			continue;
-		if (stand && row->found_attr & IDMAP_RDONLY)
+		if (stand && row->found_attr & IDMAP_RDONLY && !(row->flags & IDMAP_LAYER))
 			find_anew(&build->stage, row);
 		if (row->flags & IDMAP_TURNED_RO)
 			note_turned(build, row);

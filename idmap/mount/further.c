@@ -31,8 +31,7 @@ static uint64_t number_at(const struct look *look, uint64_t at, size_t size)
 	return read_at(look, bytes, size, at) ? idmap_little(bytes, size) : 0;
 }
 
-/* Whether an option of the row begins with one of these, each with its comma. */
-static bool says(const struct idmap_row *row, const char *begins)
+bool idmap_row_says(const struct idmap_row *row, const char *begins)
 {
 	const char *first = row->root_data, *second = row->data, *item, *begin;
 	size_t length;
@@ -98,7 +97,7 @@ static int check_erofs(const struct look *look, struct idmap_error *ret_error)
 	bool here = true;
 	uint64_t i;
 
-	if (!count || says(look->row, "device=,"))
+	if (!count || idmap_row_says(look->row, "device=,"))
 		return 0;
 	for (i = 0; i < count && here; i++) {
 		char slot[SLOT_SIZE], name[NAME_SIZE + 1];
@@ -255,7 +254,8 @@ static int check_journal(const struct look *look, const struct journal *journal,
 		if (!(number_at(look, journal->when[i].at, 4) & journal->when[i].mask) ==
 		    journal->when[i].set)
 			return 0;
-	if ((journal->by_writing && row->attr & IDMAP_RDONLY) || says(row, journal->options))
+	if ((journal->by_writing && row->attr & IDMAP_RDONLY) ||
+	    idmap_row_says(row, journal->options))
 		return 0;
 	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, EINVAL,
 			  "its journal lies on another device, and the row does not name that; %s",

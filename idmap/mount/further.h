@@ -19,6 +19,9 @@ static inline const char *idmap_next_option(const char **first, const char **sec
 	return option;
 }
 
+/* Whether an option of the row begins with one of these, each with its comma. */
+bool idmap_row_says(const struct idmap_row *row, const char *begins);
+
 /* Of btrfs: what of the filesystem is shown. */
 static inline bool idmap_names_subvolume(const char *option)
 {

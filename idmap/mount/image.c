@@ -100,8 +100,7 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 	fd = row->verity ? -ENOTBLK : idmap_filesystem_mount(stage, row, attr, ret_error);
 	/* What verifies stands between block devices. erofs from a file takes no device beside it
 	 * (fs/erofs/super.c). */
-	if (fd == -ENOTBLK || (fd == -EINVAL && (idmap_further_device(row->data) ||
-						 idmap_further_device(row->root_data))))
+	if (fd == -ENOTBLK || (fd == -EINVAL && idmap_row_part(row)))
 		fd = mount_by_loop(stage, row, attr, ret_error);
 	row->device = source;
 	return fd;

@@ -35,14 +35,6 @@ static bool same_device(const char *a, const char *b)
 				 S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev);
 }
 
-/* The row's option that names a further device, or NULL. */
-static const char *part_of(const struct idmap_row *row)
-{
-	const char *part = idmap_further_device(row->data);
-
-	return part ? part : idmap_further_device(row->root_data);
-}
-
 static const char *state_word(bool read_only)
 {
 	return read_only ? "ro" : "rw";
@@ -98,7 +90,7 @@ static void add_once(const struct idmap_row *row, const struct idmap_row *other,
 static void add_holder(const struct idmap_stage *stage, const struct idmap_row *row,
 		       struct idmap_text *text)
 {
-	const char *its, *ours, *part = part_of(row);
+	const char *its, *ours, *part = idmap_row_part(row);
 	const struct idmap_row *other;
 	uint32_t i;
 
@@ -146,12 +138,7 @@ static bool is_denied(const struct idmap_row *row, const struct idmap_attempt *a
 
 static bool names_subvolume(const struct idmap_row *row)
 {
-	const char *first = row->root_data, *second = row->data, *option;
-
-	while (*(option = idmap_next_option(&first, &second)))
-		if (idmap_names_subvolume(option))
-			return true;
-	return false;
+	return idmap_row_says(row, "subvol=,subvolid=,");
 }
 
 /* Whether a row that is in place has the image file, all of it as it is. */
@@ -184,7 +171,7 @@ static void add_clone(const struct idmap_stage *stage, const struct idmap_row *r
 /* Of its parts, where it has several, one may be another one's. */
 static void add_damage(const struct idmap_row *row, const char *type, struct idmap_text *text)
 {
-	const char *part = part_of(row);
+	const char *part = idmap_row_part(row);
 
 	idmap_text_add(text, "it is %s, and ", type);
 	if (part)
@@ -252,10 +239,11 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 	else if (attempt->error == -ENOENT || attempt->error == -ENODEV ||
 		 idmap_has_further(fd, type))
 		idmap_text_add(text,
-			       part_of(row) ? "it is %s, and lies on several devices, of which one"
-					      " is not here or not named; check each device="
-					    : "it is %s, and lies on further devices; name each"
-					      " with device=",
+			       idmap_row_part(row)
+				       ? "it is %s, and lies on several devices, of which one"
+					 " is not here or not named; check each device="
+				       : "it is %s, and lies on further devices; name each"
+					 " with device=",
 			       type);
 	else
 		idmap_text_add(text,

@@ -140,9 +140,17 @@ const char *idmap_device_option(const char *item)
 	return NULL;
 }
 
-const char *idmap_further_device(const char *items)
+/* Of options, one after the other and an empty one last, the first that names one, or NULL. */
+static const char *further_device(const char *items)
 {
 	while (*items && !idmap_device_option(items))
 		items += strlen(items) + 1;
 	return *items ? items : NULL;
+}
+
+const char *idmap_row_part(const struct idmap_row *row)
+{
+	const char *part = further_device(row->root_data);
+
+	return part ? part : further_device(row->data);
 }

@@ -147,8 +147,8 @@ const char *idmap_normal_path(struct idmap_table *table, const struct idmap_plac
 
 /* The device that an option of a filesystem names, or NULL: `device=/dev/vdb` and its kin. */
 const char *idmap_device_option(const char *item);
-/* Of options, one after the other and an empty one last, the first that names one, or NULL. */
-const char *idmap_further_device(const char *items);
+/* The first option of the row that names one, or NULL. Its lists are whole: after the plan. */
+const char *idmap_row_part(const struct idmap_row *row);
 
 /* --- map.c ----------------------------------------------------------------------------------- */
 

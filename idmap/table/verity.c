@@ -131,9 +131,7 @@ void idmap_verity_check(struct idmap_table *table, const struct idmap_row *row)
 
 	if (!verity || verity->wrong)
 		return;
-	further = idmap_further_device(row->root_data);
-	if (!further)
-		further = idmap_further_device(row->data);
+	further = idmap_row_part(row);
 	if (further)
 		idmap_table_error(table, &row->place, row->type_column,
 				  "'%s' names a device that the root hash does not verify; make the"
