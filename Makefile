@@ -29,9 +29,9 @@ say = $(if $(silent),@:,@printf '  %-8s %s\n' $(1) $(patsubst $(O)/%,%,$(2)))
 # What a fresh machine lacks is installed before anything else looks for it.
 asked-for = $(filter $(1),$(MAKECMDGOALS))
 needed := $(if $(call asked-for,run deb bench support-table mistakes-table check check-%),build) \
-	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot check-machines check-tools check-systems),run) \
+	$(if $(call asked-for,run bench support-table mistakes-table check check-build check-boot check-kernels check-machines check-tools check-systems),run) \
 	$(if $(call asked-for,support-table mistakes-table check check-%),check) $(call asked-for,bench) \
-	$(if $(call asked-for,deb check check-boot),deb) $(if $(call asked-for,check-tools check-systems),tools)
+	$(if $(call asked-for,deb check check-boot check-kernels),deb) $(if $(call asked-for,check-tools check-systems),tools)
 ifneq ($(strip $(needed)),)
 ifneq ($(shell ./install-packages $(needed) >&2 || echo missing),)
 $(error packages are missing, see the line above)
@@ -213,7 +213,7 @@ size:
 
 ### Tests #######################################################################################
 
-.PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot check-machines check-tools check-systems test-programs support-table mistakes-table
+.PHONY: messages diagram run bench check check-unit check-fuzz check-build check-boot check-kernels check-machines check-tools check-systems test-programs support-table mistakes-table
 
 # The guest's side of the tests: plain static programs, whatever the configuration and CFLAGS.
 test-programs: $(O)/probe $(O)/ids $(O)/renames
@@ -284,8 +284,11 @@ check-systems: all test-programs
 	$(table-of-what-runs)
 
 # GUEST=aarch64, from the command line or the environment, boots guests of that architecture (arch.py).
-# Of three workers two have a guest at most (qemu-test/guest.py), and one makes images meanwhile.
+# Of three workers two have a guest at most (qemu-test/guest.py), and one makes images meanwhile. The first
+# boots a case on one of the kernels that it names, the second on each of them.
 check-boot: all test-programs
+	$(Q)$(pytest) -n 3 --in-turn qemu-test
+check-kernels: all test-programs
 	$(Q)$(pytest) -n 3 qemu-test
 
 # The chosen tenth of them for aarch64, and a handful for riscv64. README.md's table of what runs has them.
@@ -350,6 +353,7 @@ help:
 	@echo '                   KERNEL=6.1|6.12|7.x|FILE MODULES=DIR IMAGE=FILE APPEND="..." TIMEOUT=60 GUEST=aarch64'
 	@echo '  check            every test: check-unit check-fuzz check-build check-boot check-machines'
 	@echo '                   check-boot GUEST=aarch64 or riscv64: all of it on that architecture'
+	@echo '  check-kernels    check-boot, on each kernel that a case names and not on one in turn (an hour)'
 	@echo '  check-tools      initramfs tools, mkosi, a UKI, libvirt: what check leaves out (10 minutes)'
 	@echo '  check-systems    whole Debians on mapped roots, with systemd and OpenRC (10 minutes)'
 	@echo '  deb              make the Debian packages, in build/deb'

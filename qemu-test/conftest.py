@@ -65,8 +65,40 @@ def defconfig(programs: host.Programs) -> Callable[[str], Path]:
     return build
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--in-turn", action="store_true",
+                     help="boot a case that names several kernels on one of them, unless it is marked every_kernel")
+
+
+def takes_turns(config: pytest.Config) -> bool:
+    """Not with a guest of another architecture, of which some kernels are not there."""
+    return config.getoption("in_turn") and GUEST.is_usual
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if takes_turns(config):
+        terminalreporter.write_line("Of the kernels that a case names it was booted on one, in turn, unless it is "
+                                    "marked every_kernel: make check-kernels boots it on each")
+
+
+def left_to_check_kernels(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Those of a case's kernels whose turn it is not: a module's cases take the first, the second and so on."""
+    cases: dict[str, dict[tuple, list[pytest.Item]]] = {}
+    for item in items:
+        parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+        if parameters.pop("kernel", "own") != "own" and not item.get_closest_marker("every_kernel"):
+            case = (item.originalname, *map(repr, parameters.items()))
+            cases.setdefault(item.path.name, {}).setdefault(case, []).append(item)
+    return [item for module in cases.values() for number, case in enumerate(module.values())
+            for place, item in enumerate(case) if place != number % len(case)]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes whole roots of Debian's, or a kernel's build, is left to goals of its own."""
+    if takes_turns(config):
+        left = left_to_check_kernels(items)
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
     for item in items:
         for name in ("tools", "systems"):
             mark = item.get_closest_marker(name)

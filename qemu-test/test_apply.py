@@ -82,6 +82,7 @@ def test_a_root_without_a_map(kernel, guest_with_idmap):
         assert "noexec" not in next(m.options for m in guest.mounts() if m.target == "/mnt")
 
 
+@pytest.mark.every_kernel
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_rows_of_a_running_system(kernel, guest_with_idmap):

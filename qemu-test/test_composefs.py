@@ -49,6 +49,7 @@ def disk(composed, tmp_path):
     return tmp_path / "objects.erofs"
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
 @pytest.mark.parametrize("sealed", [False, True])
 def test_root(sealed, kernel, composed, disk, seal, initramfs, boot):

@@ -30,6 +30,7 @@ def plain(programs, image):
     return image(plain_initramfs(programs.probe), "cpio")
 
 
+@pytest.mark.every_kernel
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_every_kernel_boots_the_probe(kernel, plain, boot):

@@ -54,6 +54,7 @@ def test_root_in_the_initramfs(kernel, append, file_backed, root_tree, image, in
             assert loops(guest) == {"loop0": ("/images/root (deleted)", "1", "1")}
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
 def test_trees(kernel, root_tree, data, image, initramfs, boot):
     """In the initramfs and in the new root, which is asked through its links, all in one guest."""

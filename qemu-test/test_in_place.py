@@ -40,6 +40,7 @@ def test_row_that_covers_what_the_kernel_has_started(there, kernel, plain_root, 
         assert guest.report()["argv"] == ["/sbin/init"]
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_rows_in_place(kernel, plain_root, second, boot):
     conf = ("/images/app /mnt/deep/er bind idmap=100000:30:1\n"
@@ -64,6 +65,7 @@ def test_rows_in_place(kernel, plain_root, second, boot):
         assert len([m for m in guest.mounts() if m.target == "/"]) == 1
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("fs", ["erofs", "ext4"])
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_booted_root_mapped(kernel, fs, plain_root, boot):
@@ -449,6 +451,7 @@ FIVE = ("/dev/vda /srv erofs idmap=5000:0:10\n"
         "t /no/such tmpfs\n")
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_all_or_nothing_in_place(kernel, whole_initramfs, second, boot):
     """A bad last row of five leaves none of the five; the shell that looks is the probe."""
@@ -461,6 +464,7 @@ def test_all_or_nothing_in_place(kernel, whole_initramfs, second, boot):
         assert log_lines(guest)[-1].startswith(PRE + "/etc/idmap.conf:5: t on /no/such: the target")
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_all_or_nothing_new_root(kernel, whole_initramfs, second, boot):
     """The same for a new root: the stage is gone, the disk can be mounted again."""

@@ -16,6 +16,7 @@ NO_DEBIAN = ["VIRTIO_MMIO_CMDLINE_DEVICES"]  # which is why a kernel of one's ow
 NO_CLOUD = ["NET_9P", "NET_9P_VIRTIO", "9P_FS"]  # left out of Debian's kernels for clouds
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", [*host.KERNELS, "newest", "6.12-plain"], indirect=True)
 def test_debian_has_it(kernel):
     config = dict(re.findall(r"^CONFIG_(\w+)=([ym])$", (kernel.vmlinuz.parent / "config").read_text(), re.M))

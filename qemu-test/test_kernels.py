@@ -42,6 +42,7 @@ def page_kb(guest):
     return int(re.search(r"^KernelPageSize: *(\d+) kB$", guest.ask("read /proc/self/smaps")["content"], re.M)[1])
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", [*OTHERS, *PLAIN, OWN], indirect=True)
 def test_every_kind_of_row(kernel, root_tree, image, initramfs, boot, ran):
     maps_tmpfs = kernel.name.partition("-")[0] != "6.1"  # since 6.3
@@ -71,6 +72,7 @@ def test_every_kind_of_row(kernel, root_tree, image, initramfs, boot, ran):
         ran(f"guests of {GUEST.name}", kernel.name.partition("-")[0], f"pages of {page} KiB")
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", [*OTHERS, OWN], indirect=True)
 def test_in_place(kernel, stage0, plain_tree, image, boot):
     """The root that the kernel booted is cloned, mapped and pivoted to, and a row goes into it."""

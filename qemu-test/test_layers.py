@@ -38,6 +38,7 @@ def overlays(guest):
     return [m for m in guest.mounts() if m.type == "overlay"]
 
 
+@pytest.mark.every_kernel
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
 def test_volatile_root_and_others(kernel, root_tree, patch, image, initramfs, boot):
@@ -109,6 +110,7 @@ def statfs_size(guest, path):
     return answer["blocks"] * answer["bsize"]
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
 def test_read_only_root(kernel, root_tree, patch, image, initramfs, boot):
     """On the command line, where root= names the lowest layer."""
@@ -126,6 +128,7 @@ def test_read_only_root(kernel, root_tree, patch, image, initramfs, boot):
         assert options(guest, "/") == ("overlay", {"ro", "noatime"})
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
 def test_persistent_root(kernel, root_tree, patch, image, initramfs, boot, tmp_path):
     """What the first guest writes, the second sees; on the disk it has the upper row's ids."""

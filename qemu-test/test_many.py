@@ -75,6 +75,7 @@ def rows(options):
     return text
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 @pytest.mark.parametrize("maps", [1, MAPS])
 def test_rows(maps, kernel, root_tree, image, initramfs, boot):

@@ -151,6 +151,7 @@ def test_btrfs_of_two_disks(name, kernel, tmp_path, root_tree, image, initramfs,
     assert "/dev/vdb and /dev/vdd have this name" in line, line
 
 
+@pytest.mark.every_kernel
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.x"], indirect=True)
 def test_names(kernel, tmp_path, gpt, mbr, junk, small, initramfs, boot):

@@ -193,6 +193,7 @@ def guest(root_tree, image, initramfs, boot, kernel):
         yield running
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_random_tables(guest, kernel):
     chance = random.Random(f"{SEED} {kernel.name}")

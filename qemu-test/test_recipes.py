@@ -91,6 +91,7 @@ def test_sealed_image(where, kernel, root_tree, image, initramfs, boot, tmp_path
         assert guest.ask("ls /dev/mapper")["entries"]["root"]["link"] == "../dm-0"
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_state_disk(kernel, root_tree, image, initramfs, boot, tmp_path):
     """Two boots: what is written to /etc and /var is on the state disk, and the root is as it was."""

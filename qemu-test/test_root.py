@@ -30,6 +30,7 @@ def fill(text, fs):
     return text and text.replace("FS", fs)
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("fs", ["erofs", "ext4"])
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
@@ -134,6 +135,7 @@ def test_before_5_12(kernel, fs, root_tree, image, initramfs, boot_fails):
         "0x00000500")
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "7.x"], indirect=True)
 def test_without_a_map(kernel, root_tree, image, initramfs, boot):
     """root= alone boots as the kernel would, on kernels that know no idmapped mounts too."""

@@ -29,6 +29,7 @@ def ninep(folder):
     return ["-virtfs", f"local,path={folder},mount_tag=hostshare,security_model=none"]
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.12", "7.x", OWN], indirect=True)
 def test_virtiofs_root(kernel, root_tree, initramfs, host_tree, virtiofs, boot):
     append = "root=hostroot rootfstype=virtiofs ro idmap=100000:0:65536"

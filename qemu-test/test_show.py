@@ -12,6 +12,7 @@ from guest import Disk
 from images import Dir, File, Link
 
 
+@pytest.mark.every_kernel
 @pytest.mark.every_machine
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_show(kernel, root_tree, image, initramfs, boot):

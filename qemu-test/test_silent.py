@@ -149,6 +149,7 @@ TOPS = {
 }
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("top", TOPS)
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_acl_of_a_layer(top, kernel, root_tree, image, initramfs, tmp_path, boot):
@@ -211,6 +212,7 @@ def test_acl_of_a_bind(how, kernel, root_tree, image, initramfs, boot):
 # ---- all at once ----
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 def test_all_at_once(kernel, root_tree, image, initramfs, boot, boot_fails):
     """ACLs of a layer, a row behind a link, what lies on an absent row: right; with a link of a stranger

@@ -12,6 +12,7 @@ from guest import Disk
 from images import Dir, File, Link
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", MAPPED, indirect=True)
 def test_disk_and_bind(kernel, root_tree, second, image, initramfs, boot):
     """The issue of a second disk at /srv, and of a folder of the root at /opt/app with a map of its

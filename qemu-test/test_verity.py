@@ -90,6 +90,7 @@ def row(sealed: Sealed, where: str = "verity.hashdevice=/dev/vdb") -> str:
     return f"/dev/vda / erofs idmap=100000:0:65536,verity.roothash={sealed.root_hash},{where}\n"
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel,behind", [
     ("6.1", False), ("6.12", True), ("7.x", False), ("newest", True), ("newest", False),
     pytest.param("own", True, marks=pytest.mark.tools),

@@ -130,6 +130,7 @@ def both_worlds(programs, root_tree, image, initramfs, boot):
     return run
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "7.x"], indirect=True)
 @pytest.mark.parametrize("name", [pytest.param("usual", marks=pytest.mark.every_machine), *list(WORDS)[1:]])
 def test_same_world(name, kernel, both_worlds):

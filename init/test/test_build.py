@@ -384,8 +384,8 @@ def test_bare_machine(words, tmp_path):
     ("all", None), ("size", None), ("help", None), ("run", "build run"), ("check", "build run check deb"),
     ("check-unit", "build check"), ("check-fuzz", "build check"), ("check-build", "build run check"),
     ("check-boot", "build run check deb"), ("check-tools", "build run check tools"), ("deb", "build deb"),
-    ("check-systems", "build run check tools"), ("check-machines", "build run check"),
-    ("support-table", "build run check"),
+    ("check-kernels", "build run check deb"), ("check-systems", "build run check tools"),
+    ("check-machines", "build run check"), ("support-table", "build run check"),
     ("bench", "build run bench"), ("check-unit bench", "build run check bench"),
 ])
 def test_goals_install_what_they_need(goal, groups, tmp_path):
