@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from common import FOUND_MOST_US, PRE, SLOT, last_words, owners, plug, time_of, us, wait_for_line
+from common import FOUND_MOST_US, PRE, ROOT, SLOT, last_words, owners, plug, time_of, us, wait_for_line
 from guest import Disk
+from images import Dir, File
 
 MAP = "100000:0:65536"
 
@@ -88,3 +89,24 @@ def test_rows_wait_together(kernel, root_tree, image, initramfs, boot):
         ready = time_of(guest, DISK_READY)
         assert 3_000_000 <= min(skipped) - ready and max(skipped) - ready < 4_500_000
         assert [m.target for m in guest.mounts() if m.type == "erofs"] == ["/", "/opt/app"]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_blocks_smaller_than_sectors(kernel, root_tree, image, initramfs, boot, boot_fails):
+    """What was made for sectors of 512 bytes, on a disk whose sectors have 4096; made for those it mounts."""
+    four_k = ["-device", "virtio-blk-pci,drive=disk1,logical_block_size=4096,physical_block_size=4096"]
+    tree = {"/": Dir(5000, 5000), "/file": File("data\n", 5007, 5007)}
+
+    def guest_of(fs, args, run):
+        disk = image(tree, fs, args=args)
+        drive = ["-drive", f"if=none,id=disk1,file={disk},format=raw,readonly=on"]
+        initrd = initramfs(kernel, f"{ROOT}/dev/vdb /srv {fs}\n", modules=f"virtio_pci,virtio_blk,erofs,{fs},nls_ascii,nls_cp437")
+        return run(kernel, initrd, "quiet", [Disk(image(root_tree(), "erofs"))], qemu_args=[*drive, *four_k])
+
+    for fs, small in (("ext4", ["-b", "1024"]), ("xfs", ["-s", "size=512"]), ("vfat", ["-S", "512"])):
+        line, _ = last_words(guest_of(fs, small, boot_fails))
+        assert line.endswith("; its blocks are smaller than the device's sectors, or than dm-verity's blocks; attach it"
+                             " with smaller ones, or make it with 4096 (mke2fs -b, mkfs.xfs -s size=, mkfs.vfat -S)")
+    for fs, large in (("ext4", ["-b", "4096"]), ("xfs", ["-s", "size=4096"]), ("vfat", ["-S", "4096"])):
+        with guest_of(fs, large, boot) as guest:
+            assert guest.ask("read /srv/file")["content"] == "data\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import support
-from common import last_words, log_lines, options, seen
+from common import ROOT, last_words, log_lines, options, seen
 from guest import Disk, GuestFailed
 from host import BACKPORTS, KERNELS, REPOSITORY
 from images import Dir, File
@@ -134,6 +134,15 @@ def test_word_of_a_driver_on_what_is_not_its_own(kernel, root_tree, image, initr
     conf = "/dev/vda / erofs\n/dev/vdb /srv auto\n/dev/vdb /mnt f2fs:squashfs\n"
     with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,f2fs,squashfs"), "", disks) as guest:
         assert [options(guest, folder)[0] for folder in ("/srv", "/mnt")] == ["squashfs"] * 2
+
+
+def test_iso_by_the_name_of_its_module(kernel, root_tree, image, initramfs, boot_fails, tmp_path):
+    disk = tmp_path / "iso"
+    disk.write_bytes(bytes(32768) + b"\1CD001\1".ljust(32768, b"\0"))
+    console = boot_fails(kernel, initramfs(kernel, ROOT + "/dev/vdb /srv isofs\n"), "quiet",
+                         [Disk(image(root_tree(), "erofs")), Disk(disk)])
+    assert last_words(console) == ("idmap-init: /etc/idmap.conf:2: /dev/vdb on /srv: isofs is no filesystem of this kernel"
+                                   " (no such device); the device holds iso9660: write that as TYPE", "0x00000400")
 
 
 def test_the_table_is_whole():

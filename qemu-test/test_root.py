@@ -169,6 +169,16 @@ def test_auto(kernel, root_tree, image, initramfs, boot):
         assert owners(guest) == OWNERS
 
 
+@pytest.mark.parametrize("last", ['root="/dev/vda', 'idmap="100000:0:65536', 'init="/bin/probe', 'rootfstype="erofs'])
+def test_quote_that_is_left_open(last, kernel, root_tree, image, initramfs, boot):
+    """It goes on to the line's end, and not into the newline that /proc/cmdline ends with."""
+    words = {word.partition("=")[0]: word for word in ("root=/dev/vda", "rootfstype=erofs", "idmap=100000:0:65536", last)}
+    del words[last.partition("=")[0]]
+    with boot(kernel, initramfs(kernel), " ".join([*words.values(), last]), [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert owners(guest) == OWNERS
+        assert guest.report()["argv"][0] == ("/bin/probe" if "init" in last else "/sbin/init")
+
+
 @pytest.mark.every_machine
 def test_writable_root(kernel, root_tree, image, initramfs, boot):
     """What root writes through the map belongs, on disk, to the id that root is there."""

@@ -118,11 +118,16 @@ void idmap_names_disks(char *text, struct idmap_disk *ret_disks);
 /* The functions below give a name of the kind, and false where there is none. */
 #define NAMES_SIZE 257 /* the longest is the label of a btrfs */
 
-/* What a filesystem is known by: a device's bytes from 0 on, and behind them those from BTRFS on.
+/*
+ * What a filesystem is known by: a device's bytes from 0 on, and behind them those from BTRFS and
+ * from ISO on.
  */
 #define NAMES_FRONT_SIZE 2048
 #define NAMES_BTRFS 65536
 #define NAMES_BTRFS_SIZE 1024
+#define NAMES_ISO 32768
+#define NAMES_ISO_SIZE 8
+#define NAMES_BLOCKS_SIZE (NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE + NAMES_ISO_SIZE)
 /* The UUID or the LABEL in such blocks. */
 bool idmap_names_filesystem(const char *blocks, enum idmap_source_kind kind, char ret[NAMES_SIZE]);
 

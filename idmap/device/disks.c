@@ -56,15 +56,15 @@ static bool read_partition(const struct idmap_disk *disk, enum idmap_source_kind
 }
 
 /* What cannot be read stays zero and has no name. */
-static void read_blocks(int fd, char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE])
+static void read_blocks(int fd, char blocks[NAMES_BLOCKS_SIZE])
 {
-	memset(blocks, 0, NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE);
+	memset(blocks, 0, NAMES_BLOCKS_SIZE);
 	pread(fd, blocks, NAMES_FRONT_SIZE, 0);
 	pread(fd, blocks + NAMES_FRONT_SIZE, NAMES_BTRFS_SIZE, NAMES_BTRFS);
+	pread(fd, blocks + NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE, NAMES_ISO_SIZE, NAMES_ISO);
 }
 
-static void read_disk(const struct idmap_disk *disk,
-		      char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE])
+static void read_disk(const struct idmap_disk *disk, char blocks[NAMES_BLOCKS_SIZE])
 {
 	idmap_closed int fd = open_of("/dev/%s", disk->name);
 
@@ -74,7 +74,7 @@ static void read_disk(const struct idmap_disk *disk,
 static bool read_filesystem(const struct idmap_disk *disk, enum idmap_source_kind kind,
 			    char ret[NAMES_SIZE])
 {
-	char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE];
+	char blocks[NAMES_BLOCKS_SIZE];
 
 	read_disk(disk, blocks);
 	return idmap_names_filesystem(blocks, kind, ret);
@@ -102,7 +102,7 @@ const char *idmap_disks_mark(const char *path)
 const char *idmap_disks_type(const char *path)
 {
 	idmap_closed int fd = idmap_open(path, O_RDONLY);
-	char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE];
+	char blocks[NAMES_BLOCKS_SIZE];
 
 	if (fd < 0)
 		return NULL;
@@ -185,7 +185,7 @@ static bool is_one_btrfs(const struct idmap_disk *a, const struct idmap_disk *b)
 {
 	/* struct btrfs_super_block of linux/btrfs_tree.h: fsid; uuid of dev_item */
 	enum { FSID = NAMES_FRONT_SIZE + 32, UUID = NAMES_FRONT_SIZE + 267, SIZE = 16 };
-	char of_a[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE], of_b[sizeof(of_a)];
+	char of_a[NAMES_BLOCKS_SIZE], of_b[sizeof(of_a)];
 	const char *type;
 
 	read_disk(a, of_a);

@@ -114,6 +114,10 @@ static const struct known {
 	/* struct fat_boot_sector of linux/msdos_fs.h */
 	{54, 0, 0, 0, "FAT1", "vfat"},
 	{82, 0, 0, 0, "FAT32", "vfat"},
+	/* struct boot_sector of fs/exfat/exfat_raw.h */
+	{3, 0, 0, 0, "EXFAT   ", "exfat"},
+	/* struct iso_volume_descriptor of linux/iso_fs.h */
+	{NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE + 1, 0, 0, 0, "CD001", "iso9660"},
 };
 
 static const struct known *known_of(const char *blocks)

@@ -110,7 +110,7 @@ static const struct support {
 	{MAGIC_9P, "9p", 0, 0},
 	{0x6969, "nfs", 0, 0},
 	{0xff534d42, "cifs", 0, 0},
-	{0x9660, "isofs", 0, 0},
+	{0x9660, "iso9660", 0, 0},
 	{0x15013346, "udf", 0, 0},
 	{0x28cd3d45, "cramfs", 0, 0},
 	{0x7275, "romfs", 0, 0},

@@ -214,11 +214,6 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 	else if (idmap_contains(attempt->words, "specify rtdev"))
 		idmap_text_add(text,
 			       "a part of its files lies on another device; add rtdev=DEVICE");
-	else if (idmap_contains(attempt->words, "bad block size"))
-		idmap_text_add(
-			text,
-			"its blocks are smaller than the device's sectors, or than dm-verity's"
-			" blocks; make it with -b 4096");
 	else if (idmap_is_journal(fd, type))
 		idmap_text_add(text, "it is the journal of another ext4; name that one as SOURCE");
 	else if (idmap_is_cut_short(fd, type))
@@ -252,6 +247,13 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 			       type, uts.release,
 			       *row->data || *row->root_data ? "check the options, " : "",
 			       row->attr & IDMAP_RDONLY ? "" : "try ro, ");
+}
+
+/* Of ext4, xfs, vfat and exfat, and iso9660. */
+static bool is_of_smaller_blocks(const char *words)
+{
+	return idmap_contains(words, "bad block size") || idmap_contains(words, "byte sectors") ||
+	       idmap_contains(words, "sector size");
 }
 
 /* Which mount(8) would look up. */
@@ -308,6 +310,11 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	} else if (attempt->error == -ENOSPC) {
 		idmap_text_add(text, "raise the limit that is reached: sysctl.fs.mount-max= or"
 				     " sysctl.user.max_mnt_namespaces=");
+	} else if (fits && is_of_smaller_blocks(attempt->words)) {
+		idmap_text_add(text,
+			       "its blocks are smaller than the device's sectors, or than"
+			       " dm-verity's blocks; attach it with smaller ones, or make it with"
+			       " 4096 (mke2fs -b, mkfs.xfs -s size=, mkfs.vfat -S)");
 	} else if (attempt->error == -ENOSYS) {
 		idmap_text_add(text, "Linux 5.12 or newer is needed");
 	} else if (fits) {

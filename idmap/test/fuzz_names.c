@@ -32,7 +32,7 @@ static void check_disk(const uint8_t *data, size_t size)
 	uint32_t sector_size;
 	size_t n;
 
-	blocks = blocks_of(data, size, NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE);
+	blocks = blocks_of(data, size, NAMES_BLOCKS_SIZE);
 	check_name(idmap_names_filesystem(blocks, IDMAP_SOURCE_UUID, name), name);
 	check_name(idmap_names_filesystem(blocks, IDMAP_SOURCE_LABEL, name), name);
 	idmap_names_type(blocks);

@@ -219,7 +219,7 @@ static void test_filesystems(void **state)
 		{1024, 1024 + 48, 1024 + 64, 16, "\xe2\xe1\xf5\xe0"},
 		{2048 + 0x40, 2048 + 0x20, 2048 + 0x12b, 256, "_BHRfS_M"},
 	};
-	char blocks[NAMES_FRONT_SIZE + NAMES_BTRFS_SIZE], name[NAMES_SIZE];
+	char blocks[NAMES_BLOCKS_SIZE], name[NAMES_SIZE];
 	size_t i;
 
 	(void)state;
