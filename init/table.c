@@ -65,9 +65,6 @@ static int read_cmdline(struct boot *boot, struct idmap_error *ret_error)
 		return idmap_fail(
 			ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
 			"/proc/cmdline cannot be read (%m); build the kernel with CONFIG_PROC_FS");
-	/* The kernel's own newline, which quotes that are left open would take in. */
-	if (size && text[size - 1] == '\n')
-		text[size - 1] = 0;
 	result = idmap_arena_room(arena, idmap_arena_size(size), ret_error);
 	if (result)
 		return result;

@@ -461,7 +461,9 @@ def test_all_or_nothing_in_place(kernel, whole_initramfs, second, boot):
         assert sorted(m.target for m in guest.mounts() if m.target != "/") == [
             "/dev", "/proc", "/run", "/sys"]
         assert guest.ask("ls /srv")["entries"] == {}
-        assert log_lines(guest)[-1].startswith(PRE + "/etc/idmap.conf:5: t on /no/such: the target")
+        assert log_lines(guest)[-1] == (
+            PRE + "/etc/idmap.conf:5: t on /no/such: the target cannot be used in the new root (not there); make it in the"
+            " image, or add X-mount.mkdir where that can be written, or name a root with root= or a row for /")
 
 
 @pytest.mark.every_kernel

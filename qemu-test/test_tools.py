@@ -430,13 +430,14 @@ def test_mkosi(kernels, programs, image, run_folder, tmp_path, ran):
         assert "/etc/idmap.conf:1:24: '100000:0' is no extent of three numbers" in guest.wait_no_init()
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("table, line", [
     ("/dev/root / auto idmap=100000:0\n", "/etc/idmap.conf:1:24: '100000:0' is no extent"),
     ("/dev/vda / erofs idmap=100000:0:65536\n", "/etc/idmap.conf:1:1: only what is mounted on / already can be its root")])
-def test_table_that_is_wrong_when_it_is_made(table, line, kernels, made):
-    kernel = kernels("6.12")
+def test_table_that_is_wrong_when_it_is_made(table, line, name, kernels, made):
+    kernel = kernels(KERNELS[TOOLS[name][0]])
     with pytest.raises(Exception, match=line):
-        made("initramfs-tools-trixie", kernel, table)
+        made(name, kernel, table)
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)

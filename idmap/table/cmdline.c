@@ -25,7 +25,9 @@ bool idmap_cmdline_next(const char **text, struct idmap_parameter *ret)
 		return false;
 	quoted = inside = *p == '"';
 	start = p += quoted;
-	for (; *p && (inside || !is_space(*p)); p++) {
+	/* Nor do quotes that are left open take in the newline that /proc/cmdline adds to the line.
+	 */
+	for (; *p && (inside ? strcmp(p, "\n") : !is_space(*p)); p++) {
 		/* A `=` in the first place is a part of the name. */
 		if (*p == '=' && !equals && p > start)
 			equals = p;
@@ -373,8 +375,9 @@ static bool is_off(const char *text)
 static void check_length(const struct idmap_cmdline *cmdline, struct idmap_table *table)
 {
 	const struct idmap_place place = {.name = "the line", .parameter = true};
-	const size_t length = strlen(cmdline->text);
+	size_t length = strlen(cmdline->text);
 
+	length -= length && cmdline->text[length - 1] == '\n';
 	if (cmdline->cut && length == cmdline->cut)
 		idmap_table_error(
 			table, &place, 0,

@@ -384,7 +384,8 @@ static void read_item(struct reader *r)
 			keys[key].read(r, equals + 1);
 		return;
 	}
-	if (!strcmp(item, "identity") || idmap_looks_like_extent(item)) {
+	/* No filesystem's option begins with a digit. */
+	if (!strcmp(item, "identity") || idmap_looks_like_extent(item) || idmap_is_digit(*item)) {
 		idmap_read_extents(&r->item, &r->extents, item,
 				   r->extents.list_kinds ? r->extents.list_kinds : BOTH_KINDS);
 		return;

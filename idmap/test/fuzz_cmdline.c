@@ -9,9 +9,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void check_words(const char *line)
+/* /proc/cmdline adds a newline to the line that the kernel has cut, which is `bare`. */
+static void check_words(const char *line, const char *bare)
 {
-	const char *end = line + strlen(line), *ours = line, *theirs = line;
+	const char *end = line + strlen(line), *ours = line, *theirs = bare;
 	struct idmap_parameter p;
 	struct rules_word word;
 
@@ -34,7 +35,7 @@ static void check_words(const char *line)
 	CHECK(!rules_next(&theirs, &word), "a word too few: %s", word.name);
 }
 
-static void check_module(const char *line, const char *module)
+static void check_module(const char *line, const char *bare, const char *module)
 {
 	struct idmap_text text;
 	/* Each of its bytes at most once, and a `=`, two quotes and a blank a word. */
@@ -45,7 +46,7 @@ static void check_module(const char *line, const char *module)
 	idmap_text_init(&text, options, size);
 	idmap_cmdline_module_options(line, module, strlen(module), &text);
 	CHECK(!text.cut, "more options than line: %s", options);
-	CHECK(rules_same_options(line, module, options), "options of %s: %s", module, options);
+	CHECK(rules_same_options(bare, module, options), "options of %s: %s", module, options);
 	free(options);
 }
 
@@ -68,15 +69,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct idmap_arena notes_arena = {notes_memory, notes_memory + sizeof(notes_memory)};
 	struct idmap_notes notes;
 	struct idmap_cmdline cmdline = {.notes = &notes};
-	char *line = malloc(size + 1), *memory, *text;
+	char *line = malloc(size + 1), *bare, *memory, *text;
 
 	CHECK(line, "no memory for the test");
 	if (size)
 		memcpy(line, data, size);
 	line[size] = 0;
-	check_words(line);
-	check_module(line, "loop");
-	check_module(line, "virtio_blk");
+	bare = strdup(line);
+	CHECK(bare, "no memory for the test");
+	if (*bare && bare[strlen(bare) - 1] == '\n')
+		bare[strlen(bare) - 1] = 0;
+	check_words(line, bare);
+	check_module(line, bare, "loop");
+	check_module(line, bare, "virtio_blk");
+	free(bare);
 
 	memory = check_arena(&arena, idmap_arena_size(size));
 	idmap_table_init(&table, &arena);

@@ -91,7 +91,6 @@ static const struct {
 	{"a=\"", "[a|]"},
 	{"a=\" ", "[a| ]"},
 	{"a=\"b c", "[a|b c]"},
-	{"a=\"b c d=e\n", "[a|b c d=e\n]"},
 	{"a=\"b\"c", "[a|b\"c]"},
 	{"a=\"b\"c\"", "[a|b\"c]"},
 	{"a=\"b\"\"c\"", "[a|b\"\"c]"},
@@ -151,6 +150,7 @@ static const struct {
 	{"a b=-- c", "[a][b|--][c]"},
 	{"a --\" c", "[a][--\" c]"},
 	{"a --\n", "[a]"},
+	{"a=\"b\nc d", "[a|b\nc d]"},
 	/* as it was measured */
 	{"foo=bar q=\"x y\" a.b=c myflag -- alpha b=2", "[foo|bar][q|x y][a.b|c][myflag]"},
 };
@@ -174,6 +174,18 @@ static void test_lines(void **state)
 		assert_string_equal(rules, lines[i].words);
 		assert_string_equal(ours, lines[i].words);
 	}
+}
+
+/* Which /proc/cmdline adds, and the kernel has not. */
+static void test_newline(void **state)
+{
+	char ours[40];
+
+	(void)state;
+	cut("a=\"b c\nd=e\n", ours, sizeof(ours));
+	assert_string_equal(ours, "[a|b c\nd=e]");
+	cut("\"\n", ours, sizeof(ours));
+	assert_string_equal(ours, "[]");
 }
 
 /* Few letters, many of them special: every short line of them comes up. */
@@ -656,6 +668,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_newline),
 		cmocka_unit_test(test_random_lines),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_read),

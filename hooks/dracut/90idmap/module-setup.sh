@@ -22,8 +22,12 @@ install() {
     inst_multiple idmap
     inst_script "$moddir/idmap-apply" /usr/sbin/idmap-apply
     if [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]]; then
-        # A wrong table would stop the next boot.
-        idmap check -c /etc/idmap.conf --root / --initramfs || dfatal "idmap: /etc/idmap.conf is wrong, see the lines above"
+        # A wrong table would stop the next boot; here it stops the making of the initramfs. What install returns
+        # dracut passes over, and it is run in dracut's own shell.
+        idmap check -c /etc/idmap.conf --root / --initramfs || {
+            dfatal "idmap: /etc/idmap.conf is wrong, see the lines above"
+            exit 1
+        }
         inst_simple /etc/idmap.conf
     fi
     if dracut_module_included systemd; then
