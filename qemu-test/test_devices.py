@@ -13,7 +13,7 @@ import pytest
 
 from common import FOUND_MOST_US, PRE, ROOT, SLOT, last_words, owners, plug, time_of, us, wait_for_line
 from guest import Disk
-from images import Dir, File
+from images import Dir, File, partitions
 
 MAP = "100000:0:65536"
 
@@ -110,3 +110,32 @@ def test_blocks_smaller_than_sectors(kernel, root_tree, image, initramfs, boot, 
     for fs, large in (("ext4", ["-b", "4096"]), ("xfs", ["-s", "size=4096"]), ("vfat", ["-S", "4096"])):
         with guest_of(fs, large, boot) as guest:
             assert guest.ask("read /srv/file")["content"] == "data\n"
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
+def test_drive_without_a_medium(kernel, root_tree, image, initramfs, boot, boot_fails):
+    """As by mount(8), nofail is for that, too."""
+    drive = ["-device", "virtio-scsi-pci", "-device", "scsi-cd"]
+    disks = [Disk(image(root_tree(), "erofs"))]
+
+    def initrd(row):
+        return initramfs(kernel, f"{ROOT}{row}\n", modules="virtio_pci,virtio_blk,erofs,virtio_scsi,sr_mod,ext4")
+
+    for type_, first in (("erofs", "erofs"), ("auto", r"[a-z0-9]+")):
+        line, code = last_words(boot_fails(kernel, initrd(f"/dev/sr0 /srv {type_}"), "quiet", disks, qemu_args=drive))
+        assert re.fullmatch(rf"{PRE}/etc/idmap.conf:2: /dev/sr0 on /srv: {first} does not mount \(no medium in it"
+                            r"(; kernel: [^)]*)?\); put one in, or write nofail", line), line
+        assert code == "0x00000300"
+    with boot(kernel, initrd("/dev/sr0 /srv auto nofail\n/dev/vda /mnt erofs"), "", disks, qemu_args=drive) as guest:
+        assert {m.target for m in guest.mounts() if m.type == "erofs"} == {"/", "/mnt"}
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_disk_with_partitions_named_whole(kernel, root_tree, image, initramfs, boot_fails, tmp_path):
+    root = image(root_tree(), "erofs")
+    disk = partitions(tmp_path / "disk", ["label: gpt"], [(root, "name=root")])
+    for type_ in ("erofs", "auto", "ext4:erofs"):
+        initrd = initramfs(kernel, f"{ROOT}/dev/vdb /srv {type_}\n")
+        line, code = last_words(boot_fails(kernel, initrd, "quiet", [Disk(root), Disk(disk)]))
+        assert line.startswith(f"{PRE}/etc/idmap.conf:2: /dev/vdb on /srv: ") and code == "0x00000400"
+        assert line.endswith("); it has partitions, and no filesystem of its own: name one, such as /dev/vdb1")

@@ -15,6 +15,8 @@
 #include "mount/standing.h"
 
 #define REMEDY_SIZE 500
+#define PARTITION_SIZE 256
+#define PARTITIONS_MOST 128
 
 /* virtiofs and 9p name a share of the host by a tag; theirs is an error of their own. */
 static bool no_such_tag(const char *type, const struct idmap_attempt *attempt)
@@ -256,6 +258,23 @@ static bool is_of_smaller_blocks(const char *words)
 	       idmap_contains(words, "sector size");
 }
 
+/* Where a disk with partitions is named as a whole: the first of them. */
+static const char *first_partition(const char *disk, char ret[PARTITION_SIZE])
+{
+	const size_t length = strlen(disk);
+	const char *between = length && idmap_is_digit(disk[length - 1]) ? "p" : "";
+	struct stat st;
+	uint32_t i;
+
+	for (i = 1; i <= PARTITIONS_MOST; i++)
+		if (!stat(idmap_print(ret, PARTITION_SIZE, "%s%s%u", disk, between, i), &st) &&
+		    S_ISBLK(st.st_mode))
+			return ret;
+	return NULL;
+}
+
+#define NAME_PARTITION "it has partitions, and no filesystem of its own: name one, such as %s"
+
 /* Which mount(8) would look up. */
 static bool is_named_id(const char *option)
 {
@@ -270,6 +289,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	const bool read_only = row->attr & IDMAP_RDONLY;
 	const char *cause = stage->modules_cause;
 	const bool fits = holds && idmap_type_fits(holds, type);
+	char partition[PARTITION_SIZE];
 	const char *near;
 
 	if (attempt->option) {
@@ -319,9 +339,13 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 		idmap_text_add(text, "Linux 5.12 or newer is needed");
 	} else if (fits) {
 		add_feature(stage, row, type, attempt, text);
+	} else if (attempt->error == -ENOMEDIUM) {
+		idmap_text_add(text, "put one in, or write nofail");
 	} else if (attempt->error == -ENOENT || attempt->error == -ENOTBLK ||
 		   attempt->error == -ENXIO) {
 		idmap_text_add(text, "name a block device as SOURCE");
+	} else if (!holds && first_partition(row->device, partition)) {
+		idmap_text_add(text, NAME_PARTITION, partition);
 	} else {
 		idmap_text_add(text, "check TYPE and what is on the device%s",
 			       read_only ? "" : ", or try ro");
@@ -333,6 +357,7 @@ int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *
 		       struct idmap_error *ret_error)
 {
 	const bool tag = no_such_tag(type, attempt);
+	const bool absent = tag || attempt->error == -ENOMEDIUM;
 	const char *what = attempt->option	       ? "does not take the option "
 			   : tag		       ? "finds no share of that tag"
 			   : attempt->error == -ENODEV ? "is no filesystem of this kernel"
@@ -344,11 +369,11 @@ int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *
 		return attempt->error;
 	idmap_text_init(&text, remedy, sizeof(remedy));
 	add_remedy(stage, row, type, holds, attempt, &text);
-	idmap_fail(ret_error, row, tag ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,
+	idmap_fail(ret_error, row, absent ? IDMAP_NO_SOURCE : IDMAP_NO_MOUNT, -attempt->error,
 		   "%s %s%s (%m%s", type, what, attempt->option ? attempt->option : "",
 		   *attempt->words ? "; kernel: " : "");
 	idmap_fail_more(ret_error, "%s); %s", attempt->words, remedy);
-	ret_error->absent = tag;
+	ret_error->absent = absent;
 	return attempt->error;
 }
 
@@ -356,11 +381,16 @@ int idmap_no_type_mounts(const struct idmap_stage *stage, const struct idmap_row
 			 const char *tried, const char *holds, struct idmap_error *ret_error)
 {
 	const char *cause = stage->modules_cause;
+	char partition[PARTITION_SIZE];
 
 	idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -error,
 		   *tried ? "no type mounts (" : "the kernel knows no filesystem to try; ");
 	if (*tried)
 		idmap_fail_more(ret_error, "%s); ", tried);
+	if (!holds && *tried && first_partition(row->device, partition)) {
+		idmap_fail_more(ret_error, NAME_PARTITION, partition);
+		return error;
+	}
 	if (holds)
 		idmap_fail_more(ret_error, "the device holds %s: ", holds);
 	else if (*tried)

@@ -220,6 +220,7 @@ const char *idmap_errno_text(int error)
 		{ENOSYS, "not in this kernel"},
 		{ELOOP, "too many symbolic links"},
 		{ENOLINK, "a link that leads nowhere"},
+		{ENOMEDIUM, "no medium in it"},
 		{EOVERFLOW, "an id that cannot be stored"},
 		{EOPNOTSUPP, "not supported"},
 		{EUCLEAN, "the filesystem needs repair"},

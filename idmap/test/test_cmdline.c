@@ -667,16 +667,11 @@ static void test_module_options(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_newline),
-		cmocka_unit_test(test_random_lines),
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_read),
-		cmocka_unit_test(test_seal),
-		cmocka_unit_test(test_verity),
-		cmocka_unit_test(test_verity_of_others),
-		cmocka_unit_test(test_notes),
-		cmocka_unit_test(test_read_without_memory),
+		cmocka_unit_test(test_lines),	       cmocka_unit_test(test_newline),
+		cmocka_unit_test(test_random_lines),   cmocka_unit_test(test_names),
+		cmocka_unit_test(test_read),	       cmocka_unit_test(test_seal),
+		cmocka_unit_test(test_verity),	       cmocka_unit_test(test_verity_of_others),
+		cmocka_unit_test(test_notes),	       cmocka_unit_test(test_read_without_memory),
 		cmocka_unit_test(test_module_options),
 	};
 
