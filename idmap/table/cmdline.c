@@ -25,8 +25,7 @@ bool idmap_cmdline_next(const char **text, struct idmap_parameter *ret)
 		return false;
 	quoted = inside = *p == '"';
 	start = p += quoted;
-	/* Nor do quotes that are left open take in the newline that /proc/cmdline adds to the line.
-	 */
+	/* The newline that /proc/cmdline adds ends quotes that are left open, too. */
 	for (; *p && (inside ? strcmp(p, "\n") : !is_space(*p)); p++) {
 		/* A `=` in the first place is a part of the name. */
 		if (*p == '=' && !equals && p > start)
