@@ -125,15 +125,18 @@ static int copy_pipe(const char *path)
 static int read_conf(struct input *input, const char *path, struct idmap_error *ret_error)
 {
 	idmap_closed int copy_fd = copy_pipe(path);
+	/* Who boots has the line alone. */
+	const char *remedy = path == input->parameters.conf
+				     ? "put it there, or correct idmap.conf="
+				     : "name the table with -c, or rows with -k";
 	char copy[32];
 	size_t size;
 	char *text;
 	int result;
 
 	idmap_print(copy, sizeof(copy), "/proc/self/fd/%u", copy_fd);
-	result = idmap_table_text(copy_fd < 0 ? path : copy,
-				  "name the table with -c, or rows with -k", &input->arena[1],
-				  &text, &size, ret_error);
+	result = idmap_table_text(copy_fd < 0 ? path : copy, remedy, &input->arena[1], &text, &size,
+				  ret_error);
 	if (result)
 		return result;
 	input->table.arena = &input->arena[1];

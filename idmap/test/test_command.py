@@ -234,6 +234,9 @@ def test_links_that_lead_nowhere(tmp_path):
         assert done.stderr == (f"idmap check: {tmp_path / name} cannot be read (a link that leads nowhere); name the table with -c,"
                                " or rows with -k\n")
     assert "(not there)" in idmap("check", "-c", tmp_path / "absent", code=2).stderr
+    # Whose name comes from the kernel command line is corrected there.
+    assert idmap("check", "-k", f"idmap.conf={tmp_path}/absent", code=2).stderr == (
+        f"idmap check: {tmp_path}/absent cannot be read (not there); put it there, or correct idmap.conf=\n")
 
 
 def test_names_with_newlines(tmp_path):
