@@ -181,8 +181,11 @@ void tell_left(const struct boot *boot);
 
 /* --- realinit.c ------------------------------------------------------------------------------ */
 
-/* Before a row can cover what init= names: fills boot->init_is_us. */
-void realinit_begin(struct boot *boot);
+/*
+ * Before a row can cover what init= names: fills boot->init_is_us. An error where what would be run
+ * has been run before, and has started us, for then the rows are in place.
+ */
+int realinit_begin(struct boot *boot, struct idmap_error *ret_error);
 /*
  * Which init to run, in boot->init: idmap.init=, else init=, else one of the kernel's list, looked
  * up in the new root. What was passed over has been told.

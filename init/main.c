@@ -110,7 +110,8 @@ static int prepare(void *arg)
 		poll(NULL, 0, 1000);
 	boot->build.row_us = boot->build.devices.start_us = idmap_now_us();
 	boot->record_fd = tell_open_record(boot);
-	realinit_begin(boot);
+	if (realinit_begin(boot, &boot->error))
+		return 1;
 	if (boot->build.plan.maps_at_once > FEW_MAPS)
 		idmap_raise_files();
 	if (idmap_build(&boot->build, &boot->error)) {

@@ -117,14 +117,28 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 			: ", or another root with root= or a row for /");
 }
 
-void realinit_begin(struct boot *boot)
+int realinit_begin(struct boot *boot, struct idmap_error *ret_error)
 {
-	idmap_closed int root_fd = -1;
+	const struct idmap_cmdline *cmdline = &boot->cmdline;
+	const char *named = cmdline->own_init, *path;
+	size_t i;
 
-	if (!boot->cmdline.root.booted || !boot->cmdline.init || boot->cmdline.own_init)
-		return;
-	root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
-	boot->init_is_us = is_self(root_fd, boot->cmdline.init);
+	if (!named && cmdline->init) {
+		idmap_closed int root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
+
+		boot->init_is_us = cmdline->root.booted && is_self(root_fd, cmdline->init);
+		if (!boot->init_is_us)
+			named = cmdline->init;
+	}
+	for (i = 0; i < (named ? 1 : FORMAT_INITS); i++) {
+		path = named ? named : idmap_format_inits[i];
+		if (tell_was_started(boot, path))
+			return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
+					  "%s was started before, and has started idmap-init again;"
+					  " name the real init with idmap.init=",
+					  path);
+	}
+	return 0;
 }
 
 int realinit_find(struct boot *boot, struct idmap_error *ret_error)
@@ -132,11 +146,6 @@ int realinit_find(struct boot *boot, struct idmap_error *ret_error)
 	struct idmap_program program;
 	int result = find(boot, &program, ret_error);
 
-	if (!result && tell_was_started(boot, boot->init))
-		return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
-				  "%s was started before, and has started idmap-init again; name"
-				  " the real init with idmap.init=",
-				  boot->init);
 	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
 		idmap_stage_note_program(&boot->build.stage, boot->init, program.uid, program.gid);
 	return result;

@@ -103,16 +103,20 @@ def test_roots_with_links_for_what_comes_along(kernel, conf, name, plain_tree, i
         assert ("idmapped" in [m for m in guest.mounts() if m.target == "/"][0].options) == bool(conf)
 
 
-@pytest.mark.parametrize("first", ["init=", "/sbin/init"])
+@pytest.mark.parametrize("first", ["init=", "init= on a mapped root", "/sbin/init", "/sbin/init on a mapped root"])
 def test_scripts_that_start_us_again(first, kernels, root_tree, plain_tree, image, initramfs, stage0, boot_fails):
-    """For ever, once."""
+    """For ever, once. What is mapped already cannot be mapped again, and that is not what is wrong."""
     kernel = kernels("newest")
     script = File("#!/bin/sh\nexec /sbin/idmap-init\n", *OWN, mode=0o755)
     tree = plain_tree("t /srv tmpfs\n")
-    if first == "init=":
+    mapped = " idmap=100000:0:65536" if "mapped" in first else ""
+    if first.startswith("init="):
         tree["/sbin/start"] = script
-        console = boot_fails(kernel, stage0(kernel, init="/sbin/start"), "root=/dev/vda init=/sbin/start",
+        console = boot_fails(kernel, stage0(kernel, init="/sbin/start"), f"root=/dev/vda init=/sbin/start{mapped}",
                              [Disk(image(tree, "erofs"))])
+    elif mapped:
+        tree["/sbin/init"] = script
+        console = boot_fails(kernel, stage0(kernel, init="/sbin/init"), f"root=/dev/vda{mapped}", [Disk(image(tree, "erofs"))])
     else:
         tree["/sbin/init"] = script
         console = boot_fails(kernel, initramfs(kernel, ROOT), "", [Disk(image(tree, "erofs"))])
