@@ -112,6 +112,15 @@ def test_blocks_smaller_than_sectors(kernel, root_tree, image, initramfs, boot, 
             assert guest.ask("read /srv/file")["content"] == "data\n"
 
 
+def test_blocks_larger_than_pages(kernel, root_tree, image, initramfs, boot_fails):
+    for fs, large in (("ext4", ["-b", "65536"]), ("xfs", ["-b", "size=16384"])):
+        disks = [Disk(image(root_tree(), "erofs")), Disk(image({"/": Dir()}, fs, args=large, size_mib=400))]
+        initrd = initramfs(kernel, f"{ROOT}/dev/vdb /srv {fs}\n", modules=f"virtio_pci,virtio_blk,erofs,{fs}")
+        line, _ = last_words(boot_fails(kernel, initrd, "quiet", disks))
+        assert line.endswith("; its blocks are larger than this kernel's pages; boot a newer one, or make it with 4096"
+                             " (mke2fs -b, mkfs.xfs -b size=)")
+
+
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
 def test_drive_without_a_medium(kernel, root_tree, image, initramfs, boot, boot_fails):
     """As by mount(8), nofail is for that, too."""

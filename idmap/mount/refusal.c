@@ -5,11 +5,13 @@
  * has.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h> /* BLKROGET */
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "mount/further.h"
 #include "mount/standing.h"
@@ -251,11 +253,25 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 			       row->attr & IDMAP_RDONLY ? "" : "try ro, ");
 }
 
-/* Of ext4, xfs, vfat and exfat, and iso9660. */
-static bool is_of_smaller_blocks(const char *words)
+/* Blocks of another size than here is taken: of ext4, xfs, vfat and exfat, and iso9660. */
+static bool add_blocks(const char *words, struct idmap_text *text)
 {
-	return idmap_contains(words, "bad block size") || idmap_contains(words, "byte sectors") ||
-	       idmap_contains(words, "sector size");
+	static const char bad[] = "bad block size ";
+	const char *size = strstr(words, bad);
+
+	if (idmap_contains(words, "Only pagesize") ||
+	    (size && strtol(size + strlen(bad), NULL, 10) > sysconf(_SC_PAGESIZE)))
+		idmap_text_add(text, "its blocks are larger than this kernel's pages; boot a newer"
+				     " one, or make it with 4096 (mke2fs -b, mkfs.xfs -b size=)");
+	else if (size || idmap_contains(words, "byte sectors") ||
+		 idmap_contains(words, "sector size"))
+		idmap_text_add(text,
+			       "its blocks are smaller than the device's sectors, or than"
+			       " dm-verity's blocks; attach it with smaller ones, or make it with"
+			       " 4096 (mke2fs -b, mkfs.xfs -s size=, mkfs.vfat -S)");
+	else
+		return false;
+	return true;
 }
 
 /* Where a disk with partitions is named as a whole: the first of them. */
@@ -330,11 +346,8 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	} else if (attempt->error == -ENOSPC) {
 		idmap_text_add(text, "raise the limit that is reached: sysctl.fs.mount-max= or"
 				     " sysctl.user.max_mnt_namespaces=");
-	} else if (fits && is_of_smaller_blocks(attempt->words)) {
-		idmap_text_add(text,
-			       "its blocks are smaller than the device's sectors, or than"
-			       " dm-verity's blocks; attach it with smaller ones, or make it with"
-			       " 4096 (mke2fs -b, mkfs.xfs -s size=, mkfs.vfat -S)");
+	} else if (fits && add_blocks(attempt->words, text)) {
+		return;
 	} else if (attempt->error == -ENOSYS) {
 		idmap_text_add(text, "Linux 5.12 or newer is needed");
 	} else if (fits) {
