@@ -123,7 +123,7 @@ def test_blocks_larger_than_pages(kernel, root_tree, image, initramfs, boot_fail
 
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
 def test_drive_without_a_medium(kernel, root_tree, image, initramfs, boot, boot_fails):
-    """As by mount(8), nofail is for that, too."""
+    """A medium that is not there is as absent as a device, and nofail is for that, too."""
     drive = ["-device", "virtio-scsi-pci", "-device", "scsi-cd"]
     disks = [Disk(image(root_tree(), "erofs"))]
 
