@@ -285,7 +285,7 @@ check-systems: all test-programs
 
 # GUEST=aarch64, from the command line or the environment, boots guests of that architecture (arch.py).
 # Of three workers two have a guest at most (qemu-test/guest.py), and one makes images meanwhile. The first
-# boots a case on one of the kernels that it names, the second on each of them.
+# boots most cases on one of the kernels that they name (--in-turn of conftest.py), the second on each.
 check-boot: all test-programs
 	$(Q)$(pytest) -n 3 --in-turn qemu-test
 check-kernels: all test-programs

@@ -182,8 +182,8 @@ void tell_left(const struct boot *boot);
 /* --- realinit.c ------------------------------------------------------------------------------ */
 
 /*
- * Before a row can cover what init= names: fills boot->init_is_us. An error where what would be run
- * has been run before, and has started us, for then the rows are in place.
+ * In place, before a row can cover what is there: fills boot->init_is_us. An error where what would
+ * be run has been run before, and has started us; for then the rows are in place.
  */
 int realinit_begin(struct boot *boot, struct idmap_error *ret_error);
 /*

@@ -117,28 +117,42 @@ static int find(struct boot *boot, struct idmap_program *program, struct idmap_e
 			: ", or another root with root= or a row for /");
 }
 
+static int fail_again(const char *path, struct idmap_error *ret_error)
+{
+	return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
+			  "%s was started before, and has started idmap-init again; name the real"
+			  " init with idmap.init=",
+			  path);
+}
+
+/* Of the kernel's list, the first that is in a folder and is not this program; or NULL. */
+static const char *first_of_list(int root_fd)
+{
+	size_t i;
+
+	for (i = 0; i < FORMAT_INITS; i++) {
+		idmap_closed int fd = idmap_open_inside(root_fd, idmap_format_inits[i], O_PATH, 0);
+
+		if (fd >= 0 && !is_self(root_fd, idmap_format_inits[i]))
+			return idmap_format_inits[i];
+	}
+	return NULL;
+}
+
 int realinit_begin(struct boot *boot, struct idmap_error *ret_error)
 {
 	const struct idmap_cmdline *cmdline = &boot->cmdline;
-	const char *named = cmdline->own_init, *path;
-	size_t i;
+	const char *would_run = cmdline->own_init ? cmdline->own_init : cmdline->init;
+	idmap_closed int root_fd = -1;
 
-	if (!named && cmdline->init) {
-		idmap_closed int root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
-
-		boot->init_is_us = cmdline->root.booted && is_self(root_fd, cmdline->init);
-		if (!boot->init_is_us)
-			named = cmdline->init;
-	}
-	for (i = 0; i < (named ? 1 : FORMAT_INITS); i++) {
-		path = named ? named : idmap_format_inits[i];
-		if (tell_was_started(boot, path))
-			return idmap_fail(ret_error, NULL, IDMAP_NO_INIT, ELOOP,
-					  "%s was started before, and has started idmap-init again;"
-					  " name the real init with idmap.init=",
-					  path);
-	}
-	return 0;
+	if (!cmdline->root.booted)
+		return 0;
+	root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
+	boot->init_is_us = !cmdline->own_init && cmdline->init && is_self(root_fd, cmdline->init);
+	if (boot->init_is_us || !would_run)
+		would_run = first_of_list(root_fd);
+	return would_run && tell_was_started(boot, would_run) ? fail_again(would_run, ret_error)
+							      : 0;
 }
 
 int realinit_find(struct boot *boot, struct idmap_error *ret_error)
@@ -146,6 +160,9 @@ int realinit_find(struct boot *boot, struct idmap_error *ret_error)
 	struct idmap_program program;
 	int result = find(boot, &program, ret_error);
 
+	/* A row may have brought it since. */
+	if (!result && tell_was_started(boot, boot->init))
+		return fail_again(boot->init, ret_error);
 	if (!result && (program.uid == NOBODY || program.gid == NOBODY))
 		idmap_stage_note_program(&boot->build.stage, boot->init, program.uid, program.gid);
 	return result;

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
@@ -72,7 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def takes_turns(config: pytest.Config) -> bool:
     """Not with a guest of another architecture, of which some kernels are not there."""
-    return config.getoption("in_turn") and GUEST.is_usual
+    return config.getoption("in_turn", False) and GUEST.is_usual
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -82,15 +83,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def left_to_check_kernels(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Those of a case's kernels whose turn it is not: a module's cases take the first, the second and so on."""
-    cases: dict[str, dict[tuple, list[pytest.Item]]] = {}
+    """Those of a case's kernels whose turn it is not, which is the same whatever other cases there are."""
+    cases: dict[tuple, list[pytest.Item]] = {}
     for item in items:
         parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
         if parameters.pop("kernel", "own") != "own" and not item.get_closest_marker("every_kernel"):
-            case = (item.originalname, *map(repr, parameters.items()))
-            cases.setdefault(item.path.name, {}).setdefault(case, []).append(item)
-    return [item for module in cases.values() for number, case in enumerate(module.values())
-            for place, item in enumerate(case) if place != number % len(case)]
+            cases.setdefault((item.path, item.originalname, *map(repr, parameters.items())), []).append(item)
+    return [item for case in cases.values() for place, item in enumerate(case)
+            if place != zlib.crc32(case[0].name.encode()) % len(case)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

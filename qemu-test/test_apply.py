@@ -40,6 +40,7 @@ def below(guest):
     return sorted((m.target, m.type, "idmapped" in m.options) for m in guest.mounts() if m.target.startswith("/mnt"))
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", EVERY, indirect=True)
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_root_for_others(shared, kernel, guest_with_idmap):

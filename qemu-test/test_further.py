@@ -87,6 +87,7 @@ def test_verified_erofs_of_two_devices(kernel, disks, parted, secret, seal, init
         CONF + NAMES_NONE + "put all of it on one for dm-verity", "0x00000400")
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
 def test_erofs_of_parts_behind_each_other(kernel, disks, parted, tmp_path, initramfs, boot, boot_fails):
     """Linux 6.4 and later take them so; 6.1 says that it does not."""

@@ -29,6 +29,7 @@ def loops(guest):
     return found
 
 
+@pytest.mark.every_kernel
 @pytest.mark.every_machine
 @pytest.mark.parametrize("append,file_backed", [
     # With root= the kernel's initramfs is a ramfs, else a tmpfs, on which erofs takes no file.

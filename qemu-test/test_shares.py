@@ -69,6 +69,7 @@ def test_one_share_in_two_rows(words, kernel, root_tree, image, initramfs, host_
             assert guest.ask(f"open {target}/new wc") == ({"error": "EROFS"} if word == "ro" else {"ok": True})
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel,server_options", [
     ("6.12", []), ("6.12", ["--posix-acl"]), ("7.x", ["--posix-acl"])], indirect=["kernel"])
 def test_virtiofs_row(kernel, server_options, root_tree, image, initramfs, host_tree, virtiofs, boot):

@@ -39,6 +39,7 @@ def test_show(kernel, root_tree, image, initramfs, boot):
             assert {mount["target"]: mount["map"] for mount in found} == maps
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.12", "newest"], indirect=True)
 def test_show_of_binds(kernel, root_tree, image, second, initramfs, boot):
     """Without a map of their own they have that of what they show, and before Linux 6.15 no record says so."""

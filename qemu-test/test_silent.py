@@ -190,6 +190,7 @@ BINDS = {
 }
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel,how", [*(("6.1", how) for how in BINDS if how != "mapped tmpfs"),
                                         ("newest", "tmpfs"), ("6.12", "mapped tmpfs"), ("newest", "mapped tmpfs"),
                                         ("newest", "bind of a mapped upper")], indirect=["kernel"])

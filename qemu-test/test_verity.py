@@ -140,6 +140,7 @@ def test_roots_of_systemds_parameters(how, kernel, root_tree, image, seal, initr
         assert any("is read-only, so it is ro on /, and not rw" in line for line in log_lines(guest))
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 def test_image_files_and_layers(kernel, root_tree, image, seal, initramfs, boot):
     """A file with its tree behind it, one with its tree in another file, one in the new root, twice; and

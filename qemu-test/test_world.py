@@ -197,6 +197,7 @@ def targets(guest):
     return sorted(mount.target for mount in parse_mountinfo(guest.report()["mountinfo"]))
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["5.10", *MAPPED], indirect=True)
 def test_four_are_moved(kernel, root_tree, image, initramfs, boot):
     root = ROOT if kernel.name in MAPPED else ROOT_UNMAPPED

@@ -125,9 +125,9 @@ static int copy_pipe(const char *path)
 static int read_conf(struct input *input, const char *path, struct idmap_error *ret_error)
 {
 	idmap_closed int copy_fd = copy_pipe(path);
-	/* Who boots has the line alone. */
+	/* The line may be this machine's, or another one's. */
 	const char *remedy = path == input->parameters.conf
-				     ? "put it there, or correct idmap.conf="
+				     ? "correct idmap.conf=, or name the table with -c"
 				     : "name the table with -c, or rows with -k";
 	char copy[32];
 	size_t size;

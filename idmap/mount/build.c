@@ -299,7 +299,8 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 	note_all_turned(build, !result);
 	/* Rows alone go into the initramfs, and what they are meant for is more often forgotten. */
 	if (result == -ENOENT && ret_error->class == IDMAP_NO_TARGET && !build->plan.new_root &&
-	    !build->plan.root->booted)
+	    !build->plan.root->booted && row && !idmap_path_inside(row->target, "/run") &&
+	    !idmap_path_inside(row->target, "/dev"))
 		idmap_fail_more(ret_error, ", or name a root with root= or a row for /");
 	if (result)
 		idmap_stage_drop(&build->stage);

@@ -5,11 +5,12 @@
  * has.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h> /* BLKROGET */
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -17,7 +18,6 @@
 #include "mount/standing.h"
 
 #define REMEDY_SIZE 500
-#define PARTITION_SIZE 256
 #define PARTITIONS_MOST 128
 
 /* virtiofs and 9p name a share of the host by a tag; theirs is an error of their own. */
@@ -253,18 +253,26 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 			       row->attr & IDMAP_RDONLY ? "" : "try ro, ");
 }
 
-/* Blocks of another size than here is taken: of ext4, xfs, vfat and exfat, and iso9660. */
+/*
+ * Blocks of another size than is taken here. In turn: xfs; xfs since Linux 6.12; btrfs; erofs. Then
+ * ext4, of both kinds. Then xfs, vfat and exfat, iso9660.
+ */
 static bool add_blocks(const char *words, struct idmap_text *text)
 {
-	static const char bad[] = "bad block size ";
-	const char *size = strstr(words, bad);
+	const char *size = idmap_after(words, "bad block size ");
+	uint64_t bytes = 0;
 
-	if (idmap_contains(words, "Only pagesize") ||
-	    (size && strtol(size + strlen(bad), NULL, 10) > sysconf(_SC_PAGESIZE)))
-		idmap_text_add(text, "its blocks are larger than this kernel's pages; boot a newer"
-				     " one, or make it with 4096 (mke2fs -b, mkfs.xfs -b size=)");
+	if (size)
+		idmap_read_digits(size, 10, &bytes);
+	if (idmap_contains(words, "Only pagesize") || idmap_contains(words, "Only block size") ||
+	    idmap_contains(words, "for page size") || idmap_contains(words, "blkszbits") ||
+	    bytes > getauxval(AT_PAGESZ))
+		idmap_text_add(
+			text, "its blocks are larger than this kernel takes; make it with 4096 (-b,"
+			      " of xfs -b size=, of btrfs -s), or boot a newer one");
 	else if (size || idmap_contains(words, "byte sectors") ||
-		 idmap_contains(words, "sector size"))
+		 idmap_contains(words, "too small for device") ||
+		 idmap_contains(words, "hardware sector size"))
 		idmap_text_add(text,
 			       "its blocks are smaller than the device's sectors, or than"
 			       " dm-verity's blocks; attach it with smaller ones, or make it with"
@@ -274,22 +282,37 @@ static bool add_blocks(const char *words, struct idmap_text *text)
 	return true;
 }
 
-/* Where a disk with partitions is named as a whole: the first of them. */
-static const char *first_partition(const char *disk, char ret[PARTITION_SIZE])
+/* Where a disk with partitions is named as a whole: the first of them, as sysfs has it. */
+static bool add_partition(const char *disk, struct idmap_text *text)
 {
-	const size_t length = strlen(disk);
-	const char *between = length && idmap_is_digit(disk[length - 1]) ? "p" : "";
+	char link[64], target[256], path[sizeof(link) + sizeof(target) + 32];
+	const char *name, *between;
 	struct stat st;
 	uint32_t i;
+	long n;
 
-	for (i = 1; i <= PARTITIONS_MOST; i++)
-		if (!stat(idmap_print(ret, PARTITION_SIZE, "%s%s%u", disk, between, i), &st) &&
-		    S_ISBLK(st.st_mode))
-			return ret;
-	return NULL;
+	if (stat(disk, &st) || !S_ISBLK(st.st_mode))
+		return false;
+	idmap_print(link, sizeof(link), "/sys/dev/block/%u:%u", major(st.st_rdev),
+		    minor(st.st_rdev));
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n <= 0)
+		return false;
+	target[n] = 0;
+	name = strrchr(target, '/');
+	if (!name++ || !*name)
+		return false;
+	between = idmap_is_digit(target[n - 1]) ? "p" : "";
+	for (i = 1; i <= PARTITIONS_MOST; i++) {
+		idmap_print(path, sizeof(path), "%s/%s%s%u/partition", link, name, between, i);
+		if (access(path, F_OK))
+			continue;
+		idmap_text_add(text, "it has partitions: name one, such as /dev/%s%s%u", name,
+			       between, i);
+		return true;
+	}
+	return false;
 }
-
-#define NAME_PARTITION "it has partitions, and no filesystem of its own: name one, such as %s"
 
 /* Which mount(8) would look up. */
 static bool is_named_id(const char *option)
@@ -305,7 +328,6 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	const bool read_only = row->attr & IDMAP_RDONLY;
 	const char *cause = stage->modules_cause;
 	const bool fits = holds && idmap_type_fits(holds, type);
-	char partition[PARTITION_SIZE];
 	const char *near;
 
 	if (attempt->option) {
@@ -324,6 +346,9 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 				       ? cause
 				       : "load the driver that brings it (mkinitramfs"
 					 " -m virtio_pci)");
+	} else if (!fits && (holds || attempt->error == -EINVAL) &&
+		   add_partition(row->device, text)) {
+		return;
 	} else if (holds && (!fits || (strcmp(holds, type) && attempt->error == -EINVAL))) {
 		idmap_text_add(text, "the device holds %s: write that as TYPE", holds);
 	} else if (attempt->error == -ENODEV) {
@@ -353,12 +378,10 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	} else if (fits) {
 		add_feature(stage, row, type, attempt, text);
 	} else if (attempt->error == -ENOMEDIUM) {
-		idmap_text_add(text, "put one in, or write nofail");
+		idmap_text_add(text, "put one in");
 	} else if (attempt->error == -ENOENT || attempt->error == -ENOTBLK ||
 		   attempt->error == -ENXIO) {
 		idmap_text_add(text, "name a block device as SOURCE");
-	} else if (!holds && first_partition(row->device, partition)) {
-		idmap_text_add(text, NAME_PARTITION, partition);
 	} else {
 		idmap_text_add(text, "check TYPE and what is on the device%s",
 			       read_only ? "" : ", or try ro");
@@ -394,14 +417,16 @@ int idmap_no_type_mounts(const struct idmap_stage *stage, const struct idmap_row
 			 const char *tried, const char *holds, struct idmap_error *ret_error)
 {
 	const char *cause = stage->modules_cause;
-	char partition[PARTITION_SIZE];
+	char remedy[REMEDY_SIZE];
+	struct idmap_text text;
 
+	idmap_text_init(&text, remedy, sizeof(remedy));
 	idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -error,
 		   *tried ? "no type mounts (" : "the kernel knows no filesystem to try; ");
 	if (*tried)
 		idmap_fail_more(ret_error, "%s); ", tried);
-	if (!holds && *tried && first_partition(row->device, partition)) {
-		idmap_fail_more(ret_error, NAME_PARTITION, partition);
+	if (*tried && add_partition(row->device, &text)) {
+		idmap_fail_more(ret_error, "%s", remedy);
 		return error;
 	}
 	if (holds)

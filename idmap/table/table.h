@@ -56,7 +56,8 @@ bool idmap_same_name(const char *a, const char *b, size_t length);
 bool idmap_is_parameter(const char *name, const char *text, size_t length); /* all of it */
 /* Whether it is a filesystem, or are all some, that surely lies on a block device or in a file. */
 bool idmap_needs_device(const char *type);
-/* Whether `part` stands anywhere in the text. strstr() is 1.3 KB of code. */
+/* What follows the first `part` of a text, or NULL: it has none. strstr() is 1.3 KB of code. */
+const char *idmap_after(const char *text, const char *part);
 bool idmap_contains(const char *text, const char *part);
 /* Whether the text is the word but for one letter that is other, missing, too many or swapped. */
 bool idmap_is_near(const char *word, const char *text, size_t length);

@@ -347,13 +347,18 @@ char *idmap_next_line(char **text)
 	return line;
 }
 
-bool idmap_contains(const char *text, const char *part)
+const char *idmap_after(const char *text, const char *part)
 {
 	const size_t length = strlen(part);
 
 	while (*text && strncmp(text, part, length))
 		text++;
-	return *text;
+	return *text ? text + length : NULL;
+}
+
+bool idmap_contains(const char *text, const char *part)
+{
+	return idmap_after(text, part);
 }
 
 bool idmap_is_near(const char *word, const char *text, size_t length)
@@ -389,7 +394,8 @@ bool idmap_type_has(const char *type, const char *name)
 bool idmap_type_fits(const char *superblock, const char *type)
 {
 	return !strcmp(superblock, type) ||
-	       (!strcmp(superblock, "ext4") && (!strcmp(type, "ext2") || !strcmp(type, "ext3")));
+	       (!strcmp(superblock, "ext4") && (!strcmp(type, "ext2") || !strcmp(type, "ext3"))) ||
+	       (!strcmp(superblock, "iso9660") && !strcmp(type, "udf")); /* a disc may have both */
 }
 
 bool idmap_is_served(const char *type)

@@ -236,7 +236,7 @@ def test_links_that_lead_nowhere(tmp_path):
     assert "(not there)" in idmap("check", "-c", tmp_path / "absent", code=2).stderr
     # Whose name comes from the kernel command line is corrected there.
     assert idmap("check", "-k", f"idmap.conf={tmp_path}/absent", code=2).stderr == (
-        f"idmap check: {tmp_path}/absent cannot be read (not there); put it there, or correct idmap.conf=\n")
+        f"idmap check: {tmp_path}/absent cannot be read (not there); correct idmap.conf=, or name the table with -c\n")
 
 
 def test_names_with_newlines(tmp_path):

@@ -239,6 +239,39 @@ static void test_filesystems(void **state)
 	}
 }
 
+/* The type is known where the names are not read, too, by the first that fits. */
+static void test_types(void **state)
+{
+	static const struct {
+		size_t at;
+		const char *magic, *type;
+	} known[] = {
+		{2048 + 1024 + 1, "CD001", "iso9660"},
+		{3, "EXFAT   ", "exfat"},
+		{82, "FAT32   ", "vfat"},
+		{54, "FAT16   ", "vfat"},
+		{0, "hsqs", "squashfs"},
+		{1024, "\x10\x20\xf5\xf2", "f2fs"},
+		{1024 + 0x38, "\x53\xef", "ext4"},
+	};
+	char blocks[NAMES_BLOCKS_SIZE];
+	size_t i;
+
+	(void)state;
+	memset(blocks, 0, sizeof(blocks));
+	assert_null(idmap_names_type(blocks));
+	for (i = 0; i < COUNT_OF(known); i++) {
+		memset(blocks, 0, sizeof(blocks));
+		memcpy(blocks + known[i].at, known[i].magic, strlen(known[i].magic));
+		assert_string_equal(idmap_names_type(blocks), known[i].type);
+	}
+	/* An image that is an ISO as well as what it was made from. */
+	memcpy(blocks + known[0].at, known[0].magic, 5);
+	assert_string_equal(idmap_names_type(blocks), "ext4");
+	assert_true(idmap_type_fits("iso9660", "udf"));
+	assert_false(idmap_type_fits("iso9660", "erofs"));
+}
+
 /* --- partitions ------------------------------------------------------------------------------ */
 
 static void put_little(char *p, uint64_t value, size_t size)
@@ -469,9 +502,10 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_klog_words),    cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_sources_apart), cmocka_unit_test(test_disks),
-		cmocka_unit_test(test_filesystems),   cmocka_unit_test(test_gpt_offset),
-		cmocka_unit_test(test_gpt_names),     cmocka_unit_test(test_mbr),
-		cmocka_unit_test(test_equal),	      cmocka_unit_test(test_hashtree),
+		cmocka_unit_test(test_filesystems),   cmocka_unit_test(test_types),
+		cmocka_unit_test(test_gpt_offset),    cmocka_unit_test(test_gpt_names),
+		cmocka_unit_test(test_mbr),	      cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_hashtree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
