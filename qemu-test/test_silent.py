@@ -174,6 +174,71 @@ def test_acl_of_a_layer(top, kernel, root_tree, image, initramfs, tmp_path, boot
         assert not [m for m in guest.mounts() if ".idmap" in m.target]
 
 
+DENIED = acl((1, 7, NO_ID), (2, 0, 200012), (4, 5, NO_ID), (8, 0, 200013), (0x10, 5, NO_ID), (0x20, 5, NO_ID))
+
+
+@pytest.fixture
+def of_layers(root_tree, image, initramfs):
+    """of_layers(kernel, rows): an initramfs and disks. /dev/vdb has layers whose root folders have ACLs, or none;
+    /dev/vdc has folders for an upper, of which `handing` hands an ACL down."""
+    own = {"uid": 200000, "gid": 200000}
+    handed = acl((1, 7, NO_ID), (2, 7, 13), (4, 5, NO_ID), (8, 5, 14), (0x10, 7, NO_ID), (0x20, 0, NO_ID))
+    layers = {"/": Dir(**own), "/denied": Dir(**own, xattrs={"system.posix_acl_access": DENIED}),
+              "/let": Dir(**own, mode=0o750, xattrs={"system.posix_acl_access": acl_for_group(200004)}),
+              "/plain": Dir(**own, mode=0o750)}
+    layers.update({f"{folder}/in": File("secret", **own) for folder in list(layers)[1:]})
+    uppers = {"/": Dir(), "/plain": Dir(), "/handing": Dir(xattrs={"system.posix_acl_default": handed}),
+              "/some": Dir(300000, 300000)}
+
+    def make(kernel, rows):
+        return (initramfs(kernel, ROOT + rows, modules="virtio_pci,virtio_blk,erofs,ext4,overlay"),
+                [Disk(image(root_tree(), "erofs")), Disk(image(layers, "ext4")),
+                 Disk(image(uppers, "ext4"), readonly=False, snapshot=True)])
+    return make
+
+
+def layer(target, folder):
+    return f"/dev/vdb {target} ext4 lower,X-mount.subdir={folder},idmap=200000:0:65536\n"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_acl_that_the_top_cannot_store(kernel, of_layers, boot, boot_fails):
+    """An entry may deny, so that none is dropped of an id that is seen."""
+    def upper(map_):
+        return (f"upper /srv overlay\n{layer('/srv', 'denied')}"
+                f"/dev/vdc /srv ext4 upper,X-mount.subdir=some,idmap={map_}\n")
+
+    initrd, disks = of_layers(kernel, upper("300000:0:12"))
+    line, code = last_words(boot_fails(kernel, initrd, "quiet", disks))
+    assert line == (PRE + "/etc/idmap.conf:4: /dev/vdc on /srv: the folders upper and work cannot be made in the top (an id that"
+                    " cannot be stored); its map must know the ids of seen 0, and of the layers' root folder and its ACLs")
+    assert code == "0x00000400"
+    initrd, disks = of_layers(kernel, upper("300000:0:14"))
+    with boot(kernel, initrd, "", disks) as guest:
+        for uid, gid, result in ((12, 70, None), (70, 13, None), (70, 70, "secret")):
+            assert guest.ask("run", str(uid), str(gid), "/bin/cat", "/srv/in").get("stdout", "") == (result or "")
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_acl_that_a_folder_hands_down(kernel, of_layers, boot):
+    """The merged root has the layer's ACL, which may be none, and not that of the folder on the upper's disk."""
+    rows = f"upper /srv overlay\n{layer('/srv', 'plain')}/dev/vdc /srv ext4 upper,X-mount.subdir=handing\n"
+    initrd, disks = of_layers(kernel, rows)
+    with boot(kernel, initrd, "", disks) as guest:
+        assert guest.ask("stat /srv")["mode"] == 0o750
+        assert not [name for name in guest.ask("xattrs /srv")["xattrs"] if "acl" in name]
+        for uid, gid in ((13, 70), (70, 14)):
+            assert guest.ask("run", str(uid), str(gid), "/bin/cat", "/srv/in").get("stdout", "") == ""
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_mode_of_a_top_and_an_acl(kernel, of_layers, boot):
+    initrd, disks = of_layers(kernel, f"tmpfs /srv overlay mode=0700\n{layer('/srv', 'let')}")
+    with boot(kernel, initrd, "", disks) as guest:
+        assert guest.ask("stat /srv")["mode"] == 0o700
+        assert guest.ask("run", "70", "4", "/bin/cat", "/srv/in").get("stdout", "") == ""
+
+
 # A layer that is a bind has the map of what it lies on.
 BINDS = {
     "tmpfs": "tmpfs /srv overlay\n/etc /srv bind lower\n",

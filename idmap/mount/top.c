@@ -27,9 +27,10 @@ static bool is_acl(const char *name)
 
 /*
  * The ids in an ACL of the layer, from those on disk to those that the top's filesystem stores, or
- * to those that are seen there. An id that is not seen has no rights to keep. Gives the new size.
+ * to those that are seen there. An id that is not seen has no rights to keep, nor to lose. Gives
+ * the new size, or -EOVERFLOW: one is seen, and the top cannot store it.
  */
-static size_t shift_acl(char *acl, size_t size, const struct idmap_unmapped *unmapped)
+static ssize_t shift_acl(char *acl, size_t size, const struct idmap_unmapped *unmapped)
 {
 	const struct idmap_map *layer = unmapped->layer_map, *top = unmapped->top_map;
 	const bool to_disk = unmapped->top_fd >= 0;
@@ -43,9 +44,10 @@ static size_t shift_acl(char *acl, size_t size, const struct idmap_unmapped *unm
 		size_t i;
 
 		if (tag == ACL_USER || tag == ACL_GROUP) {
-			if ((layer && !idmap_map_seen(layer, kind, id, &id)) ||
-			    (top && !idmap_map_disk(top, kind, id, &disk)))
+			if (layer && !idmap_map_seen(layer, kind, id, &id))
 				continue;
+			if (top && !idmap_map_disk(top, kind, id, &disk))
+				return -EOVERFLOW;
 			if (top && to_disk)
 				id = disk;
 		}
@@ -54,7 +56,7 @@ static size_t shift_acl(char *acl, size_t size, const struct idmap_unmapped *unm
 			to[4 + i] = (char)(id >> 8 * i);
 		to += ACL_ENTRY;
 	}
-	return (size_t)(to - acl);
+	return to - acl;
 }
 
 /* What a top gets its looks from, and where its folder is. */
@@ -84,12 +86,24 @@ static int copy_attribute(const struct looks *looks, const char *name)
 	if (size < 0)
 		return -errno;
 	if (acl)
-		size = (ssize_t)shift_acl(value, (size_t)size, looks->unmapped);
+		size = shift_acl(value, (size_t)size, looks->unmapped);
+	if (size < 0)
+		return (int)size;
 	return or_errno(fsetxattr(acl ? looks->unmapped_to_fd : looks->to_fd, name, value,
 				  (size_t)size, 0));
 }
 
-/* Gives a new top the looks of the layer below: owner, mode, and attributes such as ACLs. */
+/* What the folder that it was made in has handed down to a new top by a default ACL. */
+static void drop_acl(int fd)
+{
+	fremovexattr(fd, "system.posix_acl_access");
+	fremovexattr(fd, "system.posix_acl_default");
+}
+
+/*
+ * Gives a new top the looks of the layer below: owner, attributes such as ACLs, and then the mode,
+ * which may be another one than the layer's, and which an ACL would set.
+ */
 static int copy_looks(struct looks *looks, int mode_fd)
 {
 	struct idmap_error unused;
@@ -99,12 +113,12 @@ static int copy_looks(struct looks *looks, int mode_fd)
 	char *name;
 
 	if (fstat(looks->from_fd, &st) || fstat(mode_fd, &mode) ||
-	    fchown(looks->to_fd, st.st_uid, st.st_gid) ||
-	    fchmod(looks->to_fd, mode.st_mode & 07777))
+	    fchown(looks->to_fd, st.st_uid, st.st_gid))
 		return -errno;
+	drop_acl(looks->to_fd);
 	left = flistxattr(looks->from_fd, NULL, 0);
 	if (left <= 0)
-		return 0;
+		return or_errno(fchmod(looks->to_fd, mode.st_mode & 07777));
 	if (idmap_arena_map(&arena, 2 * ATTRIBUTE_SIZE, &unused))
 		return -ENOMEM;
 	looks->value = arena.at + ATTRIBUTE_SIZE;
@@ -117,6 +131,8 @@ static int copy_looks(struct looks *looks, int mode_fd)
 		if (!strncmp(name, "trusted.overlay.", 16))
 			continue;
 		result = copy_attribute(looks, name);
+		if (result == -EOVERFLOW)
+			return result;
 		if (result)
 			idmap_note(
 				looks->stage->notes,
@@ -124,7 +140,7 @@ static int copy_looks(struct looks *looks, int mode_fd)
 				" more (%s), the top takes none of its kind",
 				looks->row->target, name, idmap_errno_text(-result));
 	}
-	return 0;
+	return or_errno(fchmod(looks->to_fd, mode.st_mode & 07777));
 }
 
 /* A folder of the upper filesystem; a link there would lead elsewhere and is refused. */
@@ -317,8 +333,10 @@ int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error 
 		{EACCES, "its map must know the owner of its root folder"},
 		{ENOSPC, "make room on it"},
 		{EPERM, "its filesystem keeps no owners; use ext4, xfs or btrfs for it"},
-		{EOVERFLOW, "its map must know the ids of seen 0 and of the layers' root"},
-		{EINVAL, "its map must know the ids of seen 0 and of the layers' root"},
+		{EOVERFLOW,
+		 "its map must know the ids of seen 0, and of the layers' root folder and its ACLs"},
+		{EINVAL,
+		 "its map must know the ids of seen 0, and of the layers' root folder and its ACLs"},
 		{EADDRINUSE, "another overlay of this table writes there; give each its own with"
 			     " X-mount.subdir="},
 		{ENOTDIR, "they are to be folders, not files or links"},
