@@ -224,7 +224,7 @@ struct idmap_row {
 	uint64_t mount, mount_unique;  /* the same: see idmap_mount_id; 0: it has none of its own */
 	uint64_t device_number, inode; /* the same: of its filesystem; of an upper, its folder */
 	const char *said_target, *said_inside; /* the same: as written, where links were followed */
-	uint32_t made; /* the same: where in target the first name stands that was made; or 0 */
+	uint32_t made, loop; /* the same: where a name made stands in target; its loop, and 1 */
 };
 
 struct idmap_table {

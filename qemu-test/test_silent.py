@@ -239,6 +239,42 @@ def test_mode_of_a_top_and_an_acl(kernel, of_layers, boot):
         assert guest.ask("run", "70", "4", "/bin/cat", "/srv/in").get("stdout", "") == ""
 
 
+@pytest.mark.every_kernel
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_acl_through_a_map_of_others(kernel, root_tree, image, initramfs, boot):
+    """apply, in a root that PID 1 has mapped. Where the kernel does not tell the ids that are seen, nothing is made."""
+    tree = root_tree(command=True)
+    own = {"uid": 100000, "gid": 100000}
+    tree["/acl"] = Dir(**own, mode=0o750, xattrs={"system.posix_acl_access": acl_for_group(100004)})
+    tree["/acl/in"] = File("secret", **own)
+    tree["/etc/table"] = File("tmpfs /srv overlay\n/acl /srv bind lower\n", **own)
+    with boot(kernel, initramfs(kernel, ROOT, modules="virtio_pci,virtio_blk,erofs,overlay"), "",
+              [Disk(image(tree, "erofs"))]) as guest:
+        done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/etc/table")
+        if kernel.name == "6.1":
+            assert done["exit"] == 4 and "nobody tells the ids in the ACL of the layers' root folder before Linux 6.2" in done["stderr"]
+            assert not [m for m in guest.mounts() if m.type == "overlay"]
+        else:
+            assert done["exit"] == 0, done["stderr"]
+            assert guest.ask("run 70 4 /bin/cat /srv/in")["stdout"] == "secret"
+            assert guest.ask("run 70 100004 /bin/cat /srv/in")["stdout"] == ""
+
+
+def test_acl_of_an_image_file_that_is_mounted_once(kernel, root_tree, image, initramfs, boot):
+    """btrfs, and xfs, take no second loop device of the same file, which the ids in an ACL would ask for."""
+    own = {"uid": 200000, "gid": 200000}
+    layer = {"/": Dir(**own), "/let": Dir(**own, mode=0o750, xattrs={"system.posix_acl_access": acl_for_group(200004)}),
+             "/let/in": File("secret", **own)}
+    tree = root_tree()
+    tree["/images/layer"] = File(image(layer, "btrfs"), 100000, 100000)
+    rows = "tmpfs /srv overlay\nroot:/images/layer /srv btrfs lower,X-mount.subdir=let,idmap=200000:0:65536\n"
+    conf = "/dev/vda / ext4 idmap=100000:0:65536\n" + rows
+    with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,ext4,btrfs,loop,overlay"), "",
+              [Disk(image(tree, "ext4"))]) as guest:
+        assert guest.ask("run 70 4 /bin/cat /srv/in")["stdout"] == "secret"
+        assert guest.ask("run 70 5 /bin/cat /srv/in")["stdout"] == ""
+
+
 # A layer that is a bind has the map of what it lies on.
 BINDS = {
     "tmpfs": "tmpfs /srv overlay\n/etc /srv bind lower\n",

@@ -13,6 +13,7 @@
 #include "mount/standing.h"
 
 #define SECTOR 512
+#define LOOP_PATH "/dev/loop"
 
 static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 			 struct idmap_error *ret_error)
@@ -22,6 +23,7 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 	struct idmap_standing standing;
 	idmap_closed int loop_fd = -1;
 	const char *holds;
+	uint64_t number;
 	struct stat st;
 	int fd;
 
@@ -35,9 +37,16 @@ static int mount_by_loop(const struct idmap_stage *stage, struct idmap_row *row,
 		idmap_standing_done(&standing);
 		return -EBUSY;
 	}
-	loop_fd = idmap_loop(file, row->inside ? row->inside : file, path);
+	/* A filesystem of xfs or btrfs is mounted once, but from one device as often as need be. */
+	idmap_print(path, sizeof(path), LOOP_PATH "%u", row->loop - 1);
+	if (row->loop && idmap_loop_has(path, file))
+		loop_fd = idmap_open(path, O_RDONLY);
+	else
+		loop_fd = idmap_loop(file, row->inside ? row->inside : file, path);
 	if (loop_fd < 0)
 		return idmap_loop_failed(row, loop_fd, ret_error);
+	if (!*idmap_read_digits(path + strlen(LOOP_PATH), 10, &number))
+		row->loop = (uint32_t)number + 1;
 	row->device = path;
 	fd = idmap_verified_mount(stage, row, attr, ret_error);
 	holds = fd == -EINVAL || fd == -EIO ? idmap_disks_type(path) : NULL;

@@ -15,10 +15,13 @@ struct wanted {
 	char number[24];
 	const char *device;
 	const char *file; /* or what lies in this one, and can be written */
+	const char *id;	  /* or the mount of that number */
 };
 
 static bool is_wanted(const struct wanted *wanted, const struct idmap_mountinfo *mount)
 {
+	if (wanted->id)
+		return !strcmp(mount->id, wanted->id);
 	if (wanted->file)
 		return !strncmp(mount->source, "/dev/loop", 9) && !strncmp(mount->data, "rw", 2) &&
 		       idmap_loop_has(mount->source, wanted->file);
@@ -54,6 +57,20 @@ bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_s
 bool idmap_standing_of_file(const char *file, struct idmap_standing *ret)
 {
 	return find(&(const struct wanted){.file = file}, ret);
+}
+
+bool idmap_is_mapped(int fd)
+{
+	struct idmap_standing standing;
+	char id[24];
+	bool mapped;
+
+	idmap_print(id, sizeof(id), "%lu", (unsigned long)idmap_mount_id(fd, "", true).number);
+	if (!find(&(const struct wanted){.id = id}, &standing))
+		return false;
+	mapped = idmap_contains(standing.mount.options, ",idmapped");
+	idmap_standing_done(&standing);
+	return mapped;
 }
 
 void idmap_standing_done(struct idmap_standing *standing)

@@ -24,5 +24,7 @@ bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_s
 /* One of a loop device that has the file, and can write to it. */
 bool idmap_standing_of_file(const char *file, struct idmap_standing *ret);
 void idmap_standing_done(struct idmap_standing *standing);
+/* Whether the mount that a descriptor lies on has a map, whoever has made it. */
+bool idmap_is_mapped(int fd);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "mount/behind.h"
 #include "mount/layers.h"
+#include "mount/standing.h"
 
 #define NEW_UPPER "upper.new"
 #define WORK "work"
@@ -73,6 +74,17 @@ struct looks {
 	char *value; /* XATTR_SIZE_MAX bytes, xattr(7) */
 };
 
+/*
+ * Before Linux 6.2 the ids in an ACL are those on disk, whatever the mount's map, and of a map that
+ * somebody else has made nobody tells what they are seen as.
+ */
+static bool is_hidden(const struct looks *looks)
+{
+	return idmap_kernel_before(6, 2) &&
+	       ((!looks->unmapped->layer_map && idmap_is_mapped(looks->from_fd)) ||
+		(!looks->unmapped->top_map && idmap_is_mapped(looks->to_fd)));
+}
+
 #define ATTRIBUTE_SIZE 65536 /* XATTR_SIZE_MAX and XATTR_LIST_MAX alike */
 
 /* Copies an extended attribute of the root folder. -errno. */
@@ -85,12 +97,16 @@ static int copy_attribute(const struct looks *looks, const char *name)
 
 	if (size < 0)
 		return -errno;
+	if (acl && is_hidden(looks))
+		return -ENOSYS;
 	if (acl)
 		size = shift_acl(value, (size_t)size, looks->unmapped);
 	if (size < 0)
 		return (int)size;
-	return or_errno(fsetxattr(acl ? looks->unmapped_to_fd : looks->to_fd, name, value,
-				  (size_t)size, 0));
+	if (!fsetxattr(acl ? looks->unmapped_to_fd : looks->to_fd, name, value, (size_t)size, 0))
+		return 0;
+	/* Through a map of somebody else's: an id that it leaves out. */
+	return acl && errno == EINVAL ? -EOVERFLOW : -errno;
 }
 
 /* What the folder that it was made in has handed down to a new top by a default ACL. */
@@ -131,7 +147,8 @@ static int copy_looks(struct looks *looks, int mode_fd)
 		if (!strncmp(name, "trusted.overlay.", 16))
 			continue;
 		result = copy_attribute(looks, name);
-		if (result == -EOVERFLOW)
+		/* What an ACL denies is not to be let in. */
+		if (result == -EOVERFLOW || result == -ENOSYS)
 			return result;
 		if (result)
 			idmap_note(
@@ -337,6 +354,10 @@ int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error 
 		 "its map must know the ids of seen 0, and of the layers' root folder and its ACLs"},
 		{EINVAL,
 		 "its map must know the ids of seen 0, and of the layers' root folder and its ACLs"},
+		{ENOSYS,
+		 "nobody tells the ids in the ACL of the layers' root folder before Linux 6.2,"
+		 " where a mount of somebody else's has a map; boot a newer one, or take the"
+		 " ACL out"},
 		{EADDRINUSE, "another overlay of this table writes there; give each its own with"
 			     " X-mount.subdir="},
 		{ENOTDIR, "they are to be folders, not files or links"},
