@@ -498,6 +498,34 @@ LAYER_OF_VFAT = "none /srv overlay\n/dev/vdb /srv vfat lower\n", (
     "; a layer's filesystem cannot be one, such as vfat; use ext4, xfs, btrfs or erofs")
 
 
+def crc32c(data):
+    """Castagnoli's, bit by bit."""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def test_log_of_a_btrfs(kernel, root_tree, image, initramfs, boot, boot_fails, tmp_path):
+    """A crash has left it, and the disk cannot be written: that is no damage, though the kernel's error is EIO."""
+    disk = tmp_path / "disk"
+    content = bytearray(image({"/": Dir(), "/file": File("data")}, "btrfs").read_bytes())
+    start = 65536  # struct btrfs_super_block of linux/btrfs_tree.h: csum, and 96 bytes from its start log_root
+    content[start + 96:start + 104] = struct.pack("<Q", 4096)
+    content[start:start + 4] = struct.pack("<I", crc32c(content[start + 32:start + 4096]))
+    disk.write_bytes(content)
+    disks, modules = [Disk(image(root_tree(), "erofs")), Disk(disk)], "virtio_pci,virtio_blk,erofs,btrfs"
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, ROOT + "/dev/vdb /srv btrfs\n", modules=modules), "quiet", disks))
+    assert "log replay required on RO media" in line
+    assert line.endswith("; a crash has left its journal, which cannot be replayed there: mount it once where it can be"
+                         " written, or add noload (ext4), norecovery (xfs), rescue=nologreplay (btrfs)")
+    rows = ROOT + "/dev/vdb /srv btrfs rescue=nologreplay\n"
+    with boot(kernel, initramfs(kernel, rows, modules=modules), "", disks) as guest:
+        assert guest.ask("read /srv/file")["content"] == "data"
+
+
 @pytest.mark.parametrize("kernel, rows, remedy", [
     ("6.1", *LAYER_OF_VFAT), ("newest", *LAYER_OF_VFAT),
     ("newest", "/dev/vdb /srv vfat uid=root\n", "; write that id as a number")], indirect=["kernel"])

@@ -354,7 +354,8 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 	} else if (attempt->error == -ENODEV) {
 		idmap_text_add(text, "%s%s", cause ? cause : "load its module (mkinitramfs -m)",
 			       fits ? "" : ", or name another type");
-	} else if (attempt->error == -EROFS && read_only) {
+	} else if ((attempt->error == -EROFS && read_only) ||
+		   idmap_contains(attempt->words, "log replay required")) {
 		idmap_text_add(
 			text,
 			"a crash has left its journal, which cannot be replayed there: mount it"
