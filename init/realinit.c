@@ -149,6 +149,9 @@ int realinit_begin(struct boot *boot, struct idmap_error *ret_error)
 		return 0;
 	root_fd = idmap_open("/", O_PATH | O_DIRECTORY);
 	boot->init_is_us = !cmdline->own_init && cmdline->init && is_self(root_fd, cmdline->init);
+	/* Reading two programs takes its time, and of most boots nothing has been noted yet. */
+	if (boot->record_fd < 0)
+		return 0;
 	if (boot->init_is_us || !would_run)
 		would_run = first_of_list(root_fd);
 	return would_run && tell_was_started(boot, would_run) ? fail_again(would_run, ret_error)
