@@ -185,7 +185,8 @@ enum idmap_row_flag {
 	IDMAP_WROTE = 1 << 18,	    /* the same: it is ro, and mounting it wrote to its disk */
 	IDMAP_ON_WRITTEN = 1 << 19, /* the same: it is ro, and another row writes to its disk */
 	IDMAP_DENIED = 1 << 20, /* the same: its disk cannot be written, as mounting it has shown */
-	IDMAP_WROTE_LOG = 1 << 21, /* the same: it is ro, and xfs wrote what it writes each time */
+	IDMAP_WROTE_LOG = 1 << 21,  /* the same: it is ro, and xfs wrote what it writes each time */
+	IDMAP_FIRST_WORK = 1 << 22, /* the same: what overlayfs makes in work is new */
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
 };
@@ -241,10 +242,7 @@ struct idmap_table {
 
 /* An empty table whose rows, maps and errors live in `arena`. */
 void idmap_table_init(struct idmap_table *table, struct idmap_arena *arena);
-/*
- * Adds the rows of a file's text of `size` bytes. `name` is kept, the text is not needed
- * afterwards. Errors go to the table's list and reading goes on.
- */
+/* Adds a file's rows. `name` is kept, and the text not; errors go to the list, and it reads on. */
 void idmap_table_file(struct idmap_table *table, const char *name, const char *text, size_t size);
 /* Adds what the `number`th idmap= of the command line says; NULL: it has no value. */
 void idmap_table_word(struct idmap_table *table, const char *value, uint32_t number);

@@ -148,3 +148,11 @@ def test_disk_with_partitions_named_whole(kernel, root_tree, image, initramfs, b
         line, code = last_words(boot_fails(kernel, initrd, "quiet", [Disk(root), Disk(disk)]))
         assert line.startswith(f"{PRE}/etc/idmap.conf:2: /dev/vdb on /srv: ") and code == "0x00000400"
         assert line.endswith("); it has partitions: name one, such as /dev/vdb1")
+
+
+def test_source_where_there_is_no_device(kernel, root_tree, image, initramfs, boot):
+    """It is any word, one that could be a device's number or a path among them."""
+    conf = ROOT + "d /srv devtmpfs\ncafe /mnt cgroup2\n/proc /opt proc\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert {(m.source, m.target, m.type) for m in guest.mounts()} >= {
+            ("d", "/srv", "devtmpfs"), ("cafe", "/mnt", "cgroup2"), ("/proc", "/opt", "proc")}

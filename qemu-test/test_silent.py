@@ -96,6 +96,20 @@ def test_root_of_nobody(name, kernel, root_tree, image, initramfs, boot):
     assert all(line in console for line in said)
 
 
+def test_root_of_nobody_where_none_are_kept(root_tree, image, initramfs, kernels, boot):
+    """A vfat belongs to whom its options name: they are the remedy, and it is one."""
+    kernel = kernels("6.1")
+    modules = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
+    conf = ROOT + ("/dev/vdb /srv vfat idmap=100000:0:65536\n"
+                   "/dev/vdc /mnt vfat uid=100000,gid=100000,idmap=100000:0:65536\n")
+    disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(), "/file": File("x")}, "vfat"))] * 2]
+    with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks) as guest:
+        assert [line for line in log_lines(guest) if "root folder" in line] == [
+            PRE + f"/etc/idmap.conf:2: /dev/vdb on /srv: its root folder has the {kind} 0{OUT}add {kind}=100000, which is"
+            " seen as 0" for kind in ("uid", "gid")]
+        assert seen(guest, "/mnt/file") == (0, 0)
+
+
 def test_nothing_is_seen_as_root(kernel, root_tree, image, initramfs, boot):
     conf = ROOT + "/dev/vdb /srv ext4 rw,idmap=5000:7:10\n"
     disks = [Disk(image(root_tree(), "erofs")),

@@ -454,6 +454,18 @@ def test_overlay_that_is_made_read_only(kernel, root_tree, image, initramfs, boo
     assert "the layers do not merge (read-only" in line and code == "0x00000400"
 
 
+@pytest.mark.parametrize("top", ["tmpfs / overlay\n", "upper / overlay\n/dev/vdb / ext4 upper\n"])
+def test_layer_whose_root_nobody_may_open(top, kernel, root_tree, image, initramfs, boot_fails):
+    """The row at fault is its own, and not that of the top."""
+    tree = root_tree()
+    tree["/"] = Dir(5, 5, 0o700)
+    conf = top + "/dev/vda / erofs lower,idmap=100000:0:65536\n"
+    line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet", [
+        Disk(image(tree, "erofs")), Disk(image({"/": Dir()}, "ext4"), readonly=False, snapshot=True)]))
+    assert (line, code) == (f"idmap-init: /etc/idmap.conf:{conf.count(chr(10))}: /dev/vda on /: its root folder, whose looks the"
+                            " merged one has, cannot be opened (permission denied); check that the map covers its owner", "0x00000400")
+
+
 @TWO
 def test_upper_of_a_later_failure(kernel, root_tree, image, initramfs, boot, boot_fails, tmp_path):
     top = tmp_path / "top"
@@ -554,6 +566,7 @@ def test_copies_in_a_top_after_a_failure(before, more, kernel, root_tree, image,
                [Disk(image(tree, "erofs")), Disk(top, readonly=False)])
     assert names_on(top, "/") == {"lost+found"} | ({"upper", "work"} if before else set())
     assert names_on(top, "/upper") == ({"srv"} if before else set()) and names_on(top, "/upper/srv") == set()
+    assert names_on(top, "/work") == set()
 
 
 @TWO

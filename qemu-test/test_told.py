@@ -551,7 +551,8 @@ def test_upper_that_cannot_be_one(kernel, root_tree, image, told):
     conf = ROOT + "upper /srv overlay\n/dev/vda /srv erofs lower,X-mount.subdir=etc\n/dev/vdb /srv vfat upper\n"
     line, code = told("", conf, disks, modules="virtio_pci,virtio_blk,erofs,vfat,overlay")
     assert (line, code) == ("/etc/idmap.conf:4: /dev/vdb on /srv: the folders upper and work cannot be made in the top (operation not"
-                            " permitted); its filesystem keeps no owners; use ext4, xfs or btrfs for it", 4)
+                            " permitted); use ext4, xfs or btrfs for it, as some filesystems keep no owners, and chattr -i, where"
+                            " it is immutable", 4)
 
 
 def test_two_rows_that_do_not_agree(kernel, root_tree, image, told):

@@ -201,6 +201,11 @@ def test_damage(kernels, root_tree, image, seal, initramfs, boot_fails, boot):
         kernel, row(wrong).replace(wrong.root_hash, OTHER), modules=MODULES), "", wrong.disks))
     assert code == 4 and "it is not what the root hash was made of, or damaged" in line
     assert "metadata block 1 is corrupted" in line
+    # One that is cut.
+    line, code = told(boot_fails(kernel, initramfs(
+        kernel, row(wrong).replace(wrong.root_hash, wrong.root_hash[:-2]), modules=MODULES), "", wrong.disks))
+    assert code == 4 and line.endswith(": its root hash is not as long as one of sha256, which the hash tree is made of;"
+                                       " correct the root hash"), line
     # A bit of the superblock, and one of the tree.
     data = seal(picture)
     initrd = initramfs(kernel, row(data), modules=MODULES)

@@ -283,6 +283,11 @@ static int make_failed(const struct making *making, int error, const char *words
 			" it already, such as another row or a mount: let that go, or have"
 			" it verified there",
 			words, *words ? ": " : "");
+	if (idmap_contains(words, "Invalid root digest"))
+		return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -error,
+				  "its root hash is not as long as one of %s, which the hash tree"
+				  " is made of; correct the root hash",
+				  making->tree.algorithm);
 	return idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -error,
 			  "the kernel makes no dm-verity of it (%s%s%m); load its module, and that"
 			  " of the hash %s (mkinitramfs -m dm_verity)",

@@ -239,9 +239,9 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 			return result;
 	}
 	if (!none) {
-		result = idmap_top_make(stage, row, slot, own_mode, unmapped);
+		result = idmap_top_make(stage, row, slot, own_mode, unmapped, ret_error);
 		if (result)
-			return idmap_top_failed(upper ? row->upper : row, -result, ret_error);
+			return result;
 	}
 	idmap_text_init(&options, buffer, sizeof(buffer));
 	for (layer = row->below; layer; layer = layer->below)

@@ -20,12 +20,11 @@ bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_r
 			   struct idmap_unmapped *ret);
 /*
  * Makes the folders upper and work of the top in `slot` where they are missing; a new upper gets
- * the looks of the layers' root, but for the mode of a tmpfs that has one of its own. -errno, and
- * how it is told.
+ * the looks of the layers' root, but for the mode of a tmpfs that has one of its own. -errno.
  */
 int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
-		   bool own_mode, const struct idmap_unmapped *unmapped);
-int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
+		   bool own_mode, const struct idmap_unmapped *unmapped,
+		   struct idmap_error *ret_error);
 /* Keeps a layer's tree, mapped already, until its overlay is merged. */
 int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *row,
 		     struct idmap_error *ret_error);

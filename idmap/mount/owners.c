@@ -24,6 +24,12 @@ static const char *mkfs_for(const struct idmap_row *row, bool folder)
 		       : "";
 }
 
+/* Whether it keeps no owners: all of it belongs to those that its options uid= and gid= name. */
+static bool keeps_no_owners(const char *type)
+{
+	return idmap_type_has("vfat:msdos:exfat", type);
+}
+
 /* An extent for `disk`, which the row's map leaves out, from what the map has. */
 static void suggest(const struct idmap_row *row, bool folder, enum idmap_kind kind, uint32_t disk,
 		    struct idmap_text *text)
@@ -34,7 +40,9 @@ static void suggest(const struct idmap_row *row, bool folder, enum idmap_kind ki
 
 	/* mkfs leaves / to root, whoever else owns the files: it is the image that is to be mended.
 	 */
-	if (!disk && idmap_map_disk(map, kind, 0, &root))
+	if (!disk && idmap_map_disk(map, kind, 0, &root) && keeps_no_owners(row->type))
+		idmap_text_add(text, "add %s=%u, which is seen as 0", kind_names[kind], root);
+	else if (!disk && idmap_map_disk(map, kind, 0, &root))
 		idmap_text_add(text, "give it to %u in the image%s, which is seen as 0", root,
 			       mkfs_for(row, folder));
 	else if (idmap_map_disk(map, kind, disk, &seen) && first->disk < first->seen)

@@ -208,7 +208,8 @@ void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 {
 	idmap_closed int top_fd = -1;
 
-	if (!(row->flags & (IDMAP_MADE_UPPER | IDMAP_MADE_WORK | IDMAP_PLACED)) || !row->upper)
+	if (!row->upper ||
+	    !(row->flags & (IDMAP_MADE_UPPER | IDMAP_MADE_WORK | IDMAP_FIRST_WORK | IDMAP_PLACED)))
 		return;
 	top_fd = open_slot(stage, row->upper->slot);
 	/*
@@ -222,12 +223,13 @@ void idmap_layers_unmake(const struct idmap_stage *stage, struct idmap_row *row)
 	/* Only while nothing has been written to them; overlayfs has made folders in work. */
 	if (row->flags & IDMAP_MADE_UPPER)
 		unlinkat(top_fd, "upper", AT_REMOVEDIR);
-	if (row->flags & IDMAP_MADE_WORK) {
+	if (row->flags & IDMAP_FIRST_WORK) {
 		unlinkat(top_fd, WORK "/work", AT_REMOVEDIR);
 		unlinkat(top_fd, WORK "/index", AT_REMOVEDIR);
-		unlinkat(top_fd, WORK, AT_REMOVEDIR);
 	}
-	row->flags &= ~(uint32_t)(IDMAP_MADE_UPPER | IDMAP_MADE_WORK);
+	if (row->flags & IDMAP_MADE_WORK)
+		unlinkat(top_fd, WORK, AT_REMOVEDIR);
+	row->flags &= ~(uint32_t)(IDMAP_MADE_UPPER | IDMAP_MADE_WORK | IDMAP_FIRST_WORK);
 }
 
 /* --- what is copied to it -------------------------------------------------------------------- */
@@ -291,24 +293,22 @@ void idmap_copies_remove(const struct idmap_stage *stage, struct idmap_row *row)
 
 /* --- its folders ----------------------------------------------------------------------------- */
 
-/* Makes the folders upper and work of the top in `slot`, where they are missing. */
-int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
-		   bool own_mode, const struct idmap_unmapped *unmapped)
+static int make_folders(const struct idmap_stage *stage, struct idmap_row *row, int top_fd,
+			int below_fd, bool own_mode, const struct idmap_unmapped *unmapped)
 {
-	idmap_closed int top_fd = open_slot(stage, slot), upper_fd = -1, work_fd = -1;
-	idmap_closed int below_fd = open_slot(stage, row->below->slot), from_fd = -1, to_fd = -1;
+	idmap_closed int upper_fd = -1, work_fd = -1, from_fd = -1, to_fd = -1;
 	struct looks looks = {.stage = stage, .row = row, .unmapped = unmapped};
 	struct stat st;
 	bool made;
 	int result;
 
-	if (top_fd < 0 || below_fd < 0)
-		return top_fd < 0 ? top_fd : below_fd;
 	work_fd = open_folder(top_fd, "work", &made);
 	if (work_fd < 0)
 		return work_fd;
 	if (made)
 		row->flags |= IDMAP_MADE_WORK;
+	if (faccessat(work_fd, "work", F_OK, 0))
+		row->flags |= IDMAP_FIRST_WORK;
 	upper_fd = or_errno(openat(top_fd, "upper", O_PATH | O_NOFOLLOW | O_CLOEXEC));
 	if (upper_fd >= 0 && fstat(upper_fd, &st))
 		return -errno;
@@ -343,13 +343,15 @@ int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint3
 	return result;
 }
 
-int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)
+static int cannot_make(const struct idmap_row *row, int error, struct idmap_error *ret_error)
 {
 	static const struct idmap_words remedies[] = {
 		{EROFS, "it takes a filesystem that can be written"},
 		{EACCES, "its map must know the owner of its root folder"},
 		{ENOSPC, "make room on it"},
-		{EPERM, "its filesystem keeps no owners; use ext4, xfs or btrfs for it"},
+		{EPERM,
+		 "use ext4, xfs or btrfs for it, as some filesystems keep no owners, and chattr"
+		 " -i, where it is immutable"},
 		{EOVERFLOW,
 		 "its map must know the ids of seen 0, and of the layers' root folder and its ACLs"},
 		{EINVAL,
@@ -365,7 +367,25 @@ int idmap_top_failed(const struct idmap_row *row, int error, struct idmap_error 
 		{0, "look at it"},
 	};
 
-	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, error,
+	return idmap_fail(ret_error, row, IDMAP_NO_MOUNT, -error,
 			  "the folders upper and work cannot be made in the top (%m); %s",
-			  idmap_words_for(remedies, (uint32_t)error));
+			  idmap_words_for(remedies, (uint32_t)-error));
+}
+
+int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
+		   bool own_mode, const struct idmap_unmapped *unmapped,
+		   struct idmap_error *ret_error)
+{
+	idmap_closed int top_fd = open_slot(stage, slot);
+	idmap_closed int below_fd = open_slot(stage, row->below->slot);
+	int result;
+
+	if (below_fd < 0)
+		return idmap_fail(
+			ret_error, row->below, IDMAP_NO_MOUNT, -below_fd,
+			"its root folder, whose looks the merged one has, cannot be opened"
+			" (%m); check that the map covers its owner");
+	result = top_fd < 0 ? top_fd
+			    : make_folders(stage, row, top_fd, below_fd, own_mode, unmapped);
+	return result ? cannot_make(row->upper ? row->upper : row, result, ret_error) : 0;
 }

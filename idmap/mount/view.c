@@ -348,8 +348,8 @@ int idmap_stage_open(struct idmap_stage *stage, const struct idmap_plan *plan,
 	uint32_t i;
 
 	for (i = 0; i < plan->rows; i++)
-		plan->row[i]->flags &=
-			~(uint32_t)(IDMAP_PLACED | IDMAP_MADE_UPPER | IDMAP_MADE_WORK);
+		plan->row[i]->flags &= ~(uint32_t)(IDMAP_PLACED | IDMAP_MADE_UPPER |
+						   IDMAP_MADE_WORK | IDMAP_FIRST_WORK);
 	for (carried = carry; carried; carried = carried->next) {
 		carried->real = carried->path;
 		carried->cloned = carried->left = false;

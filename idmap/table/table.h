@@ -49,7 +49,7 @@ bool idmap_type_has(const char *type, const char *name);
 bool idmap_type_fits(const char *superblock, const char *type);
 /* Whether it is a filesystem that a server on the host gives: virtiofs, 9p. */
 bool idmap_is_served(const char *type);
-/* Whether SOURCE is a tag of a server's, or any word: what is in memory has none. */
+/* Whether SOURCE is a tag of a server's, or any word, as that of what the kernel makes has none. */
 bool idmap_has_no_device(const char *type);
 /* Whether so many bytes are the same to the kernel, to which `-` and `_` are one in a name. */
 bool idmap_same_name(const char *a, const char *b, size_t length);

@@ -422,5 +422,10 @@ bool idmap_needs_device(const char *type)
 
 bool idmap_has_no_device(const char *type)
 {
-	return idmap_is_served(type) || idmap_type_has("tmpfs:ramfs", type);
+	static const char kernels[] =
+		"tmpfs:ramfs:devtmpfs:devpts:proc:sysfs:cgroup:cgroup2:debugfs:tracefs:bpf:"
+		"securityfs:selinuxfs:configfs:mqueue:hugetlbfs:efivarfs:pstore:binfmt_misc:"
+		"fusectl:nfsd:rpc_pipefs:binder:resctrl";
+
+	return idmap_is_served(type) || idmap_type_has(kernels, type);
 }

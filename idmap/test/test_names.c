@@ -135,6 +135,8 @@ static void test_sources_apart(void **state)
 		{.source = "cafe", .type = "virtiofs"},
 		{.source = "UUID=x", .type = "9p"},
 		{.source = "/dev/disk/by-path/x", .type = "tmpfs"},
+		{.source = "cafe", .type = "cgroup2"},
+		{.source = "d", .type = "devtmpfs"},
 		{.source = "8:1", .type = "overlay"},
 		{.source = "/dev/disk/by-path/x", .type = "bind", .flags = IDMAP_BIND},
 		{.source = "/cafe", .type = "rbind", .flags = IDMAP_RBIND},
