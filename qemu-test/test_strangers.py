@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from common import INIT, ROOT, in_turn, last_words, log_lines
-from guest import Disk
+from common import INIT, PRE, QUICK, ROOT, in_turn, last_words, log_lines
+from guest import HEAD, Disk
 from images import Dir, File, Link, busybox
 
 BOTH = pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
@@ -215,6 +215,18 @@ def scripted(initramfs, programs, tmp_path):
         return initramfs(kernel, conf, init=script, add=add, modules=f"virtio_pci,virtio_blk,erofs,{modules}")
 
     return make
+
+
+def test_line_that_bootconfig_adds_to(kernel, root_tree, image, scripted, boot):
+    """Debian's kernels have none of it: a script adds what it would, before a line that may have been cut."""
+    initrd = scripted(kernel, None, """{ echo -n 'foo="bar baz" '; cat /proc/cmdline; } >/run/line
+        mount --bind /run/line /proc/cmdline""", "")
+    line = "root=/dev/vda rootfstype=erofs ro idmap=100000:0:65"
+    pad = "x" * (2047 - len(f"{HEAD} {QUICK} pad= {line}"))
+    with boot(kernel, initrd, f"pad={pad} {line}", [Disk(image(root_tree(), "erofs"))] * 2) as guest:
+        said, = (line for line in log_lines(guest) if "bootconfig" in line)
+        assert said == (PRE + "cmdline: the line has 2061 bytes, as bootconfig adds to it, and whether the loader's own were cut"
+                        " to 2047 cannot be told; write rows and maps into /etc/idmap.conf (mkinitramfs -c)")
 
 
 @BOTH

@@ -383,6 +383,12 @@ static void check_length(const struct idmap_cmdline *cmdline, struct idmap_table
 			"it has %u bytes, and a longer one is cut to these without a word;"
 			" write rows and maps into /etc/idmap.conf (mkinitramfs -c)",
 			(uint32_t)length);
+	else if (cmdline->cut && length > cmdline->cut)
+		note(cmdline,
+		     "cmdline: the line has %u bytes, as bootconfig adds to it, and whether the"
+		     " loader's own were cut to %u cannot be told; write rows and maps into"
+		     " /etc/idmap.conf (mkinitramfs -c)",
+		     (uint32_t)length, (uint32_t)cmdline->cut);
 }
 
 void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table)

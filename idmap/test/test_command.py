@@ -124,7 +124,10 @@ def test_length_of_the_line(length):
         assert words in done.stderr and done.stderr.count("without a word") == bool(words)
     # /proc/cmdline of a system that runs has what bootconfig adds.
     if length != 2047:
-        assert "without a word" not in idmap("check", "--root", "/sysroot", "-k", line.ljust(length, "x")).stderr
+        said = idmap("check", "--root", "/sysroot", "-k", line.ljust(length, "x")).stderr
+        assert "without a word" not in said
+        assert (f"the line has {length} bytes, as bootconfig adds to it, and whether the loader's own were cut to 2047"
+                in said) == (length > 2047)
 
 
 def test_check_says_it_as_json(conf):
