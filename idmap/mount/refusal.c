@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "mount/further.h"
-#include "mount/standing.h"
+#include "mount/held.h"
 
 #define REMEDY_SIZE 500
 #define PARTITIONS_MOST 128
@@ -31,102 +31,6 @@ static bool no_such_tag(const char *type, const struct idmap_attempt *attempt)
 		(attempt->error == -ENOENT && !strcmp(type, "9p")));
 }
 
-static bool same_device(const char *a, const char *b)
-{
-	struct stat one, other;
-
-	return !strcmp(a, b) || (!stat(a, &one) && !stat(b, &other) && S_ISBLK(one.st_mode) &&
-				 S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev);
-}
-
-static const char *state_word(bool read_only)
-{
-	return read_only ? "ro" : "rw";
-}
-
-/* A mount of somebody else's, or of the kernel's, which has the device in the other state. */
-static bool add_standing(const struct idmap_row *row, struct idmap_text *text)
-{
-	const bool read_only = row->attr & IDMAP_RDONLY;
-	const char *its = state_word(!read_only);
-	struct idmap_standing standing;
-	struct stat st;
-	bool found;
-
-	if (stat(row->device, &st) || !idmap_standing(row, st.st_rdev, &standing))
-		return false;
-	found = !strncmp(standing.mount.data, its, 2);
-	if (found)
-		idmap_text_add(
-			text,
-			"it is mounted on %s already, %s, and this row is %s: say %s here, too",
-			standing.mount.target, its, state_word(read_only), its);
-	idmap_standing_done(&standing);
-	return found;
-}
-
-/* How a row has its device, for one that has it in another way. */
-static const char *has_it(const struct idmap_row *row, const struct idmap_row *other)
-{
-	if (!row->verity != !other->verity)
-		return row->verity ? "by dm-verity" : "by itself";
-	return state_word(row->attr & IDMAP_RDONLY);
-}
-
-/* How both rows can have what is mounted for the other one alone. A bind is ro where that is. */
-static void add_once(const struct idmap_row *row, const struct idmap_row *other,
-		     struct idmap_text *text)
-{
-	const bool denied = other->attr & ~row->attr & IDMAP_RDONLY;
-	const bool whole =
-		!((row->flags | other->flags) & IDMAP_LAYER || row->subdir || other->subdir);
-
-	idmap_text_add(text, ", and it can be mounted once only: ");
-	if (whole && (!denied || idmap_row_is_root(other)))
-		idmap_text_add(text, "%sbind %s", denied ? "say rw there, and " : "",
-			       other->target);
-	else
-		idmap_text_add(text, "mount it on a folder of its own%s, and bind that in both",
-			       denied ? ", rw" : "");
-}
-
-/* The device is mounted already, in another way. */
-static void add_holder(const struct idmap_stage *stage, const struct idmap_row *row,
-		       struct idmap_text *text)
-{
-	const char *its, *ours, *part = idmap_row_part(row);
-	const struct idmap_row *other;
-	uint32_t i;
-
-	for (i = 0; i < stage->plan->rows; i++) {
-		other = stage->plan->row[i];
-		if (other == row)
-			break;
-		if (!other->device || !same_device(other->device, row->device))
-			continue;
-		idmap_text_add(text, "the row for %s (", other->target);
-		idmap_place_text(text, &other->place, 0);
-		its = has_it(other, row);
-		ours = has_it(row, other);
-		/* As a channel of 9p is one mount's. */
-		if (idmap_is_served(row->type) || !strcmp(its, ours)) {
-			idmap_text_add(text, ") has it");
-			add_once(row, other, text);
-		} else {
-			idmap_text_add(
-				text, ") has it %s, and this one %s: say the same%s in both", its,
-				ours, strcmp(other->source, row->source) ? ", by one SOURCE," : "");
-		}
-		return;
-	}
-	if (add_standing(row, text))
-		return;
-	idmap_text_add(text,
-		       "something else here holds it%s%s, such as a mount that a script made or a"
-		       " device on top of it; name that, or let go of it before",
-		       part ? ", or what is named by " : "", part ? part : "");
-}
-
 /* Whether it is because the device cannot be written. */
 static bool is_denied(const struct idmap_row *row, const struct idmap_attempt *attempt)
 {
@@ -138,38 +42,6 @@ static bool is_denied(const struct idmap_row *row, const struct idmap_attempt *a
 	/* A row before has it, and ro. */
 	fd = idmap_open(row->device, O_RDONLY);
 	return !ioctl(fd, BLKROGET, &read_only) && read_only;
-}
-
-static bool names_subvolume(const struct idmap_row *row)
-{
-	return idmap_row_says(row, "subvol=,subvolid=,");
-}
-
-/* Whether a row that is in place has the image file, all of it as it is. */
-static bool has_file(const struct idmap_row *other, const struct idmap_row *row)
-{
-	return other->flags & IDMAP_PLACED && !(other->flags & (IDMAP_CLONE | IDMAP_OVERLAY)) &&
-	       !other->inside == !row->inside && !strcmp(other->source, row->source) &&
-	       !other->verity && !row->verity && !names_subvolume(other) && !names_subvolume(row);
-}
-
-/* A filesystem that is here by its UUID already: another disk's, or the same image file's. */
-static void add_clone(const struct idmap_stage *stage, const struct idmap_row *row,
-		      const char *clones, struct idmap_text *text)
-{
-	const struct idmap_row *other;
-	uint32_t i;
-
-	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
-		if (!has_file(other, row))
-			continue;
-		idmap_text_add(text, "the row for %s (", other->target);
-		idmap_place_text(text, &other->place, 0);
-		idmap_text_add(text, ") has the same image file");
-		add_once(row, other, text);
-		return;
-	}
-	idmap_text_add(text, "another row has a clone of it; %s", clones);
 }
 
 /* Of its parts, where it has several, one may be another one's. */
@@ -192,7 +64,7 @@ static bool lacks_subvolume(const struct idmap_row *row, int fd,
 {
 	if (idmap_contains(attempt->words, "is not a valid subvolume"))
 		return true;
-	if (attempt->error != -ENOENT || !names_subvolume(row))
+	if (attempt->error != -ENOENT || !idmap_row_says(row, "subvol=,subvolid=,"))
 		return false;
 	return *attempt->words ? !idmap_contains(attempt->words, "open_ctree")
 			       : !idmap_has_further(fd, "btrfs");
@@ -208,11 +80,12 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 
 	uname(&uts);
 	if (idmap_contains(attempt->words, "uplicate UUID"))
-		add_clone(stage, row, "add nouuid here", text);
+		idmap_held_add_clone(stage, row, "add nouuid here", text);
 	else if (attempt->error == -EEXIST)
-		add_clone(stage, row,
-			  "give one a UUID of its own (btrfstune -u), or boot Linux 6.7 or newer",
-			  text);
+		idmap_held_add_clone(
+			stage, row,
+			"give one a UUID of its own (btrfstune -u), or boot Linux 6.7 or newer",
+			text);
 	else if (idmap_contains(attempt->words, "specify logdev"))
 		idmap_text_add(text, "its log lies on another device; add logdev=DEVICE");
 	else if (idmap_contains(attempt->words, "specify rtdev"))
@@ -368,7 +241,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 					 " can be written"
 				       : "the device is read-only; write ro");
 	} else if (attempt->error == -EBUSY) {
-		add_holder(stage, row, text);
+		idmap_held_add_holder(stage, row, text);
 	} else if (attempt->error == -ENOSPC) {
 		idmap_text_add(text, "raise the limit that is reached: sysctl.fs.mount-max= or"
 				     " sysctl.user.max_mnt_namespaces=");
