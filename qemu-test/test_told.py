@@ -743,6 +743,21 @@ def test_debug(kernel, root_tree, image, initramfs, boot):
         "next is /sbin/init"]
 
 
+@pytest.mark.parametrize("kernel", ["6.12-plain", "newest-plain"], indirect=True)
+def test_realtime_part_that_is_not_named(kernel, root_tree, image, tmp_path, told):
+    """The kernel says "no such device", as for a type that it does not have."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path in (one, two):
+        path.touch()
+        os.truncate(path, 320 << 20)
+    subprocess.run(["mkfs.xfs", "-q", "-r", f"rtdev={two}", one], check=True,
+                   env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+    disks = [Disk(image(root_tree(), "erofs")), Disk(one, readonly=False, snapshot=True)]
+    for name in ("xfs", "auto"):
+        line, code = told("", ROOT + f"/dev/vdb /srv {name}\n", disks, modules="virtio_pci,virtio_blk,erofs,xfs")
+        assert line.endswith("; a part of its files lies on another device; add rtdev=DEVICE") and code == 4, line
+
+
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
 @pytest.mark.parametrize("fs,option", [("btrfs", "device"), ("xfs", "logdev"), ("ext4", "journal_path")])
 def test_filesystem_on_two_disks(fs, option, kernel, root_tree, image, initramfs, tmp_path, boot, told):

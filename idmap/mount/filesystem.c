@@ -102,6 +102,7 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 
 	attempt->option = NULL;
 	*attempt->words = 0;
+	attempt->unknown = fs_fd == -ENODEV;
 	if (fs_fd < 0)
 		return attempt->error = fs_fd;
 	result = configure(fs_fd, row, type, attempt);
@@ -123,7 +124,7 @@ static int try_again(const struct idmap_row *row, const char *type, uint32_t att
 	int fd;
 
 	/* Where there is no such type no word is left. */
-	if (*attempt->words || attempt->error == -ENODEV)
+	if (*attempt->words || attempt->unknown)
 		return attempt->error;
 	log_fd = idmap_klog_begin();
 	fd = try_type(row, type, attr, attempt);

@@ -160,6 +160,7 @@ int idmap_area_failed(const struct idmap_row *row, int error, struct idmap_error
 struct idmap_attempt {
 	const char *option; /* the refused option, or NULL */
 	int error;	    /* -errno */
+	bool unknown;	    /* the kernel has no such type */
 	char words[300];    /* the kernel's */
 };
 

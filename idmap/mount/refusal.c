@@ -88,7 +88,7 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 			text);
 	else if (idmap_contains(attempt->words, "specify logdev"))
 		idmap_text_add(text, "its log lies on another device; add logdev=DEVICE");
-	else if (idmap_contains(attempt->words, "specify rtdev"))
+	else if (idmap_contains(attempt->words, "rtdev") && !idmap_row_says(row, "rtdev=,"))
 		idmap_text_add(text,
 			       "a part of its files lies on another device; add rtdev=DEVICE");
 	else if (idmap_is_journal(fd, type))
@@ -224,7 +224,7 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 		return;
 	} else if (holds && (!fits || (strcmp(holds, type) && attempt->error == -EINVAL))) {
 		idmap_text_add(text, "the device holds %s: write that as TYPE", holds);
-	} else if (attempt->error == -ENODEV) {
+	} else if (attempt->unknown) {
 		idmap_text_add(text, "%s%s", cause ? cause : "load its module (mkinitramfs -m)",
 			       fits ? "" : ", or name another type");
 	} else if ((attempt->error == -EROFS && read_only) ||
@@ -268,10 +268,10 @@ int idmap_mount_failed(const struct idmap_stage *stage, const struct idmap_row *
 {
 	const bool tag = no_such_tag(type, attempt);
 	const bool absent = tag || attempt->error == -ENOMEDIUM;
-	const char *what = attempt->option	       ? "does not take the option "
-			   : tag		       ? "finds no share of that tag"
-			   : attempt->error == -ENODEV ? "is no filesystem of this kernel"
-						       : "does not mount";
+	const char *what = attempt->option    ? "does not take the option "
+			   : tag	      ? "finds no share of that tag"
+			   : attempt->unknown ? "is no filesystem of this kernel"
+					      : "does not mount";
 	char remedy[REMEDY_SIZE];
 	struct idmap_text text;
 
