@@ -65,8 +65,7 @@ def test_rows_in_place(kernel, plain_root, second, boot):
         assert len([m for m in guest.mounts() if m.target == "/"]) == 1
 
 
-@pytest.mark.every_kernel
-@pytest.mark.parametrize("fs", ["erofs", "ext4"])
+@pytest.mark.parametrize("fs", [pytest.param("erofs", marks=pytest.mark.every_kernel), "ext4"])
 @pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 def test_booted_root_mapped(kernel, fs, plain_root, boot):
     """A map for /, no initramfs: the booted root is cloned, mapped and pivoted to."""

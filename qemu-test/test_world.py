@@ -130,9 +130,9 @@ def both_worlds(programs, root_tree, image, initramfs, boot):
     return run
 
 
-@pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "7.x"], indirect=True)
-@pytest.mark.parametrize("name", [pytest.param("usual", marks=pytest.mark.every_machine), *list(WORDS)[1:]])
+@pytest.mark.parametrize("name", [
+    pytest.param("usual", marks=[pytest.mark.every_machine, pytest.mark.every_kernel]), *list(WORDS)[1:]])
 def test_same_world(name, kernel, both_worlds):
     root = ROOT if kernel.name in MAPPED else ROOT_UNMAPPED
     if name == "idmap twice" and kernel.name in MAPPED:
