@@ -100,7 +100,7 @@ def test_root_of_nobody_where_none_are_kept(root_tree, image, initramfs, kernels
     """A vfat belongs to whom its options name: they are the remedy, and it is one."""
     kernel = kernels("6.1")
     modules = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
-    conf = ROOT + ("/dev/vdb /srv vfat idmap=100000:0:65536\n"
+    conf = ROOT + ("/dev/vdb /srv auto idmap=100000:0:65536\n"
                    "/dev/vdc /mnt vfat uid=100000,gid=100000,idmap=100000:0:65536\n")
     disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(), "/file": File("x")}, "vfat"))] * 2]
     with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks) as guest:

@@ -14,20 +14,27 @@
 
 static const char *const kind_names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
-/* What gives a filesystem's root folder its owner: mkfs's option, where the row shows that folder.
- */
-static const char *mkfs_for(const struct idmap_row *row, bool folder)
+/* What is mounted for it, or NULL: the kernel found out, and so can we. */
+static const char *type_of(const struct idmap_row *row)
 {
-	return folder && !row->subdir &&
-			       (idmap_type_has(row->type, "ext4") || !strcmp(row->type, "auto"))
-		       ? " (mkfs.ext4 -E root_owner=)"
-		       : "";
+	return strcmp(row->type, "auto") ? row->type : idmap_disks_type(row->device);
 }
 
-/* Whether it keeps no owners: all of it belongs to those that its options uid= and gid= name. */
-static bool keeps_no_owners(const char *type)
+/* How its root folder gets another owner, where it is that folder that the row shows. */
+static void add_owner(const struct idmap_row *row, bool folder, enum idmap_kind kind, uint32_t id,
+		      struct idmap_text *text)
 {
-	return idmap_type_has("vfat:msdos:exfat", type);
+	const char *type = type_of(row);
+
+	/* All of it belongs to those that its options name. */
+	if (type && idmap_type_has("vfat:msdos:exfat", type))
+		idmap_text_add(text, "add %s=%u", kind_names[kind], id);
+	else
+		idmap_text_add(text, "give it to %u in the image%s", id,
+			       folder && !row->subdir && type && idmap_type_has(type, "ext4")
+				       ? " (mkfs.ext4 -E root_owner=)"
+				       : "");
+	idmap_text_add(text, ", which is seen as 0");
 }
 
 /* An extent for `disk`, which the row's map leaves out, from what the map has. */
@@ -40,11 +47,8 @@ static void suggest(const struct idmap_row *row, bool folder, enum idmap_kind ki
 
 	/* mkfs leaves / to root, whoever else owns the files: it is the image that is to be mended.
 	 */
-	if (!disk && idmap_map_disk(map, kind, 0, &root) && keeps_no_owners(row->type))
-		idmap_text_add(text, "add %s=%u, which is seen as 0", kind_names[kind], root);
-	else if (!disk && idmap_map_disk(map, kind, 0, &root))
-		idmap_text_add(text, "give it to %u in the image%s, which is seen as 0", root,
-			       mkfs_for(row, folder));
+	if (!disk && idmap_map_disk(map, kind, 0, &root))
+		add_owner(row, folder, kind, root, text);
 	else if (idmap_map_disk(map, kind, disk, &seen) && first->disk < first->seen)
 		idmap_text_add(text, "DISK comes first; did you mean %u:%u:%u?", first->seen,
 			       first->disk, first->count);
