@@ -4,58 +4,16 @@ afterwards, and that nothing does where something was wrong. Other kernels: qemu
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
-import subprocess
 
 import pytest
 
-from test_command import BUILD, idmap
+from running import BUILD, IDMAP, MAP, can_map, idmap, script
 
-IDMAP = BUILD / "idmap"
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
-PRELUDE = f"""set -u
-idmap() {{ {IDMAP} "$@"; echo "rc $?"; }}
-mounts() {{ awk '{{ print $5, $4, $6, $(NF - 2) }}' /proc/self/mountinfo | grep "^/run/" ; }}
-left() {{ ls -A /run | grep -vx mount; }}
-owners() {{ stat -c '%n %u:%g' "$@"; }}
-records() {{ ls /run/idmap/apply | sed 's/@.*//'; }}
-table() {{ printf "$@" >/run/table; }}
-mount -t tmpfs run /run
-mkdir /run/r
-mount -t tmpfs root /run/r
-mkdir -p /run/r/etc /run/r/srv /run/r/mnt /run/r/opt/app /run/r/images/app
-echo data >/run/r/images/app/file
-chown -R 100000:100000 /run/r
-"""
-MAP = "idmap=100000:0:65536"
-
-
-@dataclasses.dataclass
-class Done:
-    out: list[str]
-    err: list[str]
-
-
-@pytest.fixture
-def script(tmp_path):
-    def run(text, flags=("--mount",), timeout=60):
-        # Not in the namespace of whoever runs the tests, and private unless the script says otherwise.
-        done = subprocess.run(["unshare", *flags, "sh", "-c", PRELUDE + text], capture_output=True, text=True,
-                              timeout=timeout)
-        return Done(done.stdout.splitlines(), done.stderr.splitlines())
-    return run
-
-
-def can_map():
-    probe = subprocess.run(["unshare", "--mount", "sh", "-c", PRELUDE + f"{IDMAP} mount /run/r /run/r/srv -o {MAP}"],
-                           capture_output=True)
-    return probe.returncode == 0
-
-
-def test_rows(script):
+def test_rows():
     done = script(f"""
         table '/images/app /opt/app bind {MAP}\\nt /srv tmpfs mode=0700\\n'
         idmap apply -c /run/table --root /run/r
@@ -79,7 +37,7 @@ def test_rows(script):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_the_folder_itself(shared, script):
+def test_the_folder_itself(shared):
     done = script(f"""
         {"mount --make-rshared /" if shared else ":"}
         mount -t tmpfs below /run/r/mnt; mkdir /run/r/mnt/sub; mount -t tmpfs deep /run/r/mnt/sub
@@ -100,7 +58,7 @@ def test_the_folder_itself(shared, script):
     assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
-def test_copies_in_a_top(script):
+def test_copies_in_a_top():
     """A failure takes back what overlayfs has copied for a folder that was made, and no more."""
     done = script("""
         mkdir -p /run/r/up/a /run/r/up/b/upper/mine /run/r/low/opt/deep; chown 33:34 /run/r/low/opt
@@ -114,7 +72,7 @@ def test_copies_in_a_top(script):
 
 
 @pytest.mark.parametrize("folder", ["//run/r", "///run//r/", "/run/link", "/run/r/../r"])
-def test_folder_by_another_name(folder, script):
+def test_folder_by_another_name(folder):
     """It is the same one, and what shows its mounts writes it so."""
     done = script(f"""
         ln -s //run/r /run/link; table 't /srv tmpfs\n/images/app /opt/app bind {MAP}\n'
@@ -129,7 +87,7 @@ def test_folder_by_another_name(folder, script):
     assert done.err == 2 * ["idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
-def test_nothing_is_left(script):
+def test_nothing_is_left():
     """Of a table whose last row fails; folders that it made go, too."""
     done = script(f"""
         table '/images/app /opt/app bind {MAP}\\nt /etc/a/b tmpfs X-mount.mkdir\\nv /no/such tmpfs\\n'
@@ -146,7 +104,7 @@ def test_nothing_is_left(script):
         " the image, or add X-mount.mkdir where that can be written"]
 
 
-def test_no_folder_of_a_row_that_another_shows(script):
+def test_no_folder_of_a_row_that_another_shows():
     """It stands in the disk view, too, when its map is refused."""
     done = script("""
         table 'proc /srv/x/q proc X-mount.mkdir,idmap=0:0:1\n/srv /mnt rbind\n'
@@ -154,7 +112,7 @@ def test_no_folder_of_a_row_that_another_shows(script):
     assert done.out == ["rc 5", "/run/r / rw,relatime tmpfs"]
 
 
-def test_links_of_the_folder(script):
+def test_links_of_the_folder():
     """An absolute one leads inside it, as it will for those who enter it."""
     done = script("""
         ln -s /mnt /run/r/var
@@ -166,7 +124,7 @@ def test_links_of_the_folder(script):
     assert not done.err
 
 
-def test_wrong_places(script):
+def test_wrong_places():
     done = script(f"""
         table '/dev/root / auto {MAP}\\n'
         idmap apply -c /run/table
@@ -191,7 +149,7 @@ def test_wrong_places(script):
         " /dev/root as SOURCE"]
 
 
-def test_two_at_once(script):
+def test_two_at_once():
     done = script("""
         table 't /srv tmpfs\\n'
         mkdir -p /run/idmap/apply
@@ -203,7 +161,7 @@ def test_two_at_once(script):
     assert done.err == ["idmap apply: another idmap is at work; waiting for it"]
 
 
-def test_killed(script):
+def test_killed():
     """While it waits for a device of its second row. The first one is known, and its workshop is."""
     done = script(f"""
         table 't /mnt tmpfs\\n/images/app /opt/app bind {MAP}\\n/dev/none /srv ext4 wait=30\\n'
@@ -221,7 +179,7 @@ def test_killed(script):
         "idmap apply: an interrupted one has left rows in place; they are taken back"]
 
 
-def test_undo_of_what_is_in_use(script):
+def test_undo_of_what_is_in_use():
     done = script("""
         table 't /srv tmpfs\\nu /mnt tmpfs\\n'
         idmap apply -c /run/table --root /run/r
@@ -246,7 +204,7 @@ def test_undo_of_what_is_in_use(script):
         "idmap undo: 1 mounts of it are not there any more"]
 
 
-def test_mount(script):
+def test_mount():
     done = script(f"""
         idmap mount /run/r/images/app /run/r/srv -o rw,{MAP}
         owners /run/r/srv/file; mounts | tail -n 1
@@ -265,7 +223,7 @@ def test_mount(script):
 # ---- shared mounts, and what others have mounted ----
 
 
-def test_peers_stay(script):
+def test_peers_stay():
     """What a row was cloned from is not unmounted with it, neither after a failure nor when a link is met."""
     done = script("""
         mount --make-rshared /; mount -t tmpfs sub /run/r/images/app; touch /run/r/images/app/kept; ln -s srv /run/r/zlib
@@ -286,7 +244,7 @@ def test_peers_stay(script):
     ("mount --bind /run/r/srv /run/r/mnt", "a /srv/x tmpfs\\nb /mnt/x tmpfs X-mount.mkdir\\n",
      "the mount on /run/r/mnt is shared with that on /run/r, so this would appear on /run/r/srv/x, too"),
 ], ids=["its source", "around it", "another row"])
-def test_rows_that_would_cover_each_other_by_their_peers(prepare, rows, said, script):
+def test_rows_that_would_cover_each_other_by_their_peers(prepare, rows, said):
     """As a bind of fstab's has them on a machine whose / is shared."""
     done = script(f"""
         mount --make-rshared /; {prepare}; before=$(mounts); table '{rows}'
@@ -297,7 +255,7 @@ def test_rows_that_would_cover_each_other_by_their_peers(prepare, rows, said, sc
     assert done.out[0] == "rc 6" and done.out[-2:] == ["rc 0", "rc 0"] and len(done.err) == 1, done
 
 
-def test_where_else_a_row_appears(script):
+def test_where_else_a_row_appears():
     """On the peers of the mount that it is on, which is as the kernel's mounts are; but not on what is hidden, and not on what
     shows another folder. What stands on a row appears with it, which is said once."""
     done = script("""
@@ -316,7 +274,7 @@ def test_where_else_a_row_appears(script):
 @pytest.mark.parametrize("root", ["", "/dev/root / auto rw\n"], ids=["rows", "root"])
 @pytest.mark.parametrize("rows", ["/images/app /images bind", "tmpfs /images overlay\n/images/app /images bind lower",
                                   "none /images overlay\n/images/app/deep /images bind lower"])
-def test_source_that_its_own_row_covers(rows, root, script):
+def test_source_that_its_own_row_covers(rows, root):
     """It is what is mounted there, and not the root's folder below that."""
     done = script(f"""
         mkdir -p /run/r/images/app/deep; mount -t tmpfs theirs /run/r/images/app
@@ -326,7 +284,7 @@ def test_source_that_its_own_row_covers(rows, root, script):
     assert done.out == ["rc 0", "theirs", "rc 0"], done.err
 
 
-def test_undo_of_what_a_row_hides(script):
+def test_undo_of_what_a_row_hides():
     """A mount came along onto the row, so that goes with the folder, and no path leads to the one below it."""
     done = script("""
         mkdir -p /run/r/opt/app /run/r/opt/x; mount -t tmpfs x /run/r/opt/x; mount -t tmpfs app /run/r/opt/app
@@ -340,7 +298,7 @@ def test_undo_of_what_a_row_hides(script):
         " nothing is changed: unmount /run/r/opt/x, and say this again"]
 
 
-def test_what_cannot_come_along_is_not_lost(script):
+def test_what_cannot_come_along_is_not_lost():
     done = script(f"""
         mkdir /run/r/srv/data; mount -t tmpfs data /run/r/srv/data; touch /run/r/srv/data/kept; before=$(mounts)
         table '/dev/root / auto rw,{MAP}\\n/opt/app /srv bind\\n'
@@ -351,7 +309,7 @@ def test_what_cannot_come_along_is_not_lost(script):
                             " folder (not there); unmount it first, or make the folder there"]
 
 
-def test_mounts_of_others_stay(script):
+def test_mounts_of_others_stay():
     """/dev and its like, which are bound into a root, when that is replaced."""
     done = script(f"""
         mount --make-rshared /; mkdir -p /run/dev/pts /run/r/dev; mount -t tmpfs dev /run/dev; mkdir /run/dev/pts
@@ -366,7 +324,7 @@ def test_mounts_of_others_stay(script):
 
 @pytest.mark.parametrize("kind", ["slave", "unchanged"])
 @pytest.mark.parametrize("inside", ["", "mount -t tmpfs in /run/r/srv; mkdir /run/r/srv/in; mount -t tmpfs in /run/r/srv/in"])
-def test_copies_in_other_namespaces(inside, kind, script):
+def test_copies_in_other_namespaces(inside, kind):
     """As services have them on a machine whose / is shared: they see what is seen here, and nothing lies beneath."""
     done = script(f"""
         mount --make-shared /run
@@ -383,7 +341,7 @@ def test_copies_in_other_namespaces(inside, kind, script):
         assert done.out == ["rc 0", "1", "3" if inside else "1", "0", "rc 0"] * 2
 
 
-def test_links_to_the_root(script):
+def test_links_to_the_root():
     done = script(f"""
         ln -s / /run/r/sl; touch /run/r/mine
         table 't /sl tmpfs\\n'; idmap apply -c /run/table --root /run/r
@@ -392,7 +350,7 @@ def test_links_to_the_root(script):
     assert "/sl is a link to /, and no row for / is meant; name another folder" in done.err[0]
 
 
-def test_unbindable(script):
+def test_unbindable():
     """What is below is not what was named, and nothing is lost without a word."""
     done = script(f"""
         mount -t tmpfs hidden /run/r/srv; mount --make-unbindable /run/r/srv
@@ -404,7 +362,7 @@ def test_unbindable(script):
     assert "the mount on /run/r/srv in it is unbindable, so it cannot come along" in done.err[1]
 
 
-def test_undo_says_what_it_cannot_do(script):
+def test_undo_says_what_it_cannot_do():
     done = script(f"""
         table 't /opt/app tmpfs\\n'; idmap apply -c /run/table --root /run/r
         mount -t tmpfs over /run/r/opt; idmap undo --root /run/r; umount /run/r/opt
@@ -417,7 +375,7 @@ def test_undo_says_what_it_cannot_do(script):
     assert "is an overlay or a folder of what was mounted there, which cannot come back" in done.err[-1]
 
 
-def test_undo_brings_the_options_back(script):
+def test_undo_brings_the_options_back():
     done = script(f"""
         table '/dev/root / auto rw,nosuid,nodev,noexec,noatime,nosymfollow,{MAP}\\n'
         idmap apply -c /run/table --root /run/r; mounts
@@ -426,7 +384,7 @@ def test_undo_brings_the_options_back(script):
                         "/run/r / rw,relatime tmpfs"]
 
 
-def test_skipped_rows_are_no_rows_that_stand(script):
+def test_skipped_rows_are_no_rows_that_stand():
     done = script("""
         table '/dev/none /mnt ext4 nofail,wait=0\\nt /srv tmpfs\\n'
         idmap apply -c /run/table --root /run/r; idmap apply -c /run/table --root /run/r""")
@@ -435,7 +393,7 @@ def test_skipped_rows_are_no_rows_that_stand(script):
         "idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
-def test_where_it_is_recorded(script):
+def test_where_it_is_recorded():
     done = script(f"""
         table 't /run tmpfs\\n'; idmap apply -c /run/table
         ln -s /idmap /run/link; table 't /link tmpfs\\n'; idmap apply -c /run/table --root /run
@@ -446,7 +404,7 @@ def test_where_it_is_recorded(script):
     assert "/run holds /run, where the work is done" in done.err[2]
 
 
-def test_signal_while_it_waits(script):
+def test_signal_while_it_waits():
     done = script("""
         table 't /srv tmpfs\\n/dev/none /mnt ext4 nofail,wait=40\\n'; idmap apply -c /run/table --root /run/r &
         sleep 2; pkill -INT -P $! idmap || kill -INT $!; wait; mounts; left""")
@@ -459,7 +417,7 @@ def test_signal_while_it_waits(script):
 @pytest.mark.parametrize("others", [
     "mount -t tmpfs other /run/r", "mkdir /run/o /run/o/u /run/o/w; mount -t overlay other -o"
     " lowerdir=/run/r,upperdir=/run/o/u,workdir=/run/o/w /run/r", "mount -t tmpfs other /run/r/opt", "umount /run/r/old"])
-def test_mounts_of_others_while_it_waits(others, root, script):
+def test_mounts_of_others_while_it_waits(others, root):
     """The folder is another one by then, or what comes along is: nothing of theirs is lost, and nothing hidden."""
     done = script(f"""
         theirs() {{ mounts | grep -v /run/.idmap; }}; mkdir /run/r/old; mount -t tmpfs old /run/r/old
@@ -473,7 +431,7 @@ def test_mounts_of_others_while_it_waits(others, root, script):
                             " again when they are done")
 
 
-def test_signal_while_it_works(script):
+def test_signal_while_it_works():
     """It waits for the end of the table, whichever it is, but for SIGKILL."""
     rows = "".join(f"t /m{i} tmpfs X-mount.mkdir\n" for i in range(400))
     done = script(f"""
@@ -484,7 +442,7 @@ def test_signal_while_it_works(script):
     assert "cannot be written (too large); make room" in done.err[-1], done.err
 
 
-def test_top_that_is_lost_and_read_only(script):
+def test_top_that_is_lost_and_read_only():
     """ro is said of the overlay, and not of the tmpfs that it has for its top."""
     done = script("""
         table 'tmpfs /srv overlay ro\n/images/app /srv bind lower\n'; idmap apply -c /run/table --root /run/r
@@ -492,7 +450,7 @@ def test_top_that_is_lost_and_read_only(script):
     assert done.out == ["rc 0", "/run/r/srv / ro,nosuid,nodev,relatime overlay", "file"] and not done.err
 
 
-def test_what_a_person_types(script):
+def test_what_a_person_types():
     done = script(f"""
         cd /run/r; idmap mount t new/er -t tmpfs -o X-mount.mkdir; mounts | tail -n 1
         idmap mount /run/r/images /run/r/srv -o 'X-mount.idmap=u:100000:0:10 g:100000:5:10'; owners srv
@@ -500,7 +458,7 @@ def test_what_a_person_types(script):
     assert done.out == ["rc 0", "/run/r/new/er / rw,nosuid,nodev,relatime tmpfs", "rc 0", "srv 0:5", "rc 2"]
 
 
-def test_not_root(script):
+def test_not_root():
     # Where others may run it, too, as in the folder of root's own they may not.
     done = script(f"cp {IDMAP} /run/idmap; setpriv --reuid 65534 --clear-groups sh -c '/run/idmap apply --root /run/r; echo rc $?'")
     assert done.out == ["rc 1"] and done.err == ["idmap apply: only root can mount; say sudo idmap apply"]
@@ -538,14 +496,14 @@ KILLED = """
     "/dev/root / auto idmap=100000:0:65536\\n/images/app /opt/app bind\\nt /srv tmpfs\\n",
 ], ids=["rows", "root"])
 @pytest.mark.parametrize("call", ["move_mount", "open_tree", "mount_setattr", "clone", "writev", "umount2", "mount"])
-def test_killed_anywhere(call, rows, script):
+def test_killed_anywhere(call, rows):
     """In that system call, the first one, the second one and so on: undo takes back what stands."""
     done = script(KILLED.format(rows=rows, call=call, idmap=IDMAP), timeout=300)
     assert done.out[0].startswith("killed ") and done.out[0] != "killed 0 times", (done.out, done.err)
     assert done.out[1:] == ["idmap", "r", "table", "told"] and set(done.err) == {"Killed"}, (done.out, done.err)
 
 
-def test_whoever_reads_goes(script):
+def test_whoever_reads_goes():
     done = script(f"""
         table 't /srv tmpfs noauto\\n/dev/none /mnt ext4 nofail,wait=0\\nt /srv tmpfs\\nu /opt tmpfs\\n'
         ({IDMAP} apply -c /run/table --root /run/r 2>&1; echo $? >/run/code) | true
@@ -555,7 +513,7 @@ def test_whoever_reads_goes(script):
                         "/run/r/srv / rw,nosuid,nodev,relatime tmpfs", "rc 0", root]
 
 
-def test_record_that_cannot_be_written(script):
+def test_record_that_cannot_be_written():
     done = script("""
         table 't /srv tmpfs\\nu /opt tmpfs\\n'
         mkdir -p /run/idmap/apply; mount -t tmpfs -o size=4k,nr_inodes=4 full /run/idmap/apply
@@ -565,7 +523,7 @@ def test_record_that_cannot_be_written(script):
     assert "cannot be written (no room left); make room on /run" in done.err[-1]
 
 
-def test_mounts_of_others_inside_an_rbind(script):
+def test_mounts_of_others_inside_an_rbind():
     done = script("""
         mount -t tmpfs in /run/r/images/app
         mkdir /run/r/images/app/more
@@ -581,7 +539,7 @@ def test_mounts_of_others_inside_an_rbind(script):
     assert "unmount what was mounted in it" in done.err[0]
 
 
-def test_folder_that_was_moved(script):
+def test_folder_that_was_moved():
     """Mountinfo has what was mounted first above what was moved onto it."""
     done = script(f"""
         mkdir /run/a /run/b; mount -t tmpfs a /run/a; mkdir /run/a/sub; mount -t tmpfs b /run/b; mkdir /run/b/sub
@@ -591,7 +549,7 @@ def test_folder_that_was_moved(script):
     assert done.out == ["rc 0", "file", "rc 0", "file"]
 
 
-def test_undo_asks_first(script):
+def test_undo_asks_first():
     done = script(f"""
         table '/dev/root / auto rw,{MAP}\\nt /srv tmpfs\\n'; idmap apply -c /run/table --root /run/r
         mkdir -p /run/r/mnt/in; mount -t tmpfs in /run/r/mnt; mount --make-unbindable /run/r/mnt
@@ -601,7 +559,7 @@ def test_undo_asks_first(script):
                         " private (mount --make-private)"]
 
 
-def test_records_of_folders_inside(script):
+def test_records_of_folders_inside():
     done = script(f"""
         mkdir /run/r/sub; mount -t tmpfs sub /run/r/sub; mkdir /run/r/sub/t
         table 't /t tmpfs\\n'; idmap apply -c /run/table --root /run/r/sub
@@ -613,7 +571,7 @@ def test_records_of_folders_inside(script):
     assert "that would cover /idmap/apply, where it is recorded" in done.err[1]
 
 
-def test_top_in_another_overlay_after_a_failure(script):
+def test_top_in_another_overlay_after_a_failure():
     """overlayfs takes none; what was made for both goes, and what stands in the one goes before that one's."""
     done = script("""
         mkdir -p /run/r/a/b /run/r/c /run/r/e
@@ -625,7 +583,7 @@ def test_top_in_another_overlay_after_a_failure(script):
 @pytest.mark.parametrize("before,rows", [
     ("/b/b/b", "/a /b/b/b rbind\\n/a/a /b/b bind\\n"), ("/b/b", "/a /b/b/b rbind\\n/a /b bind\\n"),
     ("/b/b/b", "/a /b/b/b rbind\\n"), ("/b/b/b", "/a/a /b/b bind\\n"), ("/b/b", "/a /b rbind\\n")])
-def test_undo_of_an_rbind_among_what_came_along(before, rows, script):
+def test_undo_of_an_rbind_among_what_came_along(before, rows):
     """What it shows with its tree is its own, wherever it stands."""
     if not can_map():
         pytest.skip("this kernel cannot map a clone of a tmpfs")
@@ -641,7 +599,7 @@ def test_undo_of_an_rbind_among_what_came_along(before, rows, script):
 @pytest.mark.parametrize("mounts", [
     "mkdir -p /run/r/mnt/b/c; mount -t tmpfs inner /run/r/mnt/b/c; mount -t tmpfs outer /run/r/mnt/b",
     "mkdir -p /run/r/mnt/b; mount -t tmpfs one /run/r/mnt/b; mount -t tmpfs two /run/r/mnt/b; mkdir /run/r/mnt/b/c; mount -t tmpfs in /run/r/mnt/b/c"])
-def test_undo_of_mounts_that_hide_others(mounts, script):
+def test_undo_of_mounts_that_hide_others(mounts):
     done = script(f"""
         {mounts}; before=$(mounts)
         table '/mnt /srv rbind\n'; idmap apply -c /run/table --root /run/r; mounts | grep -c /run/r/srv
@@ -654,7 +612,7 @@ def test_undo_of_mounts_that_hide_others(mounts, script):
     ("table 'none /opt/app overlay\\n/images/app /opt/app bind lower\\n/mnt /opt/app bind lower\\n'; idmap apply -c /run/table --root /run/r",
      "none /r/opt/app overlay\\n/images/app /r/opt/app bind lower\\n/mnt /r/opt/app bind lower"),
     ("idmap mount /run/r/images/app /run/r/opt/app -o bind", "/r/images/app /r/opt/app bind")])
-def test_same_words_of_another_root(first, second, script):
+def test_same_words_of_another_root(first, second):
     """SOURCE is a path in the root that each is for; what is the same one stands already."""
     done = script(f"""
         mkdir -p /run/images/app /run/mnt; echo other >/run/images/app/file; mount --make-private /run; mount --make-private /run/r
@@ -663,7 +621,7 @@ def test_same_words_of_another_root(first, second, script):
     assert done.out == ["rc 0", "data", "rc 0", "data" if "mount" in first else "other"] and not done.err
 
 
-def test_rows_of_a_folder_around(script):
+def test_rows_of_a_folder_around():
     """They would come along as clones, and nobody would know them any more."""
     done = script(f"""
         table '/images/app /srv bind\\n'; mkdir /run/o; mount -t tmpfs o /run/o; mkdir -p /run/o/in /run/o/images/app
@@ -677,7 +635,7 @@ def test_rows_of_a_folder_around(script):
 
 
 @pytest.mark.parametrize("change", ["mount -t tmpfs over /run/r/srv", "mount --move /run/r/srv /run/r/mnt"])
-def test_rows_that_are_not_seen(change, script):
+def test_rows_that_are_not_seen(change):
     done = script(f"""
         mount --make-private /run/r
         table '/images/app /srv bind\\n'; idmap apply -c /run/table --root /run/r
@@ -690,7 +648,7 @@ def test_rows_that_are_not_seen(change, script):
 @pytest.mark.parametrize("change,unseen", [
     ("true", False), ("mount -t tmpfs over /run/r/mnt", False), ("mount -t tmpfs over /run/r/srv", True),
     ("umount /run/r/srv", True), ("mkdir /run/low && mount --move /run/r /run/low && mount --bind /run/low /run/r", True)])
-def test_verify(change, unseen, script):
+def test_verify(change, unseen):
     """Whether what was applied is seen, whatever the table says by now; but the root's own row, of which others may make
     another root."""
     done = script(f"""
@@ -705,7 +663,7 @@ def test_verify(change, unseen, script):
     assert done.err == (2 * said if unseen else []) + ["idmap apply: --verify: of what was applied, and of no table; see idmap apply --help"]
 
 
-def test_verify_a_root(script):
+def test_verify_a_root():
     if not can_map():
         pytest.skip("this kernel cannot map a clone of a tmpfs")
     done = script(f"""
@@ -715,7 +673,7 @@ def test_verify_a_root(script):
     assert done.out == ["rc 0", "rc 0"] and not done.err
 
 
-def test_mounts_on_one_folder(script):
+def test_mounts_on_one_folder():
     done = script(f"""
         mount -t tmpfs one /run/r/srv; mount -t tmpfs two /run/r/srv
         table '/dev/root / auto rw,{MAP}\\n'; idmap apply -c /run/table --root /run/r; mounts | grep -c /run/r/srv
@@ -726,7 +684,7 @@ def test_mounts_on_one_folder(script):
                         " come along; unmount one of the two" for name in ("srv", "opt")]
 
 
-def test_undo_of_a_row_that_covers_a_mount(script):
+def test_undo_of_a_row_that_covers_a_mount():
     """The row goes before the folder is asked, so it stands in no way."""
     done = script(f"""
         mount -t tmpfs old /run/r/mnt
@@ -736,7 +694,7 @@ def test_undo_of_a_row_that_covers_a_mount(script):
 
 
 @pytest.mark.parametrize("kind", ["bind", "rbind"])
-def test_undo_of_a_row_onto_which_mounts_came_along(kind, script):
+def test_undo_of_a_row_onto_which_mounts_came_along(kind):
     """They go back to where they were, what came with the row itself goes with it, and what somebody has
     mounted there since is never taken down."""
     done = script(f"""
@@ -752,7 +710,7 @@ def test_undo_of_a_row_onto_which_mounts_came_along(kind, script):
         assert done.out == ["rc 0", "file", "rc 1", "users", "rc 0", "file", ".lock"]
 
 
-def test_undo_of_a_row_on_what_another_shows(script):
+def test_undo_of_a_row_on_what_another_shows():
     """Two mounts of one path then, and only the upper one can be looked at by it."""
     done = script("""
         table 't /srv tmpfs X-mount.mkdir\n/srv /opt rbind\n/images /mnt bind\n'
@@ -762,7 +720,7 @@ def test_undo_of_a_row_on_what_another_shows(script):
     assert done.out == ["rc 0", "2", "rc 0", "0"] and not done.err
 
 
-def test_apply_after_an_undo_that_has_stopped(script):
+def test_apply_after_an_undo_that_has_stopped():
     """What was taken back is put in place once more, and all of it is when that is done."""
     done = script("""
         table 't /etc tmpfs\n/images/app /srv bind idmap=100000:0:1\n'; idmap apply -c /run/table --root /run/r
@@ -776,7 +734,7 @@ def test_apply_after_an_undo_that_has_stopped(script):
         "idmap apply: an interrupted idmap undo has left rows in place"]
 
 
-def test_apply_where_a_row_is_gone(script):
+def test_apply_where_a_row_is_gone():
     done = script("""
         table 't /etc tmpfs\n/images/app /srv bind\n'; idmap apply -c /run/table --root /run/r; umount /run/r/srv
         idmap apply -c /run/table --root /run/r; table 't /etc tmpfs\n'; idmap apply -c /run/table --root /run/r""")
@@ -786,7 +744,7 @@ def test_apply_where_a_row_is_gone(script):
 
 
 @pytest.mark.parametrize("table", ["# t /etc tmpfs", "t /etc tmpfs noauto"])
-def test_apply_of_no_rows(table, script):
+def test_apply_of_no_rows(table):
     """It is another table like any other; with nothing in place there is nothing to say."""
     done = script(f"""
         table '{table}\\n'; idmap apply -c /run/table --root /run/r; ls /run/idmap/apply
@@ -801,7 +759,7 @@ def test_apply_of_no_rows(table, script):
 @pytest.mark.parametrize("options,seen", [("-o idmap=100000:0:1 -o rw", "rw 0:0"), ("-o rw,noauto", "rw 100000:100000"),
                                           ("-o noexec -o nosymfollow", "ro,noexec,nosymfollow 100000:100000"),
                                           ("", "ro 100000:100000")])
-def test_mount_options(options, seen, script):
+def test_mount_options(options, seen):
     """Several -o are one list, and noauto is no word for whoever mounts by hand: as with mount(8)."""
     done = script(f"""
         idmap mount /run/r/images/app /run/r/srv {options}; stat -c %u:%g /run/r/srv/file
@@ -810,7 +768,7 @@ def test_mount_options(options, seen, script):
     assert done.out[:2] == ["rc 0", seen.split()[1]] and ",".join(words) == seen.split()[0] and not done.err
 
 
-def test_what_is_told_of_what_is_absent_or_full(script):
+def test_what_is_told_of_what_is_absent_or_full():
     """The remedy is one that the row has not got already, and is about what is at fault."""
     done = script("""
         table '/dev/nope /srv ext4 nofail,wait=0\\n/srv /mnt bind nofail\\n'; idmap apply -c /run/table --root /run/r
@@ -824,7 +782,7 @@ def test_what_is_told_of_what_is_absent_or_full(script):
         "SOURCE lies on a mount that is unbindable, which cannot be cloned; make that private (mount --make-private)"]
 
 
-def test_two_mount_namespaces(script):
+def test_two_mount_namespaces():
     """As a service with PrivateMounts= has one, with the same /run."""
     done = script("""
         table 't /etc tmpfs\\n'; idmap apply -c /run/table --root /run/r
@@ -835,7 +793,7 @@ def test_two_mount_namespaces(script):
     assert len(done.err) == 2 and "the rows stand in /run/r already" in done.err[0]
 
 
-def test_closed_standard_files(script):
+def test_closed_standard_files():
     """What is told goes nowhere then, and into no file of ours."""
     done = script(f"""
         mkdir /run/r/x; chown 5:5 /run/r/x; table '/x /srv bind {MAP}\\n'
@@ -845,7 +803,7 @@ def test_closed_standard_files(script):
     assert done.err[-1] == "idmap: the output cannot be written"
 
 
-def test_many_rows(script):
+def test_many_rows():
     """The time is not the cube of their number."""
     done = script("""
         cd /run/r; mkdir $(seq 1500); for i in *[0-9]; do echo "/images /$i bind idmap=100000:$i:1"; done >/run/table
@@ -853,7 +811,7 @@ def test_many_rows(script):
     assert done.out == ["rc 0", "rc 0", "1"]
 
 
-def test_record_of_a_second_pass(script):
+def test_record_of_a_second_pass():
     """Links of the root have all rows placed twice; recorded is what stands."""
     done = script(f"""
         mkdir -p /run/r/home /run/r/y /run/r/var /run/r/usr/lib/x; ln -s /etc /run/r/var/etc; ln -s usr/lib /run/r/lib
@@ -864,7 +822,7 @@ def test_record_of_a_second_pass(script):
     assert done.err == ["idmap apply: the rows stand in /run/r already, nothing is changed"]
 
 
-def test_record_of_a_second_pass_without_rows(script):
+def test_record_of_a_second_pass_without_rows():
     done = script("""
         mkdir -p /run/r/a/x; ln -s a /run/r/l; table '/dev/nope /a erofs nofail,wait=0\\nt /l/x tmpfs\\n'
         idmap apply -c /run/table --root /run/r; grep -c 'mount\\|tmpfs' /run/idmap/apply/run-r@*
@@ -872,7 +830,7 @@ def test_record_of_a_second_pass_without_rows(script):
     assert done.out == ["rc 0", "0", "rc 0"] and len(done.err) == 3 and "is skipped" in done.err[1] + done.err[2]
 
 
-def test_rbind_of_a_folder_on_itself(script):
+def test_rbind_of_a_folder_on_itself():
     """What is mounted in it is shown by the row's map and options, and stays when the row goes."""
     done = script(f"""
         mkdir -p /run/r/b/a; mount -t tmpfs theirs /run/r/b/a
@@ -884,19 +842,19 @@ def test_rbind_of_a_folder_on_itself(script):
             "/run/r/b/a / ro,nosuid,nodev,relatime,idmapped tmpfs", "rc 0", "/run/r/b/a / rw,relatime tmpfs"]
 
 
-def test_map_of_a_user_namespace(script):
+def test_map_of_a_user_namespace():
     done = script(f"unshare --user --map-root-user --mount {IDMAP} mount /run/r/images /run/r/srv -o {MAP}; echo rc $?")
     assert done.out == ["rc 1"] or (done.out == ["rc 5"] and "the ids are not all of the user namespace" in done.err[-1])
 
 
-def test_what_was_made_for_what_others_are_cloned_from(script):
+def test_what_was_made_for_what_others_are_cloned_from():
     done = script(f"""
         table '/images/app /srv/new/deep bind X-mount.mkdir\\n/srv/new/deep /mnt bind {MAP}\\n/no /etc bind\\n'
         idmap apply -c /run/table --root /run/r; ls /run/r/srv; mounts""")
     assert done.out == ["rc 3", "/run/r / rw,relatime tmpfs"]
 
 
-def test_line_without_rows_and_the_file(script):
+def test_line_without_rows_and_the_file():
     """As in a boot: the file is read, unless the line has rows; with a line it may be missing."""
     done = script("""
         mkdir /run/up /run/work; mount -t overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work etc /etc
@@ -908,7 +866,7 @@ def test_line_without_rows_and_the_file(script):
     assert done.out[4:] == ["rc 2", "rc 0"]
 
 
-def test_run_that_fills_up(script):
+def test_run_that_fills_up():
     """At any byte of the record: all rows stand, or none does."""
     done = script("""
         long=$(printf '%0190d' 0); mkdir -p /run/idmap/apply /run/r/$long

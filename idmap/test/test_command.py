@@ -12,17 +12,11 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("O", REPOSITORY / "build"))
+from running import BUILD, REPOSITORY, idmap
+
 PROGRAM = (BUILD / "idmap").read_bytes()  # a static one, as a real init may be
 HERE = Path(__file__).resolve().parent
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to other owners")
-
-
-def idmap(*arguments, code=0):
-    done = subprocess.run([BUILD / "idmap", *arguments], capture_output=True, text=True)
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done
 
 
 def unescape(text):

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from test_apply import IDMAP, MAP, can_map, script  # noqa: F401, a fixture
+from running import IDMAP, MAP, can_map, script
 
 pytestmark = [pytest.mark.skipif(os.getuid() != 0, reason="only root can mount"),
               pytest.mark.skipif(os.getuid() == 0 and not can_map(), reason="this kernel maps no tmpfs")]
@@ -24,7 +24,7 @@ ROOT = f"/run/r tmpfs {MAP}"
 APP = "/run/r/opt/app tmpfs idmap=100000:7:1"
 
 
-def test_of_that_mount_alone(script):  # noqa: F811
+def test_of_that_mount_alone():
     done = script(PLACE + """
         show /run/r; show /run/r/srv/sub; show /run/r/opt/app/file
         show /run/r/mnt; show mnt/file; show /proc; show /; show mnt --json""")
@@ -32,7 +32,7 @@ def test_of_that_mount_alone(script):  # noqa: F811
     assert not done.err
 
 
-def test_a_path_that_is_not_there(script):  # noqa: F811
+def test_a_path_that_is_not_there():
     done = script("""cd /run/r; idmap show /run/r/none; idmap show srv/none --json; ln -s none dangling
         idmap show dangling; idmap show ''; idmap show "$(printf '/a\\nb')" """)
     assert done.out == ["rc 3"] * 5
@@ -40,14 +40,14 @@ def test_a_path_that_is_not_there(script):  # noqa: F811
                         for path in ("/run/r/none", "srv/none", "dangling", "", "/a\\012b")]
 
 
-def test_relative_paths_and_links(script):  # noqa: F811
+def test_relative_paths_and_links():
     done = script(PLACE + """
         show .; show srv/../opt/app; ln -s opt/app link; ln -s ../mnt srv/out; show link; show srv/out
         cd opt/app; show file; show ..""")
     assert done.out == ["rc 0", ROOT, APP, APP, APP, ROOT]
 
 
-def test_mounts_on_top_of_one_another(script):  # noqa: F811
+def test_mounts_on_top_of_one_another():
     done = script(PLACE + f"""
         idmap mount /run/r/mnt /run/r/srv -o rw,idmap=0:3:1; show srv
         mount -t tmpfs over /run/r/srv; show srv; show | grep -c srv
@@ -55,7 +55,7 @@ def test_mounts_on_top_of_one_another(script):  # noqa: F811
     assert done.out == ["rc 0", "rc 0", "/run/r/srv tmpfs idmap=0:3:1", "1", "/run/r/srv tmpfs idmap=0:3:1", ROOT]
 
 
-def test_a_mount_of_another_namespace(script):  # noqa: F811
+def test_a_mount_of_another_namespace():
     """Nothing is known of it, which is not the same as that it is not idmapped."""
     done = script("""
         unshare --mount sh -c 'mount -t tmpfs there /run/r/mnt; exec sleep 60' & other=$!

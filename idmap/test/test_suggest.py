@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from test_command import BUILD, idmap
+from running import BUILD, idmap
 
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to other owners")
 
