@@ -85,7 +85,8 @@ static int place(struct idmap_build *build, const struct idmap_row *row,
 	uint32_t at = 0;
 	int result = follow_record(apply, ret_error);
 
-	if (!result && !build->plan.new_root)
+	/* In a new root they appear with that. */
+	if (!result && (idmap_row_is_root(row) || !build->plan.new_root))
 		result = peers_look(&apply->record, &build->plan, &apply->mounts, row, build->notes,
 				    ret_error);
 	while (build->plan.row[at] != row)

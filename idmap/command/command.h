@@ -282,8 +282,9 @@ int record_all_inner(struct record *record, const struct idmap_build *build, str
 /* --- peers.c --------------------------------------------------------------------------------- */
 
 /*
- * Before the row's mount is in place in a folder that is not replaced: notes where else it will be
- * seen, by the mounts of before the first row. -errno: that is a place of the table's.
+ * Before the row's mount is in place, one in a folder that is not replaced or the one that replaces
+ * it: notes where else it will be seen, by the mounts of before the first row. -errno: that is a
+ * place of the table's.
  */
 int peers_look(const struct record *record, const struct idmap_plan *plan,
 	       const struct mounts *mounts, const struct idmap_row *row, struct idmap_notes *notes,

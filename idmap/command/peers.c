@@ -71,15 +71,28 @@ static bool is_of_table(const struct record *record, const struct idmap_plan *pl
 	return false;
 }
 
+/* Whether what is mounted there on the peer is seen; a root is mounted in the place of another. */
+static bool is_seen(const struct mounts *mounts, const struct idmap_mountinfo *peer,
+		    const char *copy, bool root)
+{
+	const struct idmap_mountinfo *seen = seen_at(mounts, copy);
+
+	return seen == peer ||
+	       (root && seen && !strcmp(seen->target, copy) && mounts_parent(mounts, seen) == peer);
+}
+
 int peers_look(const struct record *record, const struct idmap_plan *plan,
 	       const struct mounts *mounts, const struct idmap_row *row, struct idmap_notes *notes,
 	       struct idmap_error *ret_error)
 {
 	char target[PATH_MAX], inside[PATH_MAX], copy[PATH_MAX];
 	const struct idmap_mountinfo *below = seen_at(mounts, record_target(record, row, target));
+	const bool root = idmap_row_is_root(row);
 	size_t i;
 
-	if (!below || !below->peers || is_on_row(record, plan, target, below))
+	if (below && root)
+		below = mounts_parent(mounts, below);
+	if (!below || !below->peers || (!root && is_on_row(record, plan, target, below)))
 		return 0;
 	path_join(inside, below->root, behind(target, below->target));
 	for (i = 0; i < mounts->count; i++) {
@@ -89,8 +102,11 @@ int peers_look(const struct record *record, const struct idmap_plan *plan,
 		    !((peer->peers && !strcmp(peer->peers, below->peers)) ||
 		      (peer->master && !strcmp(peer->master, below->peers))) ||
 		    !idmap_path_inside(inside, peer->root) ||
-		    seen_at(mounts, path_join(copy, peer->target, behind(inside, peer->root))) !=
-			    peer)
+		    !is_seen(mounts, peer,
+			     path_join(copy, peer->target, behind(inside, peer->root)), root))
+			continue;
+		/* It goes with what a root replaces. */
+		if (root && idmap_path_inside(peer->target, target))
 			continue;
 		if (is_of_table(record, plan, copy))
 			return idmap_fail(

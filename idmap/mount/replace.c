@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -36,13 +37,14 @@ static int carry_rest(struct idmap_stage *stage, struct idmap_error *ret_error)
 	return 0;
 }
 
-/* The mounts of this namespace. */
+/* One of this namespace's mounts. */
 struct listed {
 	struct idmap_mountinfo mount;
-	const struct listed *next;
+	struct listed *next;
+	bool goes; /* with the folder's */
 };
 
-static int list_mounts(const struct listed **ret)
+static int list_mounts(struct listed **ret)
 {
 	struct idmap_error unused;
 	struct idmap_arena arena; /* for as long as the process lives */
@@ -59,66 +61,79 @@ static int list_mounts(const struct listed **ret)
 
 		if (!listed)
 			return -ENOMEM;
-		*listed = (struct listed){mount, *ret};
+		*listed = (struct listed){mount, *ret, false};
 		*ret = listed;
 	}
 	return result;
 }
 
-/* What is mounted on the very folder: on the mount of that number, or with NULL whatever comes
- * first. */
-static const struct idmap_mountinfo *mounted_on(const struct listed *all, const char *folder,
-						const char *parent)
+static struct listed *by_id(struct listed *all, const char *id)
 {
-	for (; all; all = all->next)
-		if (!strcmp(all->mount.target, folder) &&
-		    (!parent || !strcmp(all->mount.parent, parent)))
-			return &all->mount;
-	return NULL;
+	while (all && strcmp(all->mount.id, id))
+		all = all->next;
+	return all;
 }
 
-/* Whether what is seen on the folder's path is mounted on something that is shared. */
-static bool stands_on_shared(const struct listed *all, const char *folder)
+/*
+ * What goes with a mount: all that is mounted in it, wherever its path may lead by now. Several
+ * mounts may have the path of one that is hidden.
+ */
+static void mark_going(struct listed *all, struct listed *top)
 {
-	const struct idmap_mountinfo *top = NULL, *next;
+	struct listed *one, *parent;
+	bool more = true;
 
-	while ((next = mounted_on(all, folder, top ? top->id : NULL)))
-		top = next;
-	for (; top && all; all = all->next)
-		if (!strcmp(all->mount.id, top->parent))
-			return all->mount.peers;
-	return false;
+	for (top->goes = true; more;) {
+		more = false;
+		for (one = all; one; one = one->next) {
+			parent = one->goes ? NULL : by_id(all, one->mount.parent);
+			if (parent && parent->goes)
+				one->goes = more = true;
+		}
+	}
 }
 
-/* Whether what is unmounted in it would be unmounted in something else, outside the folder, too. */
-static bool has_others(const struct listed *all, const struct idmap_mountinfo *mount,
-		       const char *folder)
+/* Whether what is unmounted in it would be unmounted in something that stays, too. */
+static bool has_others(const struct listed *all, const struct idmap_mountinfo *mount)
 {
 	for (; all; all = all->next)
-		if (!idmap_path_inside(all->mount.target, folder) &&
-		    ((all->mount.peers && !strcmp(all->mount.peers, mount->peers)) ||
-		     (all->mount.master && !strcmp(all->mount.master, mount->peers))))
+		if (!all->goes && ((all->mount.peers && !strcmp(all->mount.peers, mount->peers)) ||
+				   (all->mount.master && !strcmp(all->mount.master, mount->peers))))
 			return true;
 	return false;
 }
 
 /*
- * Where other namespaces have copies of the folder's mount they got the new one, too, and lose the
- * old one with what is mounted in it. What is a peer of something else leaves it.
+ * Before the folder's mount goes, and before something comes in its place. Where other namespaces
+ * have copies of it they get the new one, too, and lose the old one with what is mounted in it.
+ * What is a peer of something that stays leaves it: nothing is unmounted there, and what comes
+ * does not appear in what goes, by which it would lose what is mounted in it.
  */
-int idmap_take_down(const char *folder)
+static int leave_others(const char *folder)
 {
-	const struct listed *all, *one;
+	const struct idmap_mount_id id = idmap_mount_id(AT_FDCWD, folder, true);
+	char number[24];
+	struct listed *all, *one, *top, *parent;
 	int result = list_mounts(&all);
 
-	if (!result && !stands_on_shared(all, folder))
-		result = or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
-	else
-		for (one = all; !result && one; one = one->next)
-			if (one->mount.peers && idmap_path_inside(one->mount.target, folder) &&
-			    has_others(all, &one->mount, folder))
-				result = or_errno(
-					mount(NULL, one->mount.target, NULL, MS_PRIVATE, NULL));
+	if (result)
+		return result;
+	idmap_print(number, sizeof(number), "%lu", (unsigned long)id.number);
+	top = by_id(all, number);
+	parent = top ? by_id(all, top->mount.parent) : NULL;
+	if (!parent || !parent->mount.peers)
+		return or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
+	mark_going(all, top);
+	for (one = all; !result && one; one = one->next)
+		if (one->goes && one->mount.peers && has_others(all, &one->mount))
+			result = or_errno(mount(NULL, one->mount.target, NULL, MS_PRIVATE, NULL));
+	return result;
+}
+
+int idmap_take_down(const char *folder)
+{
+	const int result = leave_others(folder);
+
 	return result ? result : or_errno(umount2(folder, MNT_DETACH));
 }
 
@@ -134,15 +149,18 @@ static int replace(const struct idmap_plan *plan, int new_fd)
 
 	if (old_fd < 0)
 		return old_fd;
+	result = leave_others(folder);
+	if (result)
+		return result;
 	if (!sys_move_mount(new_fd, "", old_fd, "",
 			    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH))
-		return idmap_take_down(folder);
+		return or_errno(umount2(folder, MNT_DETACH));
 	back_fd = idmap_clone(old_fd, true);
 	if (back_fd < 0)
 		return back_fd;
 	result = idmap_leave_peers(plan, back_fd);
 	if (!result)
-		result = idmap_take_down(folder);
+		result = or_errno(umount2(folder, MNT_DETACH));
 	if (result)
 		return result;
 	result = or_errno(sys_move_mount(new_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));

@@ -255,6 +255,33 @@ def test_rows_that_would_cover_each_other_by_their_peers(prepare, rows, said):
     assert done.out[0] == "rc 6" and done.out[-2:] == ["rc 0", "rc 0"] and len(done.err) == 1, done
 
 
+ROOT_AND_ROWS = "/dev/root / auto idmap=100000:0:65536\\nt /srv tmpfs\\n/images/app /opt/app bind\\n"
+
+
+@pytest.mark.parametrize("prepare, folder", [
+    ("mount --bind /run/r /run/r/mnt", "/run/r/mnt"),
+    ("mount -t tmpfs sub /run/r/etc; mount --rbind /run/r /run/r/mnt", "/run/r/mnt"),
+    ("mount --bind /run/r /run/r/mnt; mount --make-private /run/r/mnt; mount --bind /run/r /run/r/mnt/etc", "/run/r/mnt"),
+    ("mount --bind /run /run/peer", "/run/r"), ("mount --rbind /run /run/peer", "/run/r"),
+    ("mount --make-private /run/r; mount --bind /run /run/peer", "/run/r"),
+    ("mount --bind /run /run/peer; mount --make-slave /run/peer", "/run/r"),
+], ids=["of its own parent", "and what is in it", "something in it is", "parent elsewhere", "with all", "private", "slave"])
+@pytest.mark.skipif(os.getuid() == 0 and not can_map(), reason="this kernel maps no tmpfs")
+def test_root_whose_mounts_have_peers(prepare, folder):
+    """What is unmounted with the old one is nothing of the new one, which may appear elsewhere; that is told."""
+    done = script(f"""
+        mount --make-rshared /; mkdir /run/peer; {prepare}
+        before=$(mounts | grep -v ^/run/peer); table '{ROOT_AND_ROWS}'
+        idmap apply -c /run/table --root {folder}
+        mounts | awk '$1 ~ "^{folder}(/|$)" {{ print $1, $3 }}' | sort; owners {folder}/images/app
+        idmap apply --verify --root {folder}; idmap undo --root {folder}; [ "$before" = "$(mounts | grep -v ^/run/peer)" ] || mounts""")
+    new = [f"{folder} ro,relatime,idmapped", *[f"{folder}/etc rw,relatime"] * ("/etc" in prepare),
+           f"{folder}/opt/app ro,nosuid,nodev,relatime,idmapped", f"{folder}/srv rw,nosuid,nodev,relatime"]
+    assert done.out == ["rc 0", *new, f"{folder}/images/app 0:0", "rc 0", "rc 0"], done
+    assert done.err == ["/run/r appears on /run/peer/r, too, since the mounts on /run and /run/peer are shared; make one private"
+                        " before where that is not meant (mount --make-private)"] * (folder == "/run/r"), done
+
+
 def test_where_else_a_row_appears():
     """On the peers of the mount that it is on, which is as the kernel's mounts are; but not on what is hidden, and not on what
     shows another folder. What stands on a row appears with it, which is said once."""
