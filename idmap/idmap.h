@@ -359,7 +359,7 @@ struct idmap_carried {
 	const char *path; /* absolute, without links */
 	/* the stage's own */
 	const char *real; /* where that leads in the new root */
-	char behind_link[64];
+	char behind_link[256];
 	bool cloned;	 /* a clone of it is there */
 	bool left;	 /* the new root has no such folder */
 	bool unbindable; /* the caller's: it is, or one in it, so that no clone has it */

@@ -35,6 +35,8 @@ def disks(root_tree, image):
     ("t /srv/data tmpfs\n/srv/DATA/SUB /mnt bind rw,idmap=0:5:1\n",  # the tmpfs has no such folder, the disk beneath has
      "/srv/DATA/SUB on /mnt: /srv/DATA/SUB lies in the row for /srv/data, by another name (in upper and lower case, say);"
      " write both alike"),
+    pytest.param("t /srv/data tmpfs\nu /srv/data/SUB/x tmpfs X-mount.mkdir\n/srv/DATA/SUB /mnt bind\n",  # below the row's root
+                 "/srv/DATA/SUB on /mnt: /srv/DATA/SUB lies in the row for /srv/data, by another name", marks=pytest.mark.every_kernel),
 ])
 def test_rows_of_one_folder(rows, line, kernel, disks, initramfs, boot_fails):
     said, code = last_words(boot_fails(kernel, initramfs(kernel, VFAT + rows, modules=MODULES), "quiet", disks))

@@ -87,13 +87,15 @@ def test_links_and_apply(kernels, root_tree, image, stranger, initramfs, boot):
 @pytest.mark.parametrize("kernel,conf,name", [
     ("newest", "", "run"), ("newest", MAP, "run"), ("6.1", MAP, "run"), ("6.1", MAP + "t /srv tmpfs\n", "run"),
     ("newest", MAP + "t /run/x tmpfs X-mount.mkdir\n", "run"), ("newest", MAP, "dev"),
-], indirect=["kernel"], ids=["nothing", "map", "map-6.1", "row-6.1", "inside", "dev"])
+    ("newest", MAP + "t /srv tmpfs\n", "run" + 80 * "g"),
+], indirect=["kernel"], ids=["nothing", "map", "map-6.1", "row-6.1", "inside", "dev", "long"])
 def test_roots_with_links_for_what_comes_along(kernel, conf, name, plain_tree, image, stage0, boot):
     """What a script had mounted behind the link is what the real init finds there."""
     tree = plain_tree(conf)
-    tree[f"/var/{name}"] = tree.pop(f"/{name}")
-    tree[f"/{name}"] = Link(f"var/{name}", *OWN)
-    then = "mount -t tmpfs script /root/var/run; echo x >/root/var/run/of-script" if name == "run" else ":"
+    behind, name = f"var/{name}", name[:3]
+    tree[f"/{behind}"] = tree.pop(f"/{name}")
+    tree[f"/{name}"] = Link(behind, *OWN)
+    then = f"mount -t tmpfs script /root/{behind}; echo x >/root/{behind}/of-script" if name == "run" else ":"
     with boot(kernel, stage0(kernel, then=then), IN_PLACE, [Disk(image(tree, "erofs"))]) as guest:
         assert "console" in guest.ask("ls /dev/")["entries"] and len(guest.ask("ls /dev/")["entries"]) > 20
         if name == "run":

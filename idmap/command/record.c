@@ -106,7 +106,7 @@ const char *record_target(const struct record *record, const struct idmap_row *r
 /* What was written is there, or the line says why not. */
 static int flush(const struct record *record, const char *path, struct idmap_error *ret_error)
 {
-	return record->out && !fflush(record->out)
+	return record->out && !fflush(record->out) && !ferror(record->out)
 		       ? 0
 		       : idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
 				    "%s cannot be written (%m); make room on /run, or mount a tmpfs"
@@ -136,7 +136,8 @@ int record_begin(struct record *record, const char *folder, uint64_t plan, const
 int record_go_on(struct record *record, struct idmap_error *ret_error)
 {
 	*record = (struct record){.folder = "/", .out = fopen(BY_HAND, "ae")};
-	if (record->out)
+	/* Where a stream that appends begins is not said before it has written. */
+	if (record->out && !fseek(record->out, 0, SEEK_END))
 		record->start = ftell(record->out);
 	return flush(record, BY_HAND, ret_error);
 }

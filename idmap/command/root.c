@@ -107,6 +107,10 @@ static const char *undo_words(const char *before, char words[400])
 	for (i = 0; i < COUNT_OF(pairs); i++) {
 		char word[16];
 
+		/* No mount has it then, and none may be told that it has it not. */
+		if (!strcmp(pairs[i][0], "nosymfollow") && idmap_kernel_before(5, 14))
+			continue;
+
 		idmap_print(word, sizeof(word), ",%s,", pairs[i][0]);
 		idmap_text_add(&text, ",%s", pairs[i][!idmap_contains(list, word)]);
 	}

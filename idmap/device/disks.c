@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h> /* BLKSSZGET, BLKGETSIZE64 */
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "device/device.h"
@@ -80,9 +81,19 @@ static bool read_filesystem(const struct idmap_disk *disk, enum idmap_source_kin
 	return idmap_names_filesystem(blocks, kind, ret);
 }
 
+/* To open other nodes may have effects: it starts a watchdog. */
+static int open_to_read(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && (S_ISBLK(st.st_mode) || S_ISREG(st.st_mode))
+		       ? idmap_open(path, O_RDONLY)
+		       : -1;
+}
+
 const char *idmap_disks_mark(const char *path)
 {
-	idmap_closed int fd = idmap_open(path, O_RDONLY | O_NONBLOCK);
+	idmap_closed int fd = open_to_read(path);
 	const char *owner = NULL;
 	uint64_t size = 0;
 	size_t n;
@@ -101,7 +112,7 @@ const char *idmap_disks_mark(const char *path)
 
 const char *idmap_disks_type(const char *path)
 {
-	idmap_closed int fd = idmap_open(path, O_RDONLY);
+	idmap_closed int fd = open_to_read(path);
 	char blocks[NAMES_BLOCKS_SIZE];
 
 	if (fd < 0)

@@ -51,7 +51,7 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	*ret = (struct idmap_mountinfo){.id = next_word(&line)};
 	ret->parent = next_word(&line);
 	ret->number = next_word(&line);
-	ret->root = next_word(&line);
+	ret->root = decode(next_word(&line));
 	ret->target = decode(next_word(&line));
 	ret->options = next_word(&line);
 	while (*(tag = next_word(&line)) && strcmp(tag, "-")) {

@@ -96,16 +96,7 @@ static bool has_devices(const struct idmap_row *row)
 void idmap_note_odd(struct idmap_notes *notes, const struct idmap_table *table,
 		    const struct idmap_plan *plan, const struct idmap_row *row)
 {
-	const bool written = row->device && *row->device == '/' && !(row->attr & IDMAP_RDONLY);
-	const char *owner = written ? idmap_disks_mark(row->device) : NULL;
-
 	note_left_out(notes, table, plan, row);
-	if (owner)
-		idmap_note_row(notes, row,
-			       "the device belongs to %s by a mark on it, which will not have what"
-			       " is written here; mount what is made of it, or take the mark off"
-			       " (wipefs)",
-			       owner);
 	if (row->attr & ~row->attr_said & IDMAP_NODEV && has_devices(row))
 		idmap_note_row(notes, row,
 			       "rows are nodev, so no device in it can be opened; write dev, or"

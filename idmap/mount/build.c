@@ -121,6 +121,20 @@ static void note_turned(struct idmap_build *build, const struct idmap_row *row)
 			row->source, row->target);
 }
 
+/* A disk of somebody else's that is written to. */
+static void note_marked(struct idmap_build *build, const struct idmap_row *row)
+{
+	const bool written = row->device && !row->inside && !(row->attr & IDMAP_RDONLY);
+	const char *owner = written ? idmap_disks_mark(row->device) : NULL;
+
+	if (owner)
+		idmap_note_row(build->notes, row,
+			       "the device belongs to %s by a mark on it, which will not have what"
+			       " is written here; mount what is made of it, or take the mark off"
+			       " (wipefs)",
+			       owner);
+}
+
 static int build_row(struct idmap_build *build, struct idmap_row *row,
 		     struct idmap_error *ret_error)
 {
@@ -128,6 +142,9 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 	uint64_t end_us;
 	int result;
 
+	/* An earlier row's, which was skipped; not each failure fills it. */
+	ret_error->absent = false;
+	ret_error->class = 0;
 	if (skipped_around(build, row->target)) {
 		result = skip(build, row);
 		if (!result)
@@ -161,8 +178,10 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 		row->flags |= IDMAP_DENIED;
 		result = build_tree(build, row, ret_error);
 	}
-	if (!result)
+	if (!result) {
 		idmap_note_odd(build->notes, build->table, &build->plan, row);
+		note_marked(build, row);
+	}
 	idmap_note_written(row, build->notes);
 	/* It may be what stands behind a link, and is there then. */
 	if (result && row->flags & IDMAP_NOFAIL && ret_error->absent && row->inside &&

@@ -12,6 +12,7 @@
 #include "mount/further.h"
 #include "mount/standing.h"
 
+#define MAGIC_BTRFS 0x9123683e /* linux/magic.h */
 #define TYPE_SIZE 64
 
 /* The kernel's own words, from a file of fsopen(2): one message a read, its kind in front. */
@@ -275,17 +276,22 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	/* What names no device may have the same word for another one: a tag, or "none". */
 	const bool named = *row->device == '/' && !idmap_has_no_device(row->type);
 	const struct idmap_row *other;
+	struct statfs fs;
 	struct stat st;
+	bool parts; /* a subvolume has a number of its own, and may come by another name of the
+		       device */
 	uint32_t i;
 
-	if (fstat(tree_fd, &st))
+	if (fstat(tree_fd, &st) || fstatfs(tree_fd, &fs))
 		return 0;
+	parts = named && fs.f_type == MAGIC_BTRFS;
 	row->device_number = st.st_dev;
 	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
 		if (!(other->flags & IDMAP_PLACED) ||
 		    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY) ||
 		    (other->device_number != st.st_dev &&
-		     !(named && !strcmp(other->device, row->device))))
+		     !(named && !strcmp(other->device, row->device)) &&
+		     !(parts && other->device && idmap_same_device(other->device, row->device))))
 			continue;
 		if (same_options(other, row))
 			return 0;
@@ -294,7 +300,8 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 				  " and it is mounted once only; write the same in both",
 				  other->target);
 	}
-	if (named)
+	/* A layer may be built once more. */
+	if (named && !(row->flags & IDMAP_PLACED))
 		note_standing(stage, row, st.st_dev);
 	return 0;
 }

@@ -10,14 +10,6 @@
 #include "mount/held.h"
 #include "mount/standing.h"
 
-static bool same_device(const char *a, const char *b)
-{
-	struct stat one, other;
-
-	return !strcmp(a, b) || (!stat(a, &one) && !stat(b, &other) && S_ISBLK(one.st_mode) &&
-				 S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev);
-}
-
 static const char *state_word(bool read_only)
 {
 	return read_only ? "ro" : "rw";
@@ -80,7 +72,7 @@ void idmap_held_add_holder(const struct idmap_stage *stage, const struct idmap_r
 		other = stage->plan->row[i];
 		if (other == row)
 			break;
-		if (!other->device || !same_device(other->device, row->device))
+		if (!other->device || !idmap_same_device(other->device, row->device))
 			continue;
 		idmap_text_add(text, "the row for %s (", other->target);
 		idmap_place_text(text, &other->place, 0);

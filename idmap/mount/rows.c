@@ -143,7 +143,8 @@ static const struct idmap_row *row_at(const struct idmap_stage *stage, const cha
 		if (id.number || id.unique || !*there)
 			break;
 	}
-	while (row && (row->mount != id.number || row->mount_unique != id.unique))
+	/* The other number may be one of looks, which are those of the mount's root alone. */
+	while (row && (id.number ? row->mount != id.number : row->mount_unique != id.unique))
 		row = row->placed_before;
 	return row;
 }

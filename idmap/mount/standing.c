@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "mount/standing.h"
@@ -18,6 +19,15 @@ struct wanted {
 	const char *id;	  /* or the mount of that number */
 };
 
+bool idmap_same_device(const char *a, const char *b)
+{
+	struct stat one, other;
+
+	return !strcmp(a, b) ||
+	       (*a == '/' && *b == '/' && !stat(a, &one) && !stat(b, &other) &&
+		S_ISBLK(one.st_mode) && S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev);
+}
+
 static bool is_wanted(const struct wanted *wanted, const struct idmap_mountinfo *mount)
 {
 	if (wanted->id)
@@ -25,7 +35,8 @@ static bool is_wanted(const struct wanted *wanted, const struct idmap_mountinfo 
 	if (wanted->file)
 		return !strncmp(mount->source, "/dev/loop", 9) && !strncmp(mount->data, "rw", 2) &&
 		       idmap_loop_has(mount->source, wanted->file);
-	return !strcmp(mount->number, wanted->number) || !strcmp(mount->source, wanted->device);
+	return !strcmp(mount->number, wanted->number) ||
+	       idmap_same_device(mount->source, wanted->device);
 }
 
 static bool find(const struct wanted *wanted, struct idmap_standing *ret)

@@ -19,6 +19,8 @@ static inline bool idmap_may_stand(const struct idmap_stage *stage)
 	return stage->plan->root->booted || stage->plan->root->others;
 }
 
+/* Whether both are one block device, by whatever names; else they are what they are called. */
+bool idmap_same_device(const char *a, const char *b);
 /* The first one of the row's device, or of a device of that number; then it is to be done with. */
 bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_standing *ret);
 /* One of a loop device that has the file, and can write to it. */

@@ -163,10 +163,15 @@ static int copy_looks(struct looks *looks, int mode_fd)
 /* A folder of the upper filesystem; a link there would lead elsewhere and is refused. */
 static int open_folder(int top_fd, const char *name, bool *ret_made)
 {
+	int fd;
+
 	*ret_made = !mkdirat(top_fd, name, 0700);
 	if (!*ret_made && errno != EEXIST)
 		return -errno;
-	return or_errno(openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	fd = or_errno(openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	if (fd < 0 && *ret_made)
+		unlinkat(top_fd, name, AT_REMOVEDIR);
+	return fd;
 }
 
 static int open_slot(const struct idmap_stage *stage, uint32_t slot)
@@ -333,14 +338,18 @@ static int make_folders(const struct idmap_stage *stage, struct idmap_row *row, 
 	looks.unmapped_from_fd = unmapped->layer_fd >= 0 ? from_fd : below_fd;
 	looks.unmapped_to_fd = unmapped->top_fd >= 0 ? to_fd : upper_fd;
 	result = copy_looks(&looks, own_mode ? top_fd : below_fd);
-	if (!result && !fstat(upper_fd, &st)) {
-		row->device_number = st.st_dev;
-		row->inode = st.st_ino;
-		row->flags |= IDMAP_MADE_UPPER;
-		return or_errno(renameat(top_fd, NEW_UPPER, top_fd, "upper"));
+	if (!result)
+		result = or_errno(fstat(upper_fd, &st));
+	if (!result)
+		result = or_errno(renameat(top_fd, NEW_UPPER, top_fd, "upper"));
+	if (result) {
+		unlinkat(top_fd, NEW_UPPER, AT_REMOVEDIR);
+		return result;
 	}
-	unlinkat(top_fd, NEW_UPPER, AT_REMOVEDIR);
-	return result;
+	row->device_number = st.st_dev;
+	row->inode = st.st_ino;
+	row->flags |= IDMAP_MADE_UPPER;
+	return 0;
 }
 
 static int cannot_make(const struct idmap_row *row, int error, struct idmap_error *ret_error)

@@ -179,7 +179,7 @@ static bool is_written(const struct idmap_plan *plan, const struct idmap_row *ro
 	for (i = 0; i < plan->rows; i++) {
 		other = plan->row[i];
 		if (other->flags & IDMAP_PLACED && !(other->attr & IDMAP_RDONLY) && other->device &&
-		    !strcmp(other->device, row->device))
+		    idmap_same_device(other->device, row->device))
 			return true;
 	}
 	return false;

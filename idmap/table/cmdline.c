@@ -398,7 +398,7 @@ void idmap_cmdline_read(struct idmap_cmdline *cmdline, struct idmap_table *table
 	enum name name;
 
 	check_length(cmdline, table);
-	table->off = !cmdline->sealed && is_off(text);
+	table->off = idmap_seal_allows(cmdline, "idmap", 5) && is_off(text);
 	while (idmap_cmdline_next(&text, &parameter)) {
 		char *value = NULL;
 

@@ -98,7 +98,8 @@ void idmap_attr_text(uint32_t attr, uint32_t all, struct idmap_text *text)
 	for (i = 0; i < COUNT_OF(attributes); i++) {
 		const uint32_t mask = attributes[i].mask, value = attributes[i].value;
 
-		if ((attr & mask) != value || !(value || all & mask))
+		if ((attr & mask) != value || !(value || all & mask) ||
+		    (i && mask == attributes[i - 1].mask && value == attributes[i - 1].value))
 			continue;
 		idmap_text_add(text, "%s%s", comma, attributes[i].word);
 		comma = ",";

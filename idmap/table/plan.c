@@ -246,8 +246,12 @@ static void join_subdir(struct idmap_table *table, struct idmap_row *row)
 {
 	const size_t base = row->inside[1] ? strlen(row->inside) : 0;
 	const size_t size = strlen(row->subdir) + 1;
-	char *path = idmap_alloc(table->arena, base + size);
+	char *path;
 
+	row->base = base;
+	if (!row->subdir[1]) /* all of it */
+		return;
+	path = idmap_alloc(table->arena, base + size);
 	if (!path) {
 		idmap_table_full(table, &row->place, 0);
 		return;
@@ -255,7 +259,6 @@ static void join_subdir(struct idmap_table *table, struct idmap_row *row)
 	memcpy(path, row->inside, base);
 	memcpy(path + base, row->subdir, size);
 	row->inside = path;
-	row->base = base;
 }
 
 /* What an earlier plan of the same table has left: its rows' paths may have changed since. */

@@ -323,6 +323,13 @@ void idmap_table_rootfstype(struct idmap_table *table, struct idmap_row *row, co
 			return;
 		}
 		table->rootfstype = read_type(table, &said, 1, copy);
+		if (table->rootfstype && idmap_type_has("bind:rbind", table->rootfstype)) {
+			idmap_table_error(table, &said.place, 1,
+					  "%s is for a row, and no filesystem; name that of the"
+					  " root",
+					  table->rootfstype);
+			table->rootfstype = NULL;
+		}
 		if (!table->rootfstype) /* told, and once is enough */
 			table->rootfstype = "";
 	}
@@ -344,10 +351,15 @@ static void add_items(const char *item, struct idmap_text *text)
 
 void idmap_row_options_text(const struct idmap_row *row, struct idmap_text *text)
 {
-	/* What the defaults of another row would take back is said. */
-	const uint32_t all = IDMAP_RDONLY | (idmap_row_is_root(row) || row->flags & IDMAP_LAYER
-						     ? 0
-						     : IDMAP_NOSUID | IDMAP_NODEV);
+	/* What the defaults of another row would take back is said, and what this one takes back of
+	 * what stands. */
+	const uint32_t back = row->flags & IDMAP_OWN_ROOT ? UINT32_MAX
+			      : row->flags & IDMAP_CLONE  ? IDMAP_ATIME_MASK | IDMAP_NODIRATIME
+							  : 0;
+	const uint32_t all =
+		IDMAP_RDONLY | (back & row->attr_said) |
+		(idmap_row_is_root(row) || row->flags & IDMAP_LAYER ? 0
+								    : IDMAP_NOSUID | IDMAP_NODEV);
 
 	idmap_attr_text(row->attr, all, text);
 	if (row->flags & IDMAP_NOFAIL)

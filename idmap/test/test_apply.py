@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -220,6 +221,46 @@ def test_mount():
                            " (not there); add X-mount.mkdir, as what is in /dev and /run is no image's")
 
 
+def test_mount_that_fails_forgets_no_other():
+    """Each is in the same record; an apply goes by it."""
+    done = script("""
+        table 't /srv tmpfs\n'
+        cd /run/r; idmap mount t /run/r/srv -t tmpfs; idmap mount /run/r/none /run/r/etc
+        grep -c tmpfs /run/idmap/apply/.by-hand; idmap mount u /run/r/mnt -t tmpfs; grep -c tmpfs /run/idmap/apply/.by-hand""")
+    assert done.out == ["rc 0", "rc 3", "1", "rc 0", "2"]
+
+
+def test_record_that_has_no_room():
+    """A row of more bytes than are left for it; nothing stands then, as nothing would be known of it."""
+    extents = ",".join(f"{kind}:{100000 + 2 * i}:{(1 + (kind == 'g')) * i}:1" for i in range(300) for kind in "ug")
+    done = script(f"""
+        mount -o remount,size=1m /run; head -c 4096 /dev/zero >/run/one
+        table '/images/app /mnt bind idmap={extents}\nu /srv tmpfs\n'
+        dd if=/dev/zero of=/run/all bs=4096 2>/run/r/said; rm /run/one
+        idmap apply -c /run/table --root /run/r; mounts; ls /run/idmap/apply""")
+    assert done.out == ["rc 1", "/run/r / rw,relatime tmpfs"], done
+    assert "cannot be written (" in done.err[0] and "; make room on /run, or mount a tmpfs there" in done.err[0]
+
+
+def test_nofail_is_no_excuse_after_a_row_that_was_skipped():
+    """What a row that is absent has left is not the next one's reason."""
+    done = script("""
+        ln -s ../etc /run/r/images/app/link; before=$(mounts)
+        table '/dev/none /etc ext4 nofail,wait=0\n/images/app /opt/app bind\nt /opt/app/link/x tmpfs nofail\n'
+        idmap apply -c /run/table --root /run/r; [ "$before" = "$(mounts)" ] || mounts""")
+    assert done.out == ["rc 2"] and "in the tree of the row for /opt/app, where links decide nothing" in done.err[-1], done
+
+
+@pytest.mark.parametrize("subdir", ["/", ".", "app/.."])
+def test_rbind_of_all_of_its_source(subdir):
+    """What stands in there is a row before it, however that is written."""
+    done = script(f"""
+        table '/images /etc rbind X-mount.subdir={subdir}\nt /images/app tmpfs\n'
+        idmap apply -c /run/table --root /run/r; mounts | cut -d' ' -f1,4""")
+    assert done.out == ["rc 0", "/run/r tmpfs", "/run/r/images/app tmpfs", "/run/r/etc tmpfs", "/run/r/etc/app tmpfs"] or (
+        "subdir" in done.err[0] and subdir == "app/.."), done
+
+
 # ---- shared mounts, and what others have mounted ----
 
 
@@ -253,6 +294,72 @@ def test_rows_that_would_cover_each_other_by_their_peers(prepare, rows, said):
         idmap apply -c /run/table --root /run/r; idmap undo --root /run/r; [ "$before" = "$(mounts)" ] || mounts""")
     assert said in done.err[0] and "--make-private" in done.err[0], done.err
     assert done.out[0] == "rc 6" and done.out[-2:] == ["rc 0", "rc 0"] and len(done.err) == 1, done
+
+
+def test_where_else_a_row_appears_by_a_name_with_a_blank():
+    done = script(r"""
+        mount --make-rshared /; mkdir "/run/r/my data"; mount --bind "/run/r/my data" /run/r/mnt
+        table 't /my\\040data/x tmpfs X-mount.mkdir\n'; idmap apply -c /run/table --root /run/r; idmap undo --root /run/r
+        table 't /my\\040data/x tmpfs\n/mnt/x /srv bind\n'; idmap apply -c /run/table --root /run/r""")
+    assert done.out == ["rc 0", "rc 0", "rc 6"], done
+    assert done.err[0].startswith("/run/r/my data/x appears on /run/r/mnt/x, too") and "which the table names" in done.err[1]
+
+
+def test_table_of_what_stands_with_other_words():
+    """What a row takes back of the folder's mount is a part of it."""
+    done = script("""
+        mount -o remount,bind,noexec,noatime /run/r; table '/dev/root / auto rw\n'; idmap apply -c /run/table --root /run/r
+        table '/dev/root / auto rw,exec,relatime\n'; idmap apply -c /run/table --root /run/r; idmap undo --root /run/r
+        idmap apply -c /run/table --root /run/r; mounts""")
+    assert done.out == ["rc 0", "rc 1", "rc 0", "rc 0", "/run/r / rw,relatime tmpfs"], done
+
+
+@pytest.fixture
+def loop_with_btrfs(tmp_path, monkeypatch):
+    """A loop device with a btrfs that has the subvolumes a and b."""
+    monkeypatch.setenv("PATH", os.environ["PATH"] + ":/usr/sbin:/sbin")
+    disk, folder = tmp_path / "disk", tmp_path / "mounted"
+    folder.mkdir()
+    disk.touch()
+    os.truncate(disk, 128 << 20)
+    done = subprocess.run(f"mkfs.btrfs -q {disk} >/dev/null && losetup --find --show {disk}", shell=True, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no loop device with a btrfs: {done.stderr.strip()}")
+    device = done.stdout.strip()
+    try:
+        made = subprocess.run(f"mount -t btrfs {device} {folder} && btrfs subvolume create {folder}/a && btrfs subvolume create"
+                              f" {folder}/b; umount {folder}", shell=True, capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"this kernel mounts no btrfs: {made.stderr.strip()}")
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def test_btrfs_by_two_names(loop_with_btrfs):
+    """Its options are those of the first row, whichever subvolume another one shows, and however that names the disk."""
+    done = script(f"""
+        mount -t tmpfs names /dev/shm; ln -s {loop_with_btrfs} /dev/shm/alias
+        table '{loop_with_btrfs} /mnt btrfs rw,subvol=a,compress=zstd\\n/dev/shm/alias /srv btrfs rw,subvol=b,compress=lzo\\n'
+        idmap apply -c /run/table --root /run/r; mount -t btrfs -o compress=zstd,subvol=a /dev/shm/alias /run/r/mnt
+        idmap mount {loop_with_btrfs} /run/r/srv -t btrfs -o rw,subvol=b,compress=lzo""")
+    assert done.out == ["rc 2", "rc 0"], done
+    assert "the row for /mnt has the same filesystem with other options" in done.err[0]
+    assert " stands on /run/r/mnt already" in done.err[1]
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace: install it")
+def test_node_that_is_not_opened():
+    """To open it may have effects: it starts a watchdog."""
+    done = script("""
+        mknod /run/r/srv/node c 1 3; touch /run/r/mnt/node; chmod 600 /run/r/srv/node
+        table '/srv/node /mnt/node bind rw,dev\n'
+        strace -f -e trace=open,openat,openat2 -o /run/calls """ + f"{IDMAP} apply -c /run/table --root /run/r; echo rc $?" + """
+        grep 'srv/node' /run/calls | grep -v O_PATH
+        cp /run/table /run/check; sed -i 's,/srv/node,/run/r/srv/node,' /run/check
+        strace -f -e trace=open,openat,openat2 -o /run/calls """ + f"{IDMAP} check -c /run/check; echo rc $?" + """
+        grep 'srv/node' /run/calls | grep -v O_PATH""")
+    assert done.out == ["rc 0", "rc 0"], done
 
 
 ROOT_AND_ROWS = "/dev/root / auto idmap=100000:0:65536\\nt /srv tmpfs\\n/images/app /opt/app bind\\n"

@@ -107,6 +107,15 @@ def test_command_line_stands_in_for_the_file(conf):
     assert "/dev/vda / erofs" in idmap("plan", "-c", conf, "-k", "quiet").stdout
 
 
+@pytest.mark.parametrize("row", [
+    "/dev/root / auto rw,exec,relatime,idmap=0:0:10", "/dev/root / auto ro,suid,dev,strictatime,symfollow",
+    "/dev/root / auto ro,diratime", "/a /b bind ro,nosuid,nodev,relatime,diratime", "/a /b bind ro,nosuid,nodev,noatime"])
+def test_plan_says_what_a_row_takes_back(row, tmp_path):
+    """Of what stands, so that the text means the same."""
+    (tmp_path / "conf").write_text(row + "\n")
+    assert idmap("plan", "-c", tmp_path / "conf", "--root", tmp_path).stdout == row + "\n"
+
+
 @pytest.mark.parametrize("length", [2046, 2047, 2048, 2049, 5000])
 def test_length_of_the_line(length):
     """What a boot would say of 2,047 bytes; a longer line would reach it as so many."""
@@ -166,6 +175,9 @@ def test_seal(tmp_path):
         assert idmap(command, *line, "--sealed", "rootfstype", code=2).stderr == (
             "cmdline: root=: the initramfs is sealed, and the command line may not say that; take it out, write it into the"
             " table there, or the word root into /etc/idmap.sealed\n")
+    # off counts wherever it stands, and nothing is left then.
+    for line in ("idmap=/dev/vda,/,erofs idmap=off", "idmap=off idmap=/dev/vda,/,erofs"):
+        assert "the command line leaves it no row for /" in idmap("check", "-k", line, "--sealed", "idmap", code=2).stderr
 
 
 @pytest.mark.parametrize("row, words, said", [
