@@ -353,13 +353,14 @@ int idmap_device_wait(struct idmap_devices *devices, struct idmap_row *row,
 
 /* --- the stage ------------------------------------------------------------------------------ */
 
+#define IDMAP_BEHIND_SIZE 256 /* of the path behind a link; a longer one is not followed */
 /* A mount that stands where we were started and comes along into a new root. */
 struct idmap_carried {
 	struct idmap_carried *next;
 	const char *path; /* absolute, without links */
 	/* the stage's own */
 	const char *real; /* where that leads in the new root */
-	char behind_link[256];
+	char behind_link[IDMAP_BEHIND_SIZE];
 	bool cloned;	 /* a clone of it is there */
 	bool left;	 /* the new root has no such folder */
 	bool unbindable; /* the caller's: it is, or one in it, so that no clone has it */

@@ -32,7 +32,7 @@ static const char *places[EARLY_MOUNTS] = {"/dev", "/proc", "/sys", "/run"};
 /* By /proc, and only for what is a link, as that takes its time. */
 static void find_places(void)
 {
-	static char real[EARLY_MOUNTS][64];
+	static char real[EARLY_MOUNTS][IDMAP_BEHIND_SIZE];
 	char path[32];
 	size_t i;
 

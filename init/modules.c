@@ -74,6 +74,9 @@ static void load(struct boot *boot, const char *path)
 		return;
 	if (result == -EPERM && has_word(boot->cmdline.text, "nomodule"))
 		idmap_text_add(&words, "nomodule is on the kernel command line, take it out");
+	else if (result == -EPERM && idmap_contains(boot->cmdline.text, "modules_disabled"))
+		idmap_text_add(&words, "modules_disabled is on the kernel command line, take it"
+				       " out");
 	idmap_text_init(&text, line, sizeof(line));
 	text.most = sizeof(line);
 	idmap_text_add(&text, "module %s does not load (%s%s%s)", name, idmap_errno_text(-result),

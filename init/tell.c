@@ -91,7 +91,7 @@ static int open_table(const struct boot *boot)
 
 int tell_open_record(const struct boot *boot)
 {
-	char table[96];
+	char table[IDMAP_BEHIND_SIZE + 16];
 
 	return idmap_open(idmap_print(table, sizeof(table), "%s/idmap/table", boot->run),
 			  O_RDONLY | O_NOFOLLOW);

@@ -190,6 +190,12 @@ def test_virtiofs_refused(kernel, server, root_tree, image, initramfs, host_tree
         + REFUSED[kernel.name, server].format(kernel.version), "0x00000500")
 
 
+def test_dax_that_the_server_has_not(kernel, root_tree, image, initramfs, host_tree, virtiofs, boot_fails):
+    console = boot_fails(kernel, initramfs(kernel, ROOT + "hostshare /srv virtiofs dax=always\n", modules=VIRTIOFS), "quiet",
+                         [Disk(image(root_tree(), "erofs"))], qemu_args=virtiofs(host_tree(WORK), "hostshare"))
+    assert last_words(console)[0].endswith("; take dax out, which the host's server does not have")
+
+
 def test_without_a_map(kernels, root_tree, image, initramfs, host_tree, virtiofs, boot):
     """9p, and virtiofs on a kernel and with a server that know no maps; a tag that is not there is
     an absent source."""

@@ -314,6 +314,8 @@ def test_no_module_is_loaded(root_tree, image, told):
         "cmdline: idmap= #1: /dev/vda on /: the device did not come within 1 s (disks here: none); module"
         " virtio.ko does not load (operation not permitted; nomodule is on the kernel command line, take it"
         " out)", 3)
+    line, code = told(f"sysctl.kernel.modules_disabled=1 {SHORT},wait=1", None, [Disk(image(root_tree(), "erofs"))])
+    assert line.endswith("(operation not permitted; modules_disabled is on the kernel command line, take it out)") and code == 3
 
 
 def test_damaged_module(kernel, root_tree, image, tmp_path, told):

@@ -91,6 +91,10 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 	else if (idmap_contains(attempt->words, "rtdev") && !idmap_row_says(row, "rtdev=,"))
 		idmap_text_add(text,
 			       "a part of its files lies on another device; add rtdev=DEVICE");
+	else if (idmap_contains(attempt->words, "hash for checksum"))
+		idmap_text_add(text, "the kernel lacks the checksum that it was made with; load its"
+				     " module (mkinitramfs -m crc32c_generic, xxhash_generic,"
+				     " sha256_generic or blake2b_generic)");
 	else if (idmap_is_journal(fd, type))
 		idmap_text_add(text, "it is the journal of another ext4; name that one as SOURCE");
 	else if (idmap_is_cut_short(fd, type))
@@ -219,6 +223,8 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 				       ? cause
 				       : "load the driver that brings it (mkinitramfs"
 					 " -m virtio_pci)");
+	} else if (idmap_contains(attempt->words, "dax can't be enabled")) {
+		idmap_text_add(text, "take dax out, which the host's server does not have");
 	} else if (!fits && (holds || attempt->error == -EINVAL) &&
 		   add_partition(row->device, text)) {
 		return;
