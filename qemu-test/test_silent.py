@@ -105,7 +105,7 @@ def test_root_of_nobody_where_none_are_kept(root_tree, image, initramfs, kernels
     disks = [Disk(image(root_tree(), "erofs")), *[Disk(image({"/": Dir(), "/file": File("x")}, "vfat"))] * 2]
     with boot(kernel, initramfs(kernel, conf, modules=modules), "", disks) as guest:
         assert [line for line in log_lines(guest) if "root folder" in line] == [
-            PRE + f"/etc/idmap.conf:2: /dev/vdb on /srv: its root folder has the {kind} 0{OUT}add {kind}=100000, which is"
+            PRE + f"/etc/idmap.conf:2: /dev/vdb on /srv: its root folder has the {kind} 0{OUT}write {kind}=100000, which is"
             " seen as 0" for kind in ("uid", "gid")]
         assert seen(guest, "/mnt/file") == (0, 0)
 

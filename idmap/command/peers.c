@@ -98,9 +98,7 @@ int peers_look(const struct record *record, const struct idmap_plan *plan,
 	for (i = 0; i < mounts->count; i++) {
 		const struct idmap_mountinfo *peer = &mounts->mount[i];
 
-		if (peer == below ||
-		    !((peer->peers && !strcmp(peer->peers, below->peers)) ||
-		      (peer->master && !strcmp(peer->master, below->peers))) ||
+		if (peer == below || !idmap_mount_gets(peer, below) ||
 		    !idmap_path_inside(inside, peer->root) ||
 		    !is_seen(mounts, peer,
 			     path_join(copy, peer->target, behind(inside, peer->root)), root))

@@ -107,7 +107,7 @@ static const char *undo_words(const char *before, char words[400])
 	for (i = 0; i < COUNT_OF(pairs); i++) {
 		char word[16];
 
-		/* No mount has it then, and none may be told that it has it not. */
+		/* mount_setattr(2) does not know it then, and the clone keeps it. */
 		if (!strcmp(pairs[i][0], "nosymfollow") && idmap_kernel_before(5, 14))
 			continue;
 
@@ -215,7 +215,7 @@ int put_back_folder(const char *folder, struct idmap_error *ret_error)
 {
 	idmap_closed int old_fd = idmap_open(folder, O_PATH | O_DIRECTORY);
 	idmap_closed int back_fd = old_fd < 0 ? old_fd : idmap_clone(old_fd, true);
-	int result = back_fd < 0 ? back_fd : 0, times;
+	int result = back_fd < 0 ? back_fd : idmap_make_private(back_fd), times;
 
 	/* The old one, and the new one beneath it. */
 	for (times = 0; !result && times < 2; times++)

@@ -73,6 +73,8 @@ struct idmap_mountinfo {
 	const char *peers, *master; /* numbers of peer groups, or NULL */
 	bool unbindable;
 };
+/* Whether what is mounted on the other one appears on it: as on a peer, or on a slave. */
+bool idmap_mount_gets(const struct idmap_mountinfo *mount, const struct idmap_mountinfo *other);
 /* Cuts the next line off *text, in place; false: there is none. */
 bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret);
 

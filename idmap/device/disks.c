@@ -81,7 +81,7 @@ static bool read_filesystem(const struct idmap_disk *disk, enum idmap_source_kin
 	return idmap_names_filesystem(blocks, kind, ret);
 }
 
-/* To open other nodes may have effects: it starts a watchdog. */
+/* To open another node may have effects, such as a watchdog that starts. */
 static int open_to_read(const char *path)
 {
 	struct stat st;

@@ -67,6 +67,12 @@ bool idmap_mountinfo_next(char **text, struct idmap_mountinfo *ret)
 	return true;
 }
 
+bool idmap_mount_gets(const struct idmap_mountinfo *mount, const struct idmap_mountinfo *other)
+{
+	return other->peers && ((mount->peers && !strcmp(mount->peers, other->peers)) ||
+				(mount->master && !strcmp(mount->master, other->peers)));
+}
+
 /* Whether it stands on the root's own mount, somewhere else than the other, and covers that. */
 static bool covers(const struct idmap_carried *mount, const struct idmap_carried *other,
 		   const char *root_id)

@@ -124,7 +124,8 @@ static void note_turned(struct idmap_build *build, const struct idmap_row *row)
 /* A disk of somebody else's that is written to. */
 static void note_marked(struct idmap_build *build, const struct idmap_row *row)
 {
-	const bool written = row->device && !row->inside && !(row->attr & IDMAP_RDONLY);
+	const bool written = row->device && *row->device == '/' && !row->inside &&
+			     !idmap_has_no_device(row->type) && !(row->attr & IDMAP_RDONLY);
 	const char *owner = written ? idmap_disks_mark(row->device) : NULL;
 
 	if (owner)

@@ -266,6 +266,23 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 }
 
 /*
+ * Whether the row that is in place shows the same btrfs, which may lie on several devices. Its
+ * subvolumes differ in the second word (btrfs_statfs() of fs/btrfs/super.c).
+ */
+static bool is_same_btrfs(const struct idmap_stage *stage, const struct idmap_row *other,
+			  const struct idmap_row *row, const struct statfs *fs)
+{
+	idmap_closed int fd = -1;
+	struct statfs its;
+
+	if (other->flags & IDMAP_LAYER)
+		return other->device && idmap_same_device(other->device, row->device);
+	fd = idmap_open_inside(stage->seen_fd, other->target, O_PATH, RESOLVE_NO_SYMLINKS);
+	return fd >= 0 && !fstatfs(fd, &its) && its.f_type == fs->f_type &&
+	       its.f_fsid.__val[0] == fs->f_fsid.__val[0];
+}
+
+/*
  * A filesystem is mounted once, whatever the number of rows that have it, with the options of the
  * first: the kernel takes those of another row and goes by none of them, without a word.
  * Subvolumes of a btrfs have numbers of their own, and the device in common.
@@ -278,20 +295,19 @@ static int check_options(const struct idmap_stage *stage, struct idmap_row *row,
 	const struct idmap_row *other;
 	struct statfs fs;
 	struct stat st;
-	bool parts; /* a subvolume has a number of its own, and may come by another name of the
-		       device */
+	bool parts;
 	uint32_t i;
 
-	if (fstat(tree_fd, &st) || fstatfs(tree_fd, &fs))
+	if (fstat(tree_fd, &st))
 		return 0;
-	parts = named && fs.f_type == MAGIC_BTRFS;
+	parts = named && !fstatfs(tree_fd, &fs) && fs.f_type == MAGIC_BTRFS;
 	row->device_number = st.st_dev;
 	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
 		if (!(other->flags & IDMAP_PLACED) ||
 		    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY) ||
 		    (other->device_number != st.st_dev &&
 		     !(named && !strcmp(other->device, row->device)) &&
-		     !(parts && other->device && idmap_same_device(other->device, row->device))))
+		     !(parts && is_same_btrfs(stage, other, row, &fs))))
 			continue;
 		if (same_options(other, row))
 			return 0;

@@ -60,6 +60,8 @@ int idmap_open_root(const struct idmap_plan *plan);
 int idmap_clone(int dir_fd, bool recursive);
 /* As peers of what it was cloned from, a tree and that would take each other along when they go. */
 int idmap_leave_peers(const struct idmap_plan *plan, int tree_fd);
+/* The same, whatever the plan: mount_setattr(2). */
+int idmap_make_private(int tree_fd);
 /* What a failure of it is told as. */
 int idmap_peers_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
 

@@ -14,10 +14,12 @@
 
 static const char *const kind_names[] = {[IDMAP_UID] = "uid", [IDMAP_GID] = "gid"};
 
-/* What is mounted for it, or NULL: the kernel found out, and so can we. */
+/* What is mounted for it, or NULL: it is not, or not told from here. */
 static const char *type_of(const struct idmap_row *row)
 {
-	return strcmp(row->type, "auto") ? row->type : idmap_disks_type(row->device);
+	if (strcmp(row->type, "auto") && !strchr(row->type, ':'))
+		return row->type;
+	return row->device_number && !row->inside ? idmap_disks_type(row->device) : NULL;
 }
 
 /* How its root folder gets another owner, where it is that folder that the row shows. */
@@ -27,8 +29,8 @@ static void add_owner(const struct idmap_row *row, bool folder, enum idmap_kind 
 	const char *type = type_of(row);
 
 	/* All of it belongs to those that its options name. */
-	if (type && idmap_type_has("vfat:msdos:exfat", type))
-		idmap_text_add(text, "add %s=%u", kind_names[kind], id);
+	if (type && idmap_type_has("vfat:msdos:exfat:ntfs3:tmpfs", type))
+		idmap_text_add(text, "write %s=%u", kind_names[kind], id);
 	else
 		idmap_text_add(text, "give it to %u in the image%s", id,
 			       folder && !row->subdir && type && idmap_type_has(type, "ext4")

@@ -92,9 +92,9 @@ static void add_feature(const struct idmap_stage *stage, const struct idmap_row 
 		idmap_text_add(text,
 			       "a part of its files lies on another device; add rtdev=DEVICE");
 	else if (idmap_contains(attempt->words, "hash for checksum"))
-		idmap_text_add(text, "the kernel lacks the checksum that it was made with; load its"
-				     " module (mkinitramfs -m crc32c_generic, xxhash_generic,"
-				     " sha256_generic or blake2b_generic)");
+		idmap_text_add(text,
+			       "the kernel lacks the checksum that it was made with (crc32c,"
+			       " xxhash64, sha256, blake2b); load its module (mkinitramfs -m)");
 	else if (idmap_is_journal(fd, type))
 		idmap_text_add(text, "it is the journal of another ext4; name that one as SOURCE");
 	else if (idmap_is_cut_short(fd, type))

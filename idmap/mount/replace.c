@@ -41,6 +41,8 @@ static int carry_rest(struct idmap_stage *stage, struct idmap_error *ret_error)
 struct listed {
 	struct idmap_mountinfo mount;
 	struct listed *next;
+	bool gets; /* what is mounted where the folder's is */
+	bool copy; /* of the folder's, on one that gets it */
 	bool goes; /* with the folder's */
 };
 
@@ -61,7 +63,7 @@ static int list_mounts(struct listed **ret)
 
 		if (!listed)
 			return -ENOMEM;
-		*listed = (struct listed){mount, *ret, false};
+		*listed = (struct listed){.mount = mount, .next = *ret};
 		*ret = listed;
 	}
 	return result;
@@ -74,20 +76,65 @@ static struct listed *by_id(struct listed *all, const char *id)
 	return all;
 }
 
+/* The mount that the path leads to; NULL: it is not on the list. */
+static struct listed *by_path(struct listed *all, const char *path)
+{
+	const struct idmap_mount_id id = idmap_mount_id(AT_FDCWD, path, true);
+	char number[24];
+
+	return by_id(all, idmap_print(number, sizeof(number), "%lu", (unsigned long)id.number));
+}
+
+/* `path` without `folder`, which it is inside of. */
+static const char *behind(const char *path, const char *folder)
+{
+	return path + (folder[1] ? strlen(folder) : !path[1]);
+}
+
+/* What is mounted on peers and slaves of the parent, and theirs, where the folder's mount is. */
+static void mark_copies(struct listed *all, const struct listed *top, struct listed *parent)
+{
+	char inside[PATH_MAX], path[PATH_MAX];
+	struct listed *one, *on;
+	bool more = true;
+
+	for (parent->gets = true; more;) {
+		more = false;
+		for (on = all; on; on = on->next)
+			for (one = all; on->gets && one; one = one->next)
+				if (!one->gets && idmap_mount_gets(&one->mount, &on->mount))
+					one->gets = more = true;
+	}
+	idmap_print(inside, sizeof(inside), "%s%s", parent->mount.root[1] ? parent->mount.root : "",
+		    behind(top->mount.target, parent->mount.target));
+	for (one = all; one; one = one->next) {
+		on = one == top ? NULL : by_id(all, one->mount.parent);
+		if (!on || !on->gets || !idmap_path_inside(inside, on->mount.root))
+			continue;
+		idmap_print(path, sizeof(path), "%s%s", on->mount.target[1] ? on->mount.target : "",
+			    behind(inside, on->mount.root));
+		one->copy = !strcmp(one->mount.target, path) &&
+			    !strcmp(one->mount.number, top->mount.number) &&
+			    !strcmp(one->mount.root, top->mount.root);
+	}
+}
+
 /*
- * What goes with a mount: all that is mounted in it, wherever its path may lead by now. Several
- * mounts may have the path of one that is hidden.
+ * What goes: the folder's mount, its copies, and all that is mounted in them, wherever its path may
+ * lead by now. Several mounts may have the path of one that is hidden.
  */
 static void mark_going(struct listed *all, struct listed *top)
 {
-	struct listed *one, *parent;
+	struct listed *one, *on;
 	bool more = true;
 
-	for (top->goes = true; more;) {
+	for (one = all; one; one = one->next)
+		one->goes = one == top || one->copy;
+	while (more) {
 		more = false;
 		for (one = all; one; one = one->next) {
-			parent = one->goes ? NULL : by_id(all, one->mount.parent);
-			if (parent && parent->goes)
+			on = one->goes ? NULL : by_id(all, one->mount.parent);
+			if (on && on->goes)
 				one->goes = more = true;
 		}
 	}
@@ -97,8 +144,7 @@ static void mark_going(struct listed *all, struct listed *top)
 static bool has_others(const struct listed *all, const struct idmap_mountinfo *mount)
 {
 	for (; all; all = all->next)
-		if (!all->goes && ((all->mount.peers && !strcmp(all->mount.peers, mount->peers)) ||
-				   (all->mount.master && !strcmp(all->mount.master, mount->peers))))
+		if (!all->goes && idmap_mount_gets(&all->mount, mount))
 			return true;
 	return false;
 }
@@ -109,32 +155,53 @@ static bool has_others(const struct listed *all, const struct idmap_mountinfo *m
  * What is a peer of something that stays leaves it: nothing is unmounted there, and what comes
  * does not appear in what goes, by which it would lose what is mounted in it.
  */
-static int leave_others(const char *folder)
+static int leave_others(const char *folder, struct listed **ret_all)
 {
-	const struct idmap_mount_id id = idmap_mount_id(AT_FDCWD, folder, true);
-	char number[24];
 	struct listed *all, *one, *top, *parent;
 	int result = list_mounts(&all);
+	bool sure;
 
+	*ret_all = all;
 	if (result)
 		return result;
-	idmap_print(number, sizeof(number), "%lu", (unsigned long)id.number);
-	top = by_id(all, number);
+	top = by_path(all, folder);
 	parent = top ? by_id(all, top->mount.parent) : NULL;
-	if (!parent || !parent->mount.peers)
-		return or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
-	mark_going(all, top);
-	for (one = all; !result && one; one = one->next)
-		if (one->goes && one->mount.peers && has_others(all, &one->mount))
+	sure = parent && parent->mount.peers;
+	if (sure) {
+		mark_copies(all, top, parent);
+		mark_going(all, top);
+	}
+	for (one = all; !result && sure && one; one = one->next) {
+		if (!one->goes || !one->mount.peers || !has_others(all, &one->mount))
+			continue;
+		/* No path leads to one that is hidden. */
+		sure = by_path(all, one->mount.target) == one;
+		if (sure)
 			result = or_errno(mount(NULL, one->mount.target, NULL, MS_PRIVATE, NULL));
-	return result;
+	}
+	return result || sure ? result
+			      : or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
+}
+
+/* The folder's mount, and the copies of it that did not go with it. */
+static int unmount(const char *folder, struct listed *all)
+{
+	struct listed *one;
+
+	if (umount2(folder, MNT_DETACH))
+		return -errno;
+	for (one = all; one; one = one->next)
+		if (one->copy && by_path(all, one->mount.target) == one)
+			umount2(one->mount.target, MNT_DETACH | UMOUNT_NOFOLLOW);
+	return 0;
 }
 
 int idmap_take_down(const char *folder)
 {
-	const int result = leave_others(folder);
+	struct listed *all;
+	const int result = leave_others(folder, &all);
 
-	return result ? result : or_errno(umount2(folder, MNT_DETACH));
+	return result ? result : unmount(folder, all);
 }
 
 /*
@@ -145,22 +212,23 @@ static int replace(const struct idmap_plan *plan, int new_fd)
 {
 	const char *folder = plan->root->folder;
 	idmap_closed int old_fd = idmap_open(folder, O_PATH | O_DIRECTORY), back_fd = -1;
+	struct listed *all;
 	int result;
 
 	if (old_fd < 0)
 		return old_fd;
-	result = leave_others(folder);
+	result = leave_others(folder, &all);
 	if (result)
 		return result;
 	if (!sys_move_mount(new_fd, "", old_fd, "",
 			    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH))
-		return or_errno(umount2(folder, MNT_DETACH));
+		return unmount(folder, all);
 	back_fd = idmap_clone(old_fd, true);
 	if (back_fd < 0)
 		return back_fd;
 	result = idmap_leave_peers(plan, back_fd);
 	if (!result)
-		result = or_errno(umount2(folder, MNT_DETACH));
+		result = unmount(folder, all);
 	if (result)
 		return result;
 	result = or_errno(sys_move_mount(new_fd, "", AT_FDCWD, folder, MOVE_MOUNT_F_EMPTY_PATH));

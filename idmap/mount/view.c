@@ -52,14 +52,16 @@ int idmap_clone(int dir_fd, bool recursive)
 					      (recursive ? AT_RECURSIVE : 0)));
 }
 
-int idmap_leave_peers(const struct idmap_plan *plan, int tree_fd)
+int idmap_make_private(int tree_fd)
 {
 	struct sys_mount_attr private = {.propagation = MS_PRIVATE};
 
-	return plan->root->shared
-		       ? or_errno(sys_mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE,
-						    &private))
-		       : 0;
+	return or_errno(sys_mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &private));
+}
+
+int idmap_leave_peers(const struct idmap_plan *plan, int tree_fd)
+{
+	return plan->root->shared ? idmap_make_private(tree_fd) : 0;
 }
 
 int idmap_peers_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error)

@@ -150,7 +150,7 @@ bool idmap_was_denied(const struct idmap_plan *plan, const struct idmap_row *row
 	uint32_t i;
 
 	for (i = 0; i < plan->rows && (other = plan->row[i]) != row; i++)
-		if (other->flags & IDMAP_DENIED && !strcmp(other->device, row->device))
+		if (other->flags & IDMAP_DENIED && idmap_same_device(other->device, row->device))
 			return true;
 	return false;
 }

@@ -425,7 +425,8 @@ bool idmap_has_no_device(const char *type)
 	static const char kernels[] =
 		"tmpfs:ramfs:devtmpfs:devpts:proc:sysfs:cgroup:cgroup2:debugfs:tracefs:bpf:"
 		"securityfs:selinuxfs:configfs:mqueue:hugetlbfs:efivarfs:pstore:binfmt_misc:"
-		"fusectl:nfsd:rpc_pipefs:binder:resctrl";
+		"fusectl:nfsd:rpc_pipefs:binder:resctrl:cpuset:vboxsf:hostfs:functionfs:"
+		"smackfs:xenfs";
 
 	return idmap_is_served(type) || idmap_type_has(kernels, type);
 }
