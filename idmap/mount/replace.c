@@ -41,25 +41,20 @@ static int carry_rest(struct idmap_stage *stage, struct idmap_error *ret_error)
 struct listed {
 	struct idmap_mountinfo mount;
 	struct listed *next;
-	bool gets; /* what is mounted where the folder's is */
-	bool copy; /* of the folder's, on one that gets it */
-	bool goes; /* with the folder's */
+	bool gets;	     /* what is mounted where the folder's is */
+	struct listed *tree; /* what it goes with, itself too: the folder's, or a copy; or NULL */
 };
 
-static int list_mounts(struct listed **ret)
+static int list_mounts(struct idmap_arena *arena, struct listed **ret)
 {
-	struct idmap_error unused;
-	struct idmap_arena arena; /* for as long as the process lives */
 	struct idmap_mountinfo mount;
 	char *text;
 	size_t size;
-	int result = idmap_arena_map(&arena, MEMORY, &unused);
+	int result = idmap_file_read("/proc/self/mountinfo", arena, &text, &size);
 
 	*ret = NULL;
-	if (!result)
-		result = idmap_file_read("/proc/self/mountinfo", &arena, &text, &size);
 	while (!result && idmap_mountinfo_next(&text, &mount)) {
-		struct listed *listed = idmap_alloc(&arena, sizeof(*listed));
+		struct listed *listed = idmap_alloc(arena, sizeof(*listed));
 
 		if (!listed)
 			return -ENOMEM;
@@ -91,10 +86,14 @@ static const char *behind(const char *path, const char *folder)
 	return path + (folder[1] ? strlen(folder) : !path[1]);
 }
 
-/* What is mounted on peers and slaves of the parent, and theirs, where the folder's mount is. */
-static void mark_copies(struct listed *all, const struct listed *top, struct listed *parent)
+static bool shows_same(const struct idmap_mountinfo *one, const struct idmap_mountinfo *other)
 {
-	char inside[PATH_MAX], path[PATH_MAX];
+	return !strcmp(one->number, other->number) && !strcmp(one->root, other->root);
+}
+
+/* Peers and slaves of the folder's parent, and theirs: what is mounted on it appears on them. */
+static void mark_getting(struct listed *all, struct listed *parent)
+{
 	struct listed *one, *on;
 	bool more = true;
 
@@ -105,38 +104,70 @@ static void mark_copies(struct listed *all, const struct listed *top, struct lis
 				if (!one->gets && idmap_mount_gets(&one->mount, &on->mount))
 					one->gets = more = true;
 	}
+}
+
+/* What stands on those where the folder's mount is, and is the same, may be its copy. */
+static void mark_copies(struct listed *all, struct listed *top, const struct listed *parent)
+{
+	char inside[PATH_MAX], path[PATH_MAX];
+	struct listed *one, *on;
+
 	idmap_print(inside, sizeof(inside), "%s%s", parent->mount.root[1] ? parent->mount.root : "",
 		    behind(top->mount.target, parent->mount.target));
 	for (one = all; one; one = one->next) {
 		on = one == top ? NULL : by_id(all, one->mount.parent);
-		if (!on || !on->gets || !idmap_path_inside(inside, on->mount.root))
+		if (!on || !on->gets || !idmap_path_inside(inside, on->mount.root) ||
+		    !shows_same(&one->mount, &top->mount))
 			continue;
 		idmap_print(path, sizeof(path), "%s%s", on->mount.target[1] ? on->mount.target : "",
 			    behind(inside, on->mount.root));
-		one->copy = !strcmp(one->mount.target, path) &&
-			    !strcmp(one->mount.number, top->mount.number) &&
-			    !strcmp(one->mount.root, top->mount.root);
+		if (!strcmp(one->mount.target, path))
+			one->tree = one;
 	}
 }
 
-/*
- * What goes: the folder's mount, its copies, and all that is mounted in them, wherever its path may
- * lead by now. Several mounts may have the path of one that is hidden.
- */
-static void mark_going(struct listed *all, struct listed *top)
+/* All that is mounted in them, wherever its path may lead by now. */
+static void mark_trees(struct listed *all)
 {
 	struct listed *one, *on;
 	bool more = true;
 
-	for (one = all; one; one = one->next)
-		one->goes = one == top || one->copy;
 	while (more) {
 		more = false;
 		for (one = all; one; one = one->next) {
-			on = one->goes ? NULL : by_id(all, one->mount.parent);
-			if (on && on->goes)
-				one->goes = more = true;
+			on = one->tree ? NULL : by_id(all, one->mount.parent);
+			if (!on || !on->tree)
+				continue;
+			one->tree = on->tree;
+			more = true;
 		}
+	}
+}
+
+/* Whether the folder's mount has the same one in it, at the same place. */
+static bool has_it(const struct listed *all, const struct listed *top, const struct listed *one)
+{
+	const char *path = behind(one->mount.target, one->tree->mount.target);
+
+	for (; all; all = all->next)
+		if (all->tree == top && shows_same(&all->mount, &one->mount) &&
+		    !strcmp(behind(all->mount.target, top->mount.target), path))
+			return true;
+	return false;
+}
+
+/* Somebody may have mounted something of his own in a copy: that stays, and so does the copy. */
+static void unmark_copies_of_others(struct listed *all, const struct listed *top)
+{
+	struct listed *one, *other, *tree;
+
+	for (one = all; one; one = one->next) {
+		tree = one->tree;
+		if (!tree || has_it(all, top, one))
+			continue;
+		for (other = all; other; other = other->next)
+			if (other->tree == tree)
+				other->tree = NULL;
 	}
 }
 
@@ -144,43 +175,71 @@ static void mark_going(struct listed *all, struct listed *top)
 static bool has_others(const struct listed *all, const struct idmap_mountinfo *mount)
 {
 	for (; all; all = all->next)
-		if (!all->goes && idmap_mount_gets(&all->mount, mount))
+		if (!all->tree && idmap_mount_gets(&all->mount, mount))
 			return true;
 	return false;
+}
+
+/*
+ * What goes and is a peer of something that stays leaves it. 1: there was any, and what is a slave
+ * of that one is another one's now; 0: there is none. -ENOENT: no path leads to one, as others
+ * hide it.
+ */
+static int leave_some(struct listed *all)
+{
+	struct listed *one;
+	int result = 0;
+
+	for (one = all; one; one = one->next) {
+		if (!one->tree || !one->mount.peers || !has_others(all, &one->mount))
+			continue;
+		if (by_path(all, one->mount.target) != one)
+			return -ENOENT;
+		if (mount(NULL, one->mount.target, NULL, MS_PRIVATE, NULL))
+			return -errno;
+		result = 1;
+	}
+	return result;
 }
 
 /*
  * Before the folder's mount goes, and before something comes in its place. Where other namespaces
  * have copies of it they get the new one, too, and lose the old one with what is mounted in it.
  * What is a peer of something that stays leaves it: nothing is unmounted there, and what comes
- * does not appear in what goes, by which it would lose what is mounted in it.
+ * does not appear in what goes, by which it would lose what is mounted in it. *ret_all: what there
+ * is, with the copies marked; NULL: none of them goes.
  */
 static int leave_others(const char *folder, struct listed **ret_all)
 {
-	struct listed *all, *one, *top, *parent;
-	int result = list_mounts(&all);
-	bool sure;
+	struct idmap_error unused;
+	struct idmap_arena arena; /* for as long as the process lives */
+	struct listed *all, *top, *parent;
+	int result = idmap_arena_map(&arena, MEMORY, &unused);
+	char *start = arena.at;
 
-	*ret_all = all;
-	if (result)
-		return result;
-	top = by_path(all, folder);
-	parent = top ? by_id(all, top->mount.parent) : NULL;
-	sure = parent && parent->mount.peers;
-	if (sure) {
+	do {
+		if (result >= 0) {
+			arena.at = start;
+			result = list_mounts(&arena, &all);
+		}
+		if (result)
+			return result;
+		top = by_path(all, folder);
+		parent = top ? by_id(all, top->mount.parent) : NULL;
+		if (!parent || !parent->mount.peers) {
+			result = -ENOENT;
+			break;
+		}
+		mark_getting(all, parent);
 		mark_copies(all, top, parent);
-		mark_going(all, top);
-	}
-	for (one = all; !result && sure && one; one = one->next) {
-		if (!one->goes || !one->mount.peers || !has_others(all, &one->mount))
-			continue;
-		/* No path leads to one that is hidden. */
-		sure = by_path(all, one->mount.target) == one;
-		if (sure)
-			result = or_errno(mount(NULL, one->mount.target, NULL, MS_PRIVATE, NULL));
-	}
-	return result || sure ? result
-			      : or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL));
+		top->tree = top;
+		mark_trees(all);
+		unmark_copies_of_others(all, top);
+		result = leave_some(all);
+	} while (result > 0);
+	*ret_all = result ? NULL : all;
+	return result == -ENOENT ? or_errno(mount(NULL, folder, NULL, MS_REC | MS_PRIVATE, NULL))
+				 : result;
 }
 
 /* The folder's mount, and the copies of it that did not go with it. */
@@ -191,7 +250,7 @@ static int unmount(const char *folder, struct listed *all)
 	if (umount2(folder, MNT_DETACH))
 		return -errno;
 	for (one = all; one; one = one->next)
-		if (one->copy && by_path(all, one->mount.target) == one)
+		if (one->tree == one && by_path(all, one->mount.target) == one)
 			umount2(one->mount.target, MNT_DETACH | UMOUNT_NOFOLLOW);
 	return 0;
 }

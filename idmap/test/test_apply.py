@@ -374,6 +374,30 @@ def test_node_that_is_not_opened():
     assert done.out == ["rc 0", "rc 0"], done
 
 
+OF_OTHERS = "mount -t tmpfs s /run/s; mkdir /run/s/in; mount -t tmpfs in /run/s/in; touch /run/s/in/kept; "
+
+
+@pytest.mark.parametrize("prepare, kept", [
+    ("mount --rbind /run /run/peer; mount --make-rslave /run/peer; mount -t tmpfs own /run/peer/r/mnt; touch /run/peer/r/mnt/kept",
+     "/run/peer/r/mnt/kept"),
+    ("mount --rbind /run/s /run/r/etc; mount --rbind /run/r/etc /run/r/mnt; mount --make-rslave /run/r/mnt;"
+     " mount --make-rshared /run/r/mnt; mount --rbind /run/r/mnt /run/else; mount --make-rslave /run/else", "/run/else/in/kept"),
+    ("mount -t tmpfs m /run/r/mnt; mkdir -p /run/r/mnt/d/etc; mount --rbind /run/s /run/r/mnt/d/etc;"
+     " mount -t tmpfs over /run/r/mnt/d; mount --rbind /run /run/peer", "/run/s/in/kept"),
+    ("mount -t tmpfs m /run/r/mnt; mkdir -p /run/r/mnt/d/etc; mount --rbind /run/s /run/r/mnt/d/etc;"
+     " mount -t tmpfs over /run/r/mnt/d", "/run/s/in/kept"),
+], ids=["in a copy", "slave of a slave", "hidden, with a copy", "hidden"])
+@pytest.mark.skipif(os.getuid() == 0 and not can_map(), reason="this kernel maps no tmpfs")
+def test_peers_of_others_stay(prepare, kept):
+    """What a mount in the folder shares with them is not unmounted there."""
+    done = script(f"""
+        mount --make-rshared /; mkdir /run/peer /run/s /run/else; {OF_OTHERS}{prepare}
+        ls {kept}; table '/dev/root / auto idmap=100000:0:65536\\nt /srv tmpfs\\n'
+        idmap apply -c /run/table --root /run/r; ls {kept}; owners /run/r/images/app; idmap undo --root /run/r; ls {kept}
+        owners /run/r/images/app; ls /run/s/in""")
+    assert done.out == [kept, "rc 0", kept, "/run/r/images/app 0:0", "rc 0", kept, "/run/r/images/app 100000:100000", "kept"], done
+
+
 ROOT_AND_ROWS = "/dev/root / auto idmap=100000:0:65536\\nt /srv tmpfs\\n/images/app /opt/app bind\\n"
 
 
