@@ -8,14 +8,17 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "mount/mount.h"
 
 #define WORKSHOP ".idmap"
-#define OTHER_FILES 24 /* that are open meanwhile */
+#define MOUNTS_MEMORY (8 << 20) /* costs what is touched */
+#define OTHER_FILES 24		/* that are open meanwhile */
 #define OPENS_MOST 1000
 
 /* --- paths and clones ------------------------------------------------------------------------ */
@@ -96,6 +99,36 @@ static bool stands(const struct idmap_stage *stage, const char *path)
 	return carried;
 }
 
+/* Where /run is shared it appears on the peers of that, too; a clone of one would keep it. */
+static void hide_copies(const struct idmap_stage *stage)
+{
+	struct idmap_mountinfo there;
+	struct idmap_arena arena;
+	struct idmap_error unused;
+	char number[24], id[24], *memory, *text;
+	const char *name;
+	struct stat st;
+	size_t size;
+
+	if (!stage->plan->root->shared || stat(WORKSHOP, &st) ||
+	    idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
+		return;
+	idmap_print(number, sizeof(number), "%u:%u", major(st.st_dev), minor(st.st_dev));
+	memory = text = arena.at;
+	if (idmap_file_read("/proc/self/mountinfo", &arena, &text, &size))
+		*text = 0;
+	while (idmap_mountinfo_next(&text, &there)) {
+		name = strrchr(there.root, '/');
+		if (strcmp(there.number, number) || !name || strcmp(name + 1, WORKSHOP))
+			continue;
+		idmap_print(id, sizeof(id), "%lu",
+			    (unsigned long)idmap_mount_id(AT_FDCWD, there.target, true).number);
+		if (!strcmp(id, there.id))
+			mount(NULL, there.target, NULL, MS_UNBINDABLE, NULL);
+	}
+	munmap(memory, MOUNTS_MEMORY);
+}
+
 /*
  * A folder of a filesystem in memory, mounted on itself. From here on it is known by the folder
  * that it is in, since a row may cover that one.
@@ -118,6 +151,8 @@ static int open_mounted_workshop(struct idmap_stage *stage)
 	/* Not before: an unbindable mount cannot be attached below a shared one. */
 	if (!result)
 		result = or_errno(mount(NULL, WORKSHOP, NULL, MS_UNBINDABLE, NULL));
+	if (!result)
+		hide_copies(stage);
 	chdir("/");
 	return result;
 }

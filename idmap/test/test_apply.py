@@ -374,6 +374,18 @@ def test_node_that_is_not_opened():
     assert done.out == ["rc 0", "rc 0"], done
 
 
+@pytest.mark.parametrize("how", ["--bind", "--rbind"])
+@pytest.mark.parametrize("root", ["", "/dev/root / auto rw\\n"], ids=["rows", "root"])
+def test_run_of_the_machine_in_a_root(root, how):
+    """As whoever prepares a chroot binds it: what is mounted there meanwhile is seen in it, and does not stay."""
+    done = script(f"""
+        mount --make-rshared /; mount {how} /run /run/r/mnt; mkdir /run/r/mnt/below; mount -t tmpfs below /run/below
+        before=$(mounts | sort); table '{root}/mnt /srv rbind\\nt /opt/app tmpfs\\n'
+        idmap apply -c /run/table --root /run/r; mounts | grep -c idmap; ls -A /run /run/r/mnt | grep idmap
+        idmap undo --root /run/r; [ "$before" = "$(mounts | sort)" ] || mounts""")
+    assert done.out == ["rc 0", "0", "idmap", "idmap", "rc 0"], done
+
+
 OF_OTHERS = "mount -t tmpfs s /run/s; mkdir /run/s/in; mount -t tmpfs in /run/s/in; touch /run/s/in/kept; "
 
 
