@@ -114,9 +114,11 @@ int peers_look(const struct record *record, const struct idmap_plan *plan,
 				" private (mount --make-private %s)",
 				below->target, peer->target, copy, below->target);
 		idmap_note(notes,
-			   "%s appears on %s, too, since the mounts on %s and %s are shared; make"
+			   "%s appears on %s, too%s, since the mounts on %s and %s are shared; make"
 			   " one private before where that is not meant (mount --make-private)",
-			   target, copy, below->target, peer->target);
+			   target, copy,
+			   seen_at(mounts, copy) == peer ? "" : " (in place of what is there)",
+			   below->target, peer->target);
 	}
 	return 0;
 }

@@ -204,7 +204,8 @@ static int explain_refusal(int tree_fd, const struct idmap_row *row, int error,
 		return idmap_fail(
 			ret_error, row, IDMAP_NO_MAP, error,
 			"the kernel lets nobody map this mount (%m); it is mapped already, or its"
-			" filesystem was mounted in another user namespace");
+			" filesystem was mounted in another user namespace; leave the map out, or"
+			" name its device as SOURCE");
 	case EINVAL:
 		if (row->map && !takes_any_map(tree_fd, row))
 			return explain_filesystem(tree_fd, row, uts.release, ret_error);
