@@ -184,8 +184,9 @@ struct record {
 	const char
 		*before; /* the options of the folder's mount, where that was replaced; or NULL */
 	struct idmap_mount_id replaces; /* that mount */
-	bool done;			/* it was not interrupted */
-	bool halfway;			/* an undo has stopped, and these rows are left */
+	uint64_t stood_on; /* the number of what the root stood on when an undo began; or 0 */
+	bool done;	   /* it was not interrupted */
+	bool halfway;	   /* an undo has stopped, and these rows are left */
 };
 
 struct records {
@@ -207,6 +208,11 @@ int record_row(struct record *record, const struct idmap_row *row, struct idmap_
 /* Once all rows are in place. */
 void record_inner(struct record *record, struct inner_mount inner);
 int record_end(struct record *record, bool done, struct idmap_error *ret_error);
+/*
+ * Before an undo, where the folder's mount stands on the one of that number: for the next one, if
+ * this is killed. An undo does not need the room that there may not be.
+ */
+void record_goes(const struct record *record, uint64_t stood_on);
 /* Nothing of it stands. */
 void record_drop(struct record *record);
 void record_remove(const char *folder);

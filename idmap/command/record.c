@@ -28,6 +28,7 @@
 #define ALONG_LINE "# along "
 #define DONE_LINE "# done"
 #define HALFWAY_LINE "# halfway"
+#define STOOD_ON_LINE "# stood on "
 
 int record_lock(const struct command *command, struct idmap_error *ret_error)
 {
@@ -192,6 +193,19 @@ int record_end(struct record *record, bool done, struct idmap_error *ret_error)
 	return result;
 }
 
+void record_goes(const struct record *record, uint64_t stood_on)
+{
+	char path[PATH_MAX];
+	FILE *out;
+
+	record_path(record->folder, path);
+	out = fopen(path, "ae");
+	if (!out)
+		return;
+	fprintf(out, HALFWAY_LINE "\n" STOOD_ON_LINE "%" PRIu64 "\n", stood_on);
+	fclose(out);
+}
+
 void record_drop(struct record *record)
 {
 	char path[PATH_MAX];
@@ -280,6 +294,8 @@ static void read_comments(struct record *record, const char *text)
 			add_inner(record, value, true);
 		} else if (behind(text, DONE_LINE)) {
 			record->done = true;
+		} else if ((value = behind(text, STOOD_ON_LINE))) {
+			record->stood_on = strtoull(value, NULL, 10);
 		} else if (behind(text, HALFWAY_LINE)) {
 			record->halfway = true;
 		}

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -230,6 +231,28 @@ static bool is_beneath(const struct record *record)
 	return !record->done && record->replaces.number && mount_same(top, record->replaces);
 }
 
+/* What the folder's mount stands on. */
+static uint64_t stands_on(const struct record *record, const struct mounts *mounts)
+{
+	const struct idmap_mountinfo *top = mounts_at(mounts, record->folder);
+
+	return top ? strtoull(top->parent, NULL, 10) : 0;
+}
+
+/* An interrupted undo has put the old root beneath the new one, which hides it still. */
+static int finish(const struct record *record, struct idmap_error *ret_error)
+{
+	const int result = idmap_take_down(record->folder);
+
+	if (result)
+		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
+				  "%s cannot be unmounted (%m); unmount it, and what it hides is"
+				  " as it was",
+				  record->folder);
+	record_remove(record->folder);
+	return 0;
+}
+
 int take_back(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
 {
 	bool root = false;
@@ -245,10 +268,14 @@ int take_back(struct record *record, struct mounts *mounts, struct idmap_error *
 			record_remove(record->folder);
 		return result;
 	}
+	if (root && record->stood_on && stands_on(record, mounts) != record->stood_on)
+		return finish(record, ret_error);
 	if (root)
 		result = check_root(record, record->folder, mounts, ret_error);
-	if (!result)
-		result = undo_rows(record, root, mounts, ret_error);
+	if (result)
+		return result;
+	record_goes(record, stands_on(record, mounts));
+	result = undo_rows(record, root, mounts, ret_error);
 	if (!result && root) {
 		result = unmap_folder(record, false, ret_error);
 		if (result)

@@ -114,6 +114,8 @@ static void mark_copies(struct listed *all, struct listed *top, const struct lis
 
 	idmap_print(inside, sizeof(inside), "%s%s", parent->mount.root[1] ? parent->mount.root : "",
 		    behind(top->mount.target, parent->mount.target));
+	if (!*inside) /* on the very root of it */
+		idmap_print(inside, sizeof(inside), "/");
 	for (one = all; one; one = one->next) {
 		on = one == top ? NULL : by_id(all, one->mount.parent);
 		if (!on || !on->gets || !idmap_path_inside(inside, on->mount.root) ||
