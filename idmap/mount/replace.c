@@ -219,11 +219,11 @@ static int leave_others(const char *folder, struct listed **ret_all)
 	int result = idmap_arena_map(&arena, MEMORY, &unused);
 	char *start = arena.at;
 
+	if (result)
+		return result;
 	do {
-		if (result >= 0) {
-			arena.at = start;
-			result = list_mounts(&arena, &all);
-		}
+		arena.at = start;
+		result = list_mounts(&arena, &all);
 		if (result)
 			return result;
 		top = by_path(all, folder);
