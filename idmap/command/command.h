@@ -224,8 +224,6 @@ char *row_line(const struct idmap_row *row);
 void records_read(struct records *records);
 /* Whether both have the same extents, in the same order. */
 bool same_map(const struct idmap_map *a, const struct idmap_map *b);
-/* What is at `rest`, "" or a path, of the folder. Gives `path`. */
-const char *path_join(char path[PATH_MAX], const char *folder, const char *rest);
 /* Where the row is mounted. Gives `path`. */
 const char *record_target(const struct record *record, const struct idmap_row *row,
 			  char path[PATH_MAX]);

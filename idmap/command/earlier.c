@@ -226,7 +226,8 @@ static int look_at_others(const struct earlier *earlier, struct idmap_error *ret
 		if (row->flags & IDMAP_LAYER || idmap_row_is_root(row))
 			continue;
 		rows++;
-		mount = mounts_at(earlier->mounts, path_join(path, earlier->folder, row->target));
+		mount = mounts_at(earlier->mounts,
+				  idmap_path_join(path, earlier->folder, row->target));
 		there = mount ? records_row(&earlier->records, mount, &record) : NULL;
 		if (!there || !is_same(earlier, row, record, there))
 			continue;

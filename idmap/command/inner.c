@@ -66,7 +66,7 @@ static bool came_along(const struct idmap_build *build, const struct mounts *mou
 		if (row_of(&build->plan, mount))
 			return false;
 		for (carried = build->carry; carried; carried = carried->next)
-			if (!strcmp(mount->target, path_join(path, folder, carried->real)) &&
+			if (!strcmp(mount->target, idmap_path_join(path, folder, carried->real)) &&
 			    !is_beneath_rows(mounts, folder, path) &&
 			    !is_beneath_other(&build->plan, mounts, mount))
 				return true;

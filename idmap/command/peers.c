@@ -32,12 +32,6 @@ static const struct idmap_mountinfo *seen_at(const struct mounts *mounts, const 
 	return seen;
 }
 
-/* `path` without `folder`, which it is inside of: "" or one that begins with a slash. */
-static const char *behind(const char *path, const char *folder)
-{
-	return path + (folder[1] ? strlen(folder) : !path[1]);
-}
-
 /* Whether it is on an earlier row, whose own copies have been looked at. */
 static bool is_on_row(const struct record *record, const struct idmap_plan *plan, const char *path,
 		      const struct idmap_mountinfo *below)
@@ -65,7 +59,7 @@ static bool is_of_table(const struct record *record, const struct idmap_plan *pl
 
 		if (idmap_path_inside(record_target(record, row, path), copy) ||
 		    (row->inside &&
-		     idmap_path_inside(path_join(path, record->folder, row->inside), copy)))
+		     idmap_path_inside(idmap_path_join(path, record->folder, row->inside), copy)))
 			return true;
 	}
 	return false;
@@ -94,14 +88,16 @@ int peers_look(const struct record *record, const struct idmap_plan *plan,
 		below = mounts_parent(mounts, below);
 	if (!below || !below->peers || (!root && is_on_row(record, plan, target, below)))
 		return 0;
-	path_join(inside, below->root, behind(target, below->target));
+	idmap_path_join(inside, below->root, idmap_path_behind(target, below->target));
 	for (i = 0; i < mounts->count; i++) {
 		const struct idmap_mountinfo *peer = &mounts->mount[i];
 
 		if (peer == below || !idmap_mount_gets(peer, below) ||
 		    !idmap_path_inside(inside, peer->root) ||
 		    !is_seen(mounts, peer,
-			     path_join(copy, peer->target, behind(inside, peer->root)), root))
+			     idmap_path_join(copy, peer->target,
+					     idmap_path_behind(inside, peer->root)),
+			     root))
 			continue;
 		/* It goes with what a root replaces. */
 		if (root && idmap_path_inside(peer->target, target))

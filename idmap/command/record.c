@@ -91,17 +91,10 @@ bool same_map(const struct idmap_map *a, const struct idmap_map *b)
 	return true;
 }
 
-const char *path_join(char path[PATH_MAX], const char *folder, const char *rest)
-{
-	if (!strcmp(rest, "/"))
-		rest = "";
-	return idmap_print(path, PATH_MAX, "%s%s", folder[1] || !*rest ? folder : "", rest);
-}
-
 const char *record_target(const struct record *record, const struct idmap_row *row,
 			  char path[PATH_MAX])
 {
-	return path_join(path, record->folder, row->target);
+	return idmap_path_join(path, record->folder, row->target);
 }
 
 /* What was written is there, or the line says why not. */

@@ -140,6 +140,10 @@ struct idmap_mount_id {
  * number the other one is asked for if both are wanted, and else 0.
  */
 struct idmap_mount_id idmap_mount_id(int dir_fd, const char *path, bool both);
+/* What is at `rest`, "" or a path, of the folder. Gives `path`. */
+const char *idmap_path_join(char path[PATH_MAX], const char *folder, const char *rest);
+/* `path` without `folder`, which it is inside of: "" or one that begins with a slash. */
+const char *idmap_path_behind(const char *path, const char *folder);
 /* Whether the path leads to what a mount shows, and not to something in it. */
 bool idmap_is_mount_root(int dir_fd, const char *path);
 /* Whether both are there, and one folder, or file without hard links, of one mount. */

@@ -3,6 +3,7 @@
  * Which mount it is: statx(2) tells its numbers, by which it is known again.
  */
 #define _GNU_SOURCE
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -66,6 +67,18 @@ struct idmap_mount_id idmap_mount_id(int dir_fd, const char *path, bool both)
 			id.unique = (id.unique ^ looks[i]) * UINT64_C(0x100000001b3) + 1;
 	}
 	return id;
+}
+
+const char *idmap_path_join(char path[PATH_MAX], const char *folder, const char *rest)
+{
+	if (!strcmp(rest, "/"))
+		rest = "";
+	return idmap_print(path, PATH_MAX, "%s%s", folder[1] || !*rest ? folder : "", rest);
+}
+
+const char *idmap_path_behind(const char *path, const char *folder)
+{
+	return path + (folder[1] ? strlen(folder) : !path[1]);
 }
 
 bool idmap_same_place(int dir_fd, const char *one, const char *other)

@@ -80,12 +80,6 @@ static struct listed *by_path(struct listed *all, const char *path)
 	return by_id(all, idmap_print(number, sizeof(number), "%lu", (unsigned long)id.number));
 }
 
-/* `path` without `folder`, which it is inside of. */
-static const char *behind(const char *path, const char *folder)
-{
-	return path + (folder[1] ? strlen(folder) : !path[1]);
-}
-
 static bool shows_same(const struct idmap_mountinfo *one, const struct idmap_mountinfo *other)
 {
 	return !strcmp(one->number, other->number) && !strcmp(one->root, other->root);
@@ -112,17 +106,14 @@ static void mark_copies(struct listed *all, struct listed *top, const struct lis
 	char inside[PATH_MAX], path[PATH_MAX];
 	struct listed *one, *on;
 
-	idmap_print(inside, sizeof(inside), "%s%s", parent->mount.root[1] ? parent->mount.root : "",
-		    behind(top->mount.target, parent->mount.target));
-	if (!*inside) /* on the very root of it */
-		idmap_print(inside, sizeof(inside), "/");
+	idmap_path_join(inside, parent->mount.root,
+			idmap_path_behind(top->mount.target, parent->mount.target));
 	for (one = all; one; one = one->next) {
 		on = one == top ? NULL : by_id(all, one->mount.parent);
 		if (!on || !on->gets || !idmap_path_inside(inside, on->mount.root) ||
 		    !shows_same(&one->mount, &top->mount))
 			continue;
-		idmap_print(path, sizeof(path), "%s%s", on->mount.target[1] ? on->mount.target : "",
-			    behind(inside, on->mount.root));
+		idmap_path_join(path, on->mount.target, idmap_path_behind(inside, on->mount.root));
 		if (!strcmp(one->mount.target, path))
 			one->tree = one;
 	}
@@ -149,11 +140,11 @@ static void mark_trees(struct listed *all)
 /* Whether the folder's mount has the same one in it, at the same place. */
 static bool has_it(const struct listed *all, const struct listed *top, const struct listed *one)
 {
-	const char *path = behind(one->mount.target, one->tree->mount.target);
+	const char *path = idmap_path_behind(one->mount.target, one->tree->mount.target);
 
 	for (; all; all = all->next)
 		if (all->tree == top && shows_same(&all->mount, &one->mount) &&
-		    !strcmp(behind(all->mount.target, top->mount.target), path))
+		    !strcmp(idmap_path_behind(all->mount.target, top->mount.target), path))
 			return true;
 	return false;
 }
