@@ -83,7 +83,7 @@ def options(guest: Guest, target: str) -> tuple[str, set[str]]:
 
 
 def log_lines(guest: Guest) -> list[str]:
-    return [record["text"] for record in guest.kmsg() if record["text"].startswith(PRE)]
+    return [record["text"] for record in guest.kmsg(programs=True) if record["text"].startswith(PRE)]
 
 
 def last_words(console: str) -> tuple[str, str]:

@@ -335,10 +335,10 @@ class Guest:
             raise self._fail(f"{' '.join(program)} in the guest: {answer}")
         return answer["stdout"]
 
-    def kmsg(self) -> list[dict[str, Any]]:
-        """The kernel's log, line by line, though a record may hold several: prio (0 to 7), facility,
-        us, text."""
-        return [{**record, "text": line} for record in self.ask("kmsg")["records"]
+    def kmsg(self, programs: bool = False) -> list[dict[str, Any]]:
+        """The kernel's log, or what programs have written into it alone, line by line, though a record
+        may hold several: prio (0 to 7), facility, us, text."""
+        return [{**record, "text": line} for record in self.ask("kmsg programs" if programs else "kmsg")["records"]
                 for line in record["text"].split("\\x0a")]
 
     def mounts(self) -> list[Mount]:

@@ -143,7 +143,7 @@ def test_most_extents(kernel, root_tree, image, initramfs, boot):
         assert seen["far"] == (678, 200002)
         assert seen["user"] == (65534, 65534)
         # A long map is cut in the log and whole in the table.
-        line, = [r["text"] for r in guest.kmsg() if "idmap-init: /dev/vda" in r["text"]]
+        line, = [r["text"] for r in guest.kmsg(programs=True) if "idmap-init: /dev/vda" in r["text"]]
         assert len(line) < 300 and "... in " in line
         extent = r"\d+:\d+:1"
         row = guest.ask("read /run/idmap/table")["content"].splitlines()[1]
