@@ -939,7 +939,8 @@ static void kmsg_record(struct text *t, const char *record, size_t len, bool all
 static void do_kmsg(struct text *t, char **words)
 {
 	char record[8193];
-	const bool all = !words[1]; /* or what programs have written: all takes a tenth of a boot's time */
+	const bool all =
+		!words[1]; /* or what programs have written: all takes a tenth of a boot's time */
 	int fd = open_dev("kmsg", O_RDONLY | O_NONBLOCK);
 
 	if (fd < 0) {

@@ -99,19 +99,31 @@ static int undo_inside(const struct record *record, uint64_t number, struct moun
 	return left ? -EBUSY : 0;
 }
 
+/* Whether a row that stands is what is seen there: nothing of somebody else's is taken down. */
+static int check_seen(const struct record *record, const struct recorded *recorded,
+		      struct idmap_error *ret_error)
+{
+	char path[PATH_MAX];
+	struct idmap_mount_id top = mount_id_on(record_target(record, recorded->row, path));
+
+	return mount_same(top, recorded->id)
+		       ? 0
+		       : idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
+				    "what was put on %s is covered by another mount by now, or was"
+				    " moved; unmount that first",
+				    path);
+}
+
 /* Unmounts one row that stands. */
 static int undo_row(const struct record *record, const struct recorded *recorded,
 		    struct mounts *mounts, struct idmap_error *ret_error)
 {
 	char path[PATH_MAX];
-	struct idmap_mount_id top = mount_id_on(record_target(record, recorded->row, path));
-	int result = 0;
+	int result = check_seen(record, recorded, ret_error);
 
-	if (!mount_same(top, recorded->id))
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EBUSY,
-				  "what was put on %s is covered by another mount by now, or was"
-				  " moved; unmount that first",
-				  path);
+	if (result)
+		return result;
+	record_target(record, recorded->row, path);
 	if (recorded->row->flags & IDMAP_RBIND)
 		result = undo_inside(record, recorded->id.number, mounts, ret_error);
 	if (!result)
@@ -255,22 +267,25 @@ static int finish(const struct record *record, struct idmap_error *ret_error)
 
 int take_back(struct record *record, struct mounts *mounts, struct idmap_error *ret_error)
 {
-	bool root = false;
+	const struct recorded *root = NULL;
 	size_t i;
 	int result = 0;
 
 	for (i = 0; i < record->count; i++)
-		root |= recorded_is_root(&record->row[i]) &&
-			record_stands(record, &record->row[i], mounts);
+		if (recorded_is_root(&record->row[i]) &&
+		    record_stands(record, &record->row[i], mounts))
+			root = &record->row[i];
 	if (root && is_beneath(record)) {
 		result = put_back_folder(record->folder, ret_error);
 		if (!result)
 			record_remove(record->folder);
 		return result;
 	}
-	if (root && record->stood_on && stands_on(record, mounts) != record->stood_on)
-		return finish(record, ret_error);
 	if (root)
+		result = check_seen(record, root, ret_error);
+	if (!result && root && record->stood_on && stands_on(record, mounts) != record->stood_on)
+		return finish(record, ret_error);
+	if (!result && root)
 		result = check_root(record, record->folder, mounts, ret_error);
 	if (result)
 		return result;

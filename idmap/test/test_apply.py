@@ -722,6 +722,23 @@ def test_undo_that_is_killed(call, again, prepare):
     assert done.out[0].startswith("killed ") and done.out[0] != "killed 0 times" and len(done.out) == 1, (done.out, done.err)
 
 
+@pytest.mark.skipif(os.getuid() == 0 and not can_map(), reason="this kernel maps no tmpfs")
+@pytest.mark.parametrize("row", ["", "t /srv tmpfs\\n"], ids=["root", "more"])
+@pytest.mark.parametrize("kill", ["", "strace -f -o /dev/null -e inject=umount2:signal=SIGKILL"], ids=["whole", "killed"])
+def test_undo_of_a_root_that_is_covered(row, kill):
+    """What somebody has mounted on the folder since is not what is taken back."""
+    if kill and not shutil.which("strace"):
+        pytest.skip("no strace: install it")
+    done = script(f"""
+        table '/dev/root / auto {MAP}\\n{row}'; idmap apply -c /run/table --root /run/r
+        [ -z '{kill}' ] || {kill} {IDMAP} undo --root /run/r
+        mount -t tmpfs theirs /run/r; touch /run/r/theirs
+        idmap undo --root /run/r; ls /run/r; records
+        umount /run/r; idmap undo --root /run/r; mounts; owners /run/r/opt""")
+    assert done.out == ["rc 0", "rc 1", "theirs", "run-r", "rc 0", "/run/r / rw,relatime tmpfs", "/run/r/opt 100000:100000"]
+    assert any("is covered by another mount by now, or was moved" in line for line in done.err), done.err
+
+
 def test_whoever_reads_goes():
     done = script(f"""
         table 't /srv tmpfs noauto\\n/dev/none /mnt ext4 nofail,wait=0\\nt /srv tmpfs\\nu /opt tmpfs\\n'
