@@ -176,26 +176,32 @@ static void tell_all(const struct tree *tree)
 }
 
 /*
- * The folder in the tree that the row shows, an open descriptor, and its path; -ENOENT: it has
- * none, which is an upper that has not been used.
+ * The folder in the tree that the row shows. *ret_fd: it, -1 if there is none yet, which is an
+ * upper that has not been used; the caller closes it.
  */
-static int open_shown(const struct tree *tree, char path[32], struct idmap_error *ret_error)
+static int open_shown(const struct tree *tree, int *ret_fd, struct idmap_error *ret_error)
 {
 	idmap_closed int tree_fd = idmap_open(tree->folder, O_PATH | O_DIRECTORY);
 	const char *subdir = tree->row->subdir ? tree->row->subdir : "/";
 	idmap_closed int subdir_fd = idmap_open_inside(tree_fd, subdir, O_PATH | O_DIRECTORY, 0);
-	int fd;
 
+	*ret_fd = -1;
 	if (subdir_fd < 0)
 		return idmap_fail(ret_error, tree->row, IDMAP_NO_SOURCE, -subdir_fd,
 				  "%s has no folder %s to show (%m); correct X-mount.subdir=",
 				  tree->folder, subdir);
-	fd = tree->row->flags & IDMAP_UPPER
-		     ? idmap_open_inside(subdir_fd, "/upper", O_PATH | O_DIRECTORY,
-					 RESOLVE_NO_SYMLINKS)
-		     : dup(subdir_fd);
-	idmap_print(path, 32, "/proc/self/fd/%u", fd);
-	return fd;
+	if (!(tree->row->flags & IDMAP_UPPER)) {
+		*ret_fd = subdir_fd;
+		subdir_fd = -1;
+		return 0;
+	}
+	*ret_fd = idmap_open_inside(subdir_fd, "/upper", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	if (*ret_fd >= 0 || *ret_fd == -ENOENT)
+		return 0;
+	return idmap_fail(ret_error, tree->row, IDMAP_NO_MOUNT, -*ret_fd,
+			  "the folder upper in %s cannot be opened (%m); upper and work are to be"
+			  " folders, not files or links",
+			  tree->folder);
 }
 
 /* What the row makes of what is below `folder`, to the notes. */
@@ -204,12 +210,12 @@ static int check_row(struct input *input, const struct idmap_row *row, const cha
 {
 	struct tree tree = {.input = input, .row = row, .folder = folder};
 	char shown[32];
-	idmap_closed int fd = open_shown(&tree, shown, ret_error);
-	int result;
+	idmap_closed int fd = -1;
+	int result = open_shown(&tree, &fd, ret_error);
 
 	if (fd < 0)
-		return fd == -ENOENT && row->flags & IDMAP_UPPER ? 0 : fd;
-	tree.folder = shown;
+		return result;
+	tree.folder = idmap_print(shown, sizeof(shown), "/proc/self/fd/%u", fd);
 	tree.nosuid = is_nosuid(&tree);
 	result = walk_folder(shown, look, &tree, &tree.owners, ret_error);
 	if (!result)

@@ -499,6 +499,27 @@ def test_check_of_what_a_row_shows(tree, tmp_path):
     assert "such as /: they are nobody's" in check("/dev/vdb").stderr
 
 
+@pytest.mark.parametrize("upper, options, said", [
+    (None, "", None),
+    (None, ",X-mount.subdir=there", None),
+    (None, ",X-mount.subdir=missing", "has no folder /missing to show (not there); correct X-mount.subdir="),
+    ("link", "", "cannot be opened (too many symbolic links); upper and work are to be folders"),
+    ("file", "", "cannot be opened (not a folder); upper and work are to be folders, not files or links"),
+])
+def test_check_of_an_upper(tmp_path, upper, options, said):
+    """One that was not used has nothing to look at; one that no boot can use is told."""
+    conf, folder = tmp_path / "conf", tmp_path / "tree"
+    (folder / "there").mkdir(parents=True)
+    if upper == "link":
+        (folder / "upper").symlink_to("there")
+    elif upper:
+        (folder / "upper").write_text("")
+    conf.write_text(f"/dev/vda / erofs\nupper /etc overlay\n/etc /etc bind lower\n"
+                    f"/dev/vdb /etc ext4 rw,upper,idmap=0:0:9{options}\n")
+    done = idmap("check", "-c", conf, "--tree", f"/dev/vdb={folder}", code=4 if upper else 3 if said else 0)
+    assert said in done.stderr if said else not done.stderr, done.stderr
+
+
 @ROOT_ONLY
 def test_check_of_root_and_init(tree, tmp_path):
     """The words of the boot."""
