@@ -288,6 +288,7 @@ struct idmap_cmdline {
 	const char *text;   /* as the kernel shows it, NUL-terminated; the caller's */
 	const char *sealed; /* the same: what a sealed initramfs lets it say; NULL: it is none */
 	size_t cut;	    /* the same: a longer line is cut to so many bytes; or 0 */
+	size_t before;	    /* the same: so many of the text are another's, in front of that line */
 	struct idmap_notes *notes; /* the same: what is odd and no error; or NULL */
 	struct idmap_root root;	   /* root= and its kin */
 	const char *init;	   /* init=, or NULL */

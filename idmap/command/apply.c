@@ -270,12 +270,13 @@ static int run(int argc, char **argv)
 
 const struct command command_apply = {
 	"apply",
-	"[-c FILE] [-k CMDLINE] [--root DIR] | --verify [--root DIR]",
+	"[-c FILE] [-k CMDLINE]... [--root DIR] | --verify [--root DIR]",
 	"Carries a table out below a folder: all rows are in place then, or none. A row for / of /dev/root\n"
 	"replaces what is mounted on that folder by its mapped clone. What was done is recorded in\n"
 	"/run/idmap/apply; the same once more changes nothing.\n\n"
 	"  -c FILE     the table's file; default: /etc/idmap.conf\n"
-	"  -k CMDLINE  a kernel command line, such as \"$(cat /proc/cmdline)\"; rows in it stand in for the file\n"
+	"  -k CMDLINE  a kernel command line, such as \"$(cat /proc/cmdline)\"; rows in it stand in for the file;\n"
+	"              may be repeated, the kernel's own last\n"
 	"  --root DIR  the root that the rows are for, such as /sysroot; default: /\n"
 	"  --verify    changes nothing: whether all rows of the last one, but that of / itself, are still seen\n",
 	run,

@@ -347,7 +347,7 @@ static int run(int argc, char **argv)
 
 const struct command command_check = {
 	"check",
-	"[-c FILE] [-k CMDLINE] [--root DIR [--initramfs]] [--sealed WORDS] [--tree SOURCE=DIR]... [--json]",
+	"[-c FILE] [-k CMDLINE]... [--root DIR [--initramfs]] [--sealed WORDS] [--tree SOURCE=DIR]... [--json]",
 	"Tells every error and warning of a table that a boot would tell, with the same words and places.\n"
 	"Ends with 0, also where there are warnings, or with 2 where there are errors.\n\n"
 	"  -c FILE     the table's file; default: /etc/idmap.conf\n"

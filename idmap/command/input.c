@@ -79,18 +79,33 @@ const char *real_folder(const struct command *command, const char *folder, int *
 	return NULL;
 }
 
+/* Of several lines the last is the kernel's, and what a loader cuts. */
+static bool add_line(struct input *input, const char *line)
+{
+	char *both;
+
+	if (input->cmdline) {
+		input->parameters.before = strlen(input->cmdline) + 1;
+		if (asprintf(&both, "%s %s", input->cmdline, line) < 0)
+			return false;
+		line = both;
+	}
+	input->cmdline = line;
+	return true;
+}
+
 bool take_input(struct input *input, int argc, char **argv, int *at)
 {
 	const struct {
 		const char *name, **value;
-	} options[] = {{"-c", &input->conf},
-		       {"-k", &input->cmdline},
-		       {"--sealed", &input->sealed},
-		       {"--root", &input->folder}};
+	} options[] = {
+		{"-c", &input->conf}, {"--sealed", &input->sealed}, {"--root", &input->folder}};
 	size_t i;
 
 	if (!strcmp(argv[*at], "--json"))
 		return input->json = true;
+	if (!strcmp(argv[*at], "-k") && *at + 1 < argc)
+		return add_line(input, argv[++*at]);
 	for (i = 0; i < COUNT_OF(options); i++)
 		if (!strcmp(argv[*at], options[i].name))
 			break;
@@ -179,7 +194,7 @@ int read_nothing(struct input *input, struct idmap_error *ret_error)
 static void check_line(struct input *input)
 {
 	const struct idmap_place place = {.name = "the line", .parameter = true};
-	const char *text = input->parameters.text;
+	const char *text = input->parameters.text + input->parameters.before;
 	size_t length = strlen(text);
 
 	length -= length && text[length - 1] == '\n';

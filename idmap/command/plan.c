@@ -196,7 +196,7 @@ static int run(int argc, char **argv)
 
 const struct command command_plan = {
 	"plan",
-	"[-c FILE] [-k CMDLINE] [--root DIR [--initramfs]] [--sealed WORDS] [--json | --modules]",
+	"[-c FILE] [-k CMDLINE]... [--root DIR [--initramfs]] [--sealed WORDS] [--json | --modules]",
 	"Prints the rows of a table in the order in which a boot takes them, each with its map and its\n"
 	"defaults spelled out: a table that says the same.\n\n"
 	"  -c FILE     the table's file; default: /etc/idmap.conf\n"

@@ -374,9 +374,10 @@ static bool is_off(const char *text)
 static void check_length(const struct idmap_cmdline *cmdline, struct idmap_table *table)
 {
 	const struct idmap_place place = {.name = "the line", .parameter = true};
-	size_t length = strlen(cmdline->text);
+	const char *text = cmdline->text + cmdline->before;
+	size_t length = strlen(text);
 
-	length -= length && cmdline->text[length - 1] == '\n';
+	length -= length && text[length - 1] == '\n';
 	if (cmdline->cut && length == cmdline->cut)
 		idmap_table_error(
 			table, &place, 0,

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from running import BUILD, IDMAP, MAP, can_map, idmap, script
+from running import BUILD, IDMAP, MAP, REPOSITORY, can_map, idmap, script
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
@@ -1116,3 +1116,24 @@ def test_run_that_fills_up():
         done""", timeout=120)
     found = {(done.out[i], done.out[i + 1]) for i in range(0, len(done.out), 3)}
     assert found == {("rc 0", "16"), ("rc 1", "0")}, found
+
+
+@pytest.mark.parametrize("given, line, end", [
+    ("", 2047, "x"),
+    ("", 2047, " "),
+    ("x" * 1000, 1046, "x"),
+    ("idmap=t,/srv,tmpfs", 9, "x"),
+], ids=["cut", "cut at a blank", "both are as long", "row of dracut's"])
+def test_line_of_dracut(given, line, end):
+    """What it was given stands in front of the kernel's line, and has nothing to do with that one's length."""
+    cut = line == 2047
+    line = (("" if "idmap" in given else "idmap=t,/srv,tmpfs ") + "x").ljust(line - 1) + end
+    done = script(f"""
+        printf '%s\\n' '{line}' >/run/line; mount --bind /run/line /proc/cmdline
+        mount -t tmpfs etc /etc; mkdir /etc/cmdline.d; echo '{given}' >/etc/cmdline.d/own.conf
+        PATH={IDMAP.parent}:$PATH {REPOSITORY}/hooks/dracut/90idmap/idmap-apply /run/r; echo "rc $?"; umount /etc; mounts""")
+    root = "/run/r / rw,relatime tmpfs"
+    if cut:
+        assert done.out == ["rc 2", root] and "it has 2047 bytes, and a longer one is cut" in done.err[-1], (done.out, done.err)
+    else:
+        assert done.out == ["rc 0", root, "/run/r/srv / rw,nosuid,nodev,relatime tmpfs"] and not done.err

@@ -133,6 +133,17 @@ def test_length_of_the_line(length):
                 in said) == (length > 2047)
 
 
+@pytest.mark.parametrize("length", [1024, 2046, 2047, 2048])
+def test_lines_in_front(length):
+    """Of several the kernel's own is the last, and that alone is cut."""
+    own = "idmap=t,/srv,tmpfs ".ljust(length, "x")
+    lines = ["-k", "x" * 1022, "-k", "idmap=u,/opt,tmpfs", "-k", own]
+    done = idmap("plan", "--root", "/sysroot", *lines, code=2 if length == 2047 else 0)
+    assert ("2047 bytes, and a longer one is cut" in done.stderr) == (length == 2047)
+    assert ("as bootconfig adds to it" in done.stderr) == (length == 2048)
+    assert done.stdout == ("" if length == 2047 else "u /opt tmpfs rw,nosuid,nodev\nt /srv tmpfs rw,nosuid,nodev\n")
+
+
 def test_check_says_it_as_json(conf):
     conf.write_text("/dev/vda / erofs idmap=5:7\n")
     done = idmap("check", "-c", conf, "-k", "idmpa=1", "--json", code=2)

@@ -19,7 +19,7 @@ installkernel() {
 }
 
 install() {
-    inst_multiple idmap
+    inst_multiple idmap cat
     inst_script "$moddir/idmap-apply" /usr/sbin/idmap-apply
     if [[ -e /etc/idmap.conf || -L /etc/idmap.conf ]]; then
         # A wrong table would stop the next boot; here it stops the making of the initramfs. What install returns
