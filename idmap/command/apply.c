@@ -6,12 +6,10 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/signalfd.h>
 
 #include "command.h"
 
@@ -135,29 +133,6 @@ static int carry_out(struct apply *apply, const char *folder, struct idmap_error
 	if (result && !apply->by_hand && record_read(&written, folder))
 		take_back(&written, &apply->after, &unused);
 	return result;
-}
-
-/*
- * Half a table is nobody's wish: a signal waits for its end, but where a device is waited for.
- * Gives what can be read once there is one.
- */
-static int hold_signals(void)
-{
-	/* A fault's cannot wait; the others end nothing. */
-	static const int let[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGABRT, SIGTRAP, SIGSYS,
-				  SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD, SIGURG,	SIGWINCH};
-	sigset_t set;
-	size_t i;
-
-	/* Those that musl keeps for itself are others' to send; sigfillset(3) leaves them out. */
-	memset(&set, 0xff, sizeof(set));
-	for (i = 0; i < COUNT_OF(let); i++)
-		sigdelset(&set, let[i]);
-	/* What cannot be written is told, and whoever reads what is told may go. */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
 static int apply_plan(const struct command *command, struct input *input, const char *folder,

@@ -153,6 +153,14 @@ void late_begin(void);
 void late_step(enum idmap_step step, const struct idmap_row *row, uint32_t limit_s);
 void late_end(void);
 
+/* --- signals.c ------------------------------------------------------------------------------- */
+
+/*
+ * From now on no signal that can be caught ends us. Gives a descriptor that can be read once there
+ * is one, open until the program ends, or -1.
+ */
+int hold_signals(void);
+
 /* --- record.c: what was put in place ---------------------------------------------------------- */
 
 #define RECORDS "/run/idmap/apply"

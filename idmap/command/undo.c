@@ -339,6 +339,7 @@ static int run(int argc, char **argv)
 	if (!folder)
 		return code;
 	lock_fd = record_lock(&command_undo, &error);
+	hold_signals();
 	if (lock_fd >= 0 && !undo(folder, &error))
 		return EXIT_DONE;
 	return tell_failed(&command_undo, &error);
