@@ -132,7 +132,7 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 	static struct idmap_carried four[EARLY_MOUNTS];
 	bool standing[EARLY_MOUNTS] = {false};
 	struct idmap_carried *others = NULL, **tail = &boot->build.carry;
-	int proc, result;
+	int proc, result[EARLY_MOUNTS];
 	size_t i;
 
 	proc = access("/proc/self", F_OK) ? mount_early(PROC) : 0;
@@ -142,19 +142,21 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 	}
 	boot->run = places[RUN];
 	for (i = 0; i < EARLY_MOUNTS; i++) {
-		result = i == PROC ? proc : standing[i] ? 0 : mount_early(i);
+		result[i] = i == PROC ? proc : standing[i] ? 0 : mount_early(i);
 		four[i].path = places[i];
-		if (!result) {
+		if (!result[i]) {
 			*tail = &four[i];
 			tail = &four[i].next;
-		} else if (i != PROC) {
-			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", places[i],
-			    idmap_errno_text(-result));
 		}
 	}
 	*tail = others;
+	/* Before there is a /dev nothing can be told. */
 	dev_begin();
 	boot->has_console = dev_console();
+	for (i = 0; i < EARLY_MOUNTS; i++)
+		if (result[i] && i != PROC)
+			msg(MSG_WARNING, "%s cannot be mounted (%s), going on without", places[i],
+			    idmap_errno_text(-result[i]));
 	if (!proc)
 		return 0;
 	return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -proc,

@@ -89,7 +89,7 @@ static void write_lines(struct lines *lines)
 
 	if (lines->level <= MSG_ERROR)
 		show_errors();
-	if (kmsg.writes++ % WRITES_PER_OPEN == 0)
+	if (kmsg.writes++ % WRITES_PER_OPEN == 0 || kmsg.fd < 0)
 		fd = dev_open("kmsg", O_WRONLY, 1, 11);
 	if (fd >= 0 && fd != kmsg.fd) {
 		idmap_close(&kmsg.fd);

@@ -251,6 +251,16 @@ def test_root_without_some(absent, kernel, root_tree, image, initramfs, boot):
             f"{PRE}the new root has no folder {path}, going on without it" for path in absent]
 
 
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_initramfs_that_has_files_there(kernel, root_tree, image, initramfs, tmp_path, boot):
+    """What is told before there is a /dev is in the log all the same."""
+    (tmp_path / "file").touch()
+    initrd = initramfs(kernel, add=[(tmp_path / "file", "/sys"), (tmp_path / "file", "/run")])
+    with boot(kernel, initrd, ROOT, [Disk(image(root_tree(), "erofs"))]) as guest:
+        assert [line for line in log_lines(guest) if "cannot be mounted" in line] == [
+            f"{PRE}{path} cannot be mounted (not a folder), going on without" for path in ("/sys", "/run")]
+
+
 def free_kb(guest):
     """MemFree, and the free pages that wait on the lists of each CPU: up to 20 MB for some time."""
     guest.ask("write /proc/sys/vm/drop_caches 3")
