@@ -775,10 +775,12 @@ def test_unbindable_in_a_booted_root(stage0, plain_tree, kernel, image, boot_fai
 @TWO
 @pytest.mark.parametrize("init,row,words", [
     ("/etc/pipe", "", "it is a device, a FIFO or a socket; name a program"),
-    ("/sbin/init", ",noexec", "what it lies on is noexec; take that out of the row")])
+    ("/sbin/init", ",noexec", "what it lies on is noexec; take that out of the row"),
+    ("/etc/sbin/init", ",nosymfollow", "a link on the way lies on what is nosymfollow; take that out of the row")])
 def test_init_that_cannot_be_run(init, row, words, kernel, root_tree, image, initramfs, boot_fails):
     tree = root_tree()
     tree["/etc/pipe"] = Node("p", 0, 0, 100000, 100000)
+    tree["/etc/sbin"] = Link("../sbin", 100000, 100000)
     console = boot_fails(kernel, initramfs(kernel, ROOT.strip() + row + "\n"), f"quiet init={init}",
                          [Disk(image(tree, "erofs"))])
     assert words in last_words(console)[0]

@@ -18,6 +18,10 @@
 #include "mount/format.h"
 #include "mount/program.h"
 
+#ifndef ST_NOSYMFOLLOW
+#define ST_NOSYMFOLLOW 0x2000 /* linux/statfs.h, 5.10 */
+#endif
+
 /* The linker's: this program in memory, from its first byte. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
@@ -92,6 +96,27 @@ static int check_mode(int fd, struct idmap_program *ret)
 	return -EACCES;
 }
 
+/* Whether what a link lies on is nosymfollow, which the kernel tells as too many links. */
+static bool is_closed_link(int root_fd, const char *path)
+{
+	char folder[PATH_MAX];
+	struct statfs fs;
+	char *slash;
+
+	idmap_print(folder, sizeof(folder), "%s", path);
+	while ((slash = strrchr(folder, '/'))) {
+		idmap_closed int fd = -1;
+
+		/* The first folder that can be reached is the link's. */
+		slash[slash == folder] = 0;
+		fd = idmap_open_inside(root_fd, folder, O_PATH | O_DIRECTORY, 0);
+		if (fd >= 0)
+			return !fstatfs(fd, &fs) && fs.f_flags & ST_NOSYMFOLLOW;
+		*slash = 0;
+	}
+	return false;
+}
+
 /* Reads the front and what it says. A file that can be run and not read says nothing. */
 static int read_front(int root_fd, const char *path, char head[FORMAT_HEAD_SIZE + 1],
 		      struct idmap_format *format)
@@ -133,6 +158,10 @@ static int check(struct idmap_stage *stage, const char *path, int depth, struct 
 	idmap_stage_bring(stage, path);
 	fd = idmap_open_inside(root_fd, path, O_PATH, 0);
 	result = fd < 0 ? fd : check_mode(fd, depth ? NULL : ret);
+	if (result == -ELOOP && is_closed_link(root_fd, path))
+		idmap_print(ret->fault, sizeof(ret->fault),
+			    "a link on the way lies on what is nosymfollow; take that out of the"
+			    " row");
 	if (result)
 		return result;
 	if (depth == FORMAT_DEPTH_MOST)
