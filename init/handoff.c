@@ -91,12 +91,6 @@ int handoff_switch(struct boot *boot, struct idmap_error *ret_error)
 	int result = old_fd < 0 ? old_fd : or_errno(fchdir(stage->seen_fd));
 	bool pivoted = false;
 
-	/*
-	 * While the old root stands on the new one, a link cannot be followed by way of /. With
-	 * more rows they have been.
-	 */
-	if (boot->pivots && !booted && stage->plan->rows == 1 && idmap_stage_look(stage, ret_error))
-		return -EIO;
 	idmap_close(&stage->seen_fd);
 	if (result)
 		return switch_failed("chdir", result, ret_error);

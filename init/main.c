@@ -105,9 +105,11 @@ static int prepare(void *arg)
 	modules_load(boot);
 	if (!boot->has_console)
 		boot->has_console = dev_console();
-	step_begin(boot, STEP_DELAY, NULL, "rootdelay=", UINT32_MAX);
+	if (boot->cmdline.root_delay_s)
+		step_begin(boot, STEP_DELAY, NULL, "rootdelay=", UINT32_MAX);
 	for (; boot->cmdline.root_delay_s; boot->cmdline.root_delay_s--)
 		poll(NULL, 0, 1000);
+	step_begin(boot, STEP_INIT, NULL, "the real init", INIT_S);
 	boot->build.row_us = boot->build.devices.start_us = idmap_now_us();
 	boot->record_fd = tell_open_record(boot);
 	if (realinit_begin(boot, &boot->error))

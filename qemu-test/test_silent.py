@@ -618,6 +618,21 @@ def test_nothing_stays_mounted(kernel, root_tree, image, fails_to_shell):
         assert [fd["fd"] for fd in guest.report()["fds"]] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("rows", [ROOT, ROOT + "t /opt tmpfs\n"], ids=["root", "rows"])
+@pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
+def test_what_comes_along_is_asked_before(kernel, rows, root_tree, image, fails_to_shell):
+    """There is a way back until the root is switched."""
+    tree = root_tree()
+    del tree["/run"]
+    tree["/run"] = Link("shut/run", 100000, 100000)
+    tree["/shut"], tree["/shut/run"] = Dir(5, 5, 0o700), Dir(100000, 100000)
+    with fails_to_shell(kernel, rows, [Disk(image(tree, "erofs"))]) as guest:
+        assert guest.report()["argv"] == ["/bin/sh"]
+        assert left(guest) == OWN_FOUR
+        assert log_lines(guest)[-1] == (PRE + "/run cannot come along into the new root (permission denied); check that the"
+                                        " map covers the owners of the folders on its way")
+
+
 @pytest.mark.parametrize("kernel", ["6.1", "7.x"], indirect=True)
 def test_no_folder_stays(kernel, root_tree, image, initramfs, boot, tmp_path, fails_to_shell):
     """Folders that X-mount.mkdir made on a disk are gone after a failure, and nothing else is."""

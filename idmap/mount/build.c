@@ -314,7 +314,7 @@ int idmap_build(struct idmap_build *build, struct idmap_error *ret_error)
 		result = idmap_rows_look(&build->stage, ret_error);
 	for (i = 0; !result && build->skips && i < build->plan.rows; i++)
 		idmap_written_settle(&build->stage, build->plan.row[i]);
-	if (!result && build->plan.new_root && build->plan.root->booted)
+	if (!result && build->plan.new_root)
 		result = idmap_stage_look(&build->stage, ret_error);
 	note_all_turned(build, !result);
 	/* Rows alone go into the initramfs, and what they are meant for is more often forgotten. */

@@ -230,6 +230,7 @@ int idmap_carry_failed(const char *path, int error, struct idmap_error *ret_erro
 	static const struct idmap_words remedies[] = {
 		{ENOSPC, "raise the limit of mounts, sysctl.fs.mount-max="},
 		{ENOMEM, "give the machine more memory"},
+		{EACCES, "check that the map covers the owners of the folders on its way"},
 		{0, "report it"},
 	};
 
