@@ -130,7 +130,7 @@ mount-$(CONFIG_ROWS) += rows links
 mount-y += stage build
 mount-$(CONFIG_COMMAND) += replace
 mount-y += format program
-command-$(CONFIG_COMMAND) := json input walk mounts signals record plan id show suggestion ranges names subids \
+command-$(CONFIG_COMMAND) := json input walk mounts lock record plan id show suggestion ranges names subids \
 	suggest realinit check root undo late inner peers earlier apply mount main
 init-y := dev msg early watch
 init-$(CONFIG_TABLE_FILE) += conf

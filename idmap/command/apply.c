@@ -60,7 +60,7 @@ static uint64_t number_of(const struct idmap_plan *plan)
 static int begin_record(struct apply *apply, const char *folder, struct idmap_error *ret_error)
 {
 	apply->recorded = 0;
-	return apply->by_hand ? record_go_on(&apply->record, ret_error)
+	return apply->by_hand ? record_go_on(&apply->record, &apply->mounts, ret_error)
 			      : record_begin(&apply->record, folder, apply->number, apply->before,
 					     apply->replaces, ret_error);
 }
@@ -162,8 +162,10 @@ static int apply_plan(const struct command *command, struct input *input, const 
 			command->name, folder);
 		return 0;
 	}
-	if (!result && !apply.build.plan.rows)
+	if (!result && !apply.build.plan.rows) {
+		record_remove(folder); /* what it had is gone */
 		return 0;
+	}
 	if (!result && apply.build.plan.new_root)
 		result = read_carried(&apply.build, &apply.mounts, &input->arena[0], folder, NULL,
 				      apply.build.plan.row[0], ret_error);

@@ -153,8 +153,10 @@ void late_begin(void);
 void late_step(enum idmap_step step, const struct idmap_row *row, uint32_t limit_s);
 void late_end(void);
 
-/* --- signals.c ------------------------------------------------------------------------------- */
+/* --- lock.c ---------------------------------------------------------------------------------- */
 
+/* One idmap works at a time: a descriptor that is the lock, or -errno. Waits, and says so. */
+int record_lock(const struct command *command, struct idmap_error *ret_error);
 /*
  * From now on no signal that can be caught ends us. Gives a descriptor that can be read once there
  * is one, open until the program ends, or -1.
@@ -203,13 +205,11 @@ struct records {
 	struct record boot; /* PID 1's; without rows: there is none */
 };
 
-/* One idmap works at a time: a descriptor that is the lock, or -errno. Waits, and says so. */
-int record_lock(const struct command *command, struct idmap_error *ret_error);
 /* A new record of the folder, row by row. */
 int record_begin(struct record *record, const char *folder, uint64_t plan, const char *before,
 		 struct idmap_mount_id replaces, struct idmap_error *ret_error);
-/* The one of rows by hand goes on. */
-int record_go_on(struct record *record, struct idmap_error *ret_error);
+/* The one of rows by hand goes on, without those that are not there any more. */
+int record_go_on(struct record *record, const struct mounts *mounts, struct idmap_error *ret_error);
 /* Before the row's mount is in place. -errno: it cannot be written. */
 int record_row(struct record *record, const struct idmap_row *row, struct idmap_mount_id id,
 	       struct idmap_error *ret_error);

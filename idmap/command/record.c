@@ -12,14 +12,12 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "command.h"
 
-#define BOOT "/run/idmap/table" /* PID 1's */
-#define LOCK RECORDS "/.lock"
-#define BY_HAND RECORDS "/.by-hand"
+#define BOOT "/run/idmap/table"	    /* PID 1's */
+#define BY_HAND RECORDS "/.by-hand" /* of one mount namespace, as each is */
 #define FIRST_LINE "# idmap apply --root "
 #define PLAN_LINE "# plan "
 #define BEFORE_LINE "# before "
@@ -30,40 +28,21 @@
 #define HALFWAY_LINE "# halfway"
 #define STOOD_ON_LINE "# stood on "
 
-int record_lock(const struct command *command, struct idmap_error *ret_error)
-{
-	int fd;
-
-	if (geteuid())
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, EPERM,
-				  "only root can mount; say sudo idmap %s", command->name);
-	mkdir("/run", 0755);
-	mkdir("/run/idmap", 0755);
-	mkdir(RECORDS, 0755);
-	fd = open(LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
-				  LOCK " cannot be made (%m); mount a tmpfs on /run");
-	if (!flock(fd, LOCK_EX | LOCK_NB))
-		return fd;
-	fprintf(stderr, "idmap %s: another idmap is at work; waiting for it\n", command->name);
-	while (flock(fd, LOCK_EX))
-		if (errno != EINTR)
-			return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, errno,
-					  LOCK " cannot be locked (%m); mount a tmpfs on /run");
-	return fd;
-}
-
 /* --- the record ------------------------------------------------------------------------------ */
 
-/*
- * The name of the folder's record: slashes become dashes, as in the units of systemd. What is
- * mounted there is of one mount namespace, and others may have the same /run.
- */
+/* What is mounted is of one mount namespace, and others may have the same /run. */
+static void add_namespace(struct idmap_text *text)
+{
+	struct stat space;
+
+	if (!stat("/proc/self/ns/mnt", &space))
+		idmap_text_add(text, "@%lu", (unsigned long)space.st_ino);
+}
+
+/* The name of the folder's record: slashes become dashes, as in the units of systemd. */
 static void record_path(const char *folder, char path[PATH_MAX])
 {
 	struct idmap_text text;
-	struct stat space;
 	const char *c;
 
 	idmap_text_init(&text, path, PATH_MAX);
@@ -75,8 +54,7 @@ static void record_path(const char *folder, char path[PATH_MAX])
 			       : *c == '\\' ? "\\x5c"
 					    : "%.*s",
 			       1, c);
-	if (!stat("/proc/self/ns/mnt", &space))
-		idmap_text_add(&text, "@%lu", (unsigned long)space.st_ino);
+	add_namespace(&text);
 }
 
 bool same_map(const struct idmap_map *a, const struct idmap_map *b)
@@ -125,15 +103,6 @@ int record_begin(struct record *record, const char *folder, uint64_t plan, const
 				replaces.number, replaces.unique);
 	}
 	return flush(record, path, ret_error);
-}
-
-int record_go_on(struct record *record, struct idmap_error *ret_error)
-{
-	*record = (struct record){.folder = "/", .out = fopen(BY_HAND, "ae")};
-	/* Where a stream that appends begins is not said before it has written. */
-	if (record->out && !fseek(record->out, 0, SEEK_END))
-		record->start = ftell(record->out);
-	return flush(record, BY_HAND, ret_error);
 }
 
 char *row_line(const struct idmap_row *row)
@@ -361,6 +330,45 @@ size_t record_count(const struct record *record, const struct mounts *mounts, bo
 		count += record->row[i].id.number &&
 			 record_stands(record, &record->row[i], mounts) == standing;
 	return count;
+}
+
+/* What was unmounted since goes, so that the file does not grow for ever; or all stays. */
+static void drop_gone(const char *path, const struct mounts *mounts)
+{
+	struct record record = {.folder = "/"}, rest = {.folder = "/"};
+	struct idmap_error unused;
+	char new[PATH_MAX];
+	size_t i;
+	int result;
+
+	if (!read_record(&record, path) || !record_count(&record, mounts, false))
+		return;
+	idmap_print(new, sizeof(new), "%s.new", path);
+	rest.out = fopen(new, "we");
+	for (i = 0; rest.out && i < record.count; i++)
+		if (record_stands(&record, &record.row[i], mounts))
+			record_row(&rest, record.row[i].row, record.row[i].id, &unused);
+	result = flush(&rest, new, &unused);
+	if (rest.out)
+		fclose(rest.out);
+	if (result || rename(new, path))
+		unlink(new);
+}
+
+int record_go_on(struct record *record, const struct mounts *mounts, struct idmap_error *ret_error)
+{
+	char path[PATH_MAX];
+	struct idmap_text text;
+
+	idmap_text_init(&text, path, sizeof(path));
+	idmap_text_add(&text, BY_HAND);
+	add_namespace(&text);
+	drop_gone(path, mounts);
+	*record = (struct record){.folder = "/", .out = fopen(path, "ae")};
+	/* Where a stream that appends begins is not said before it has written. */
+	if (record->out && !fseek(record->out, 0, SEEK_END))
+		record->start = ftell(record->out);
+	return flush(record, path, ret_error);
 }
 
 bool recorded_is_root(const struct recorded *recorded)

@@ -226,8 +226,29 @@ def test_mount_that_fails_forgets_no_other():
     done = script("""
         table 't /srv tmpfs\n'
         cd /run/r; idmap mount t /run/r/srv -t tmpfs; idmap mount /run/r/none /run/r/etc
-        grep -c tmpfs /run/idmap/apply/.by-hand; idmap mount u /run/r/mnt -t tmpfs; grep -c tmpfs /run/idmap/apply/.by-hand""")
+        grep -c tmpfs /run/idmap/apply/.by-hand@*; idmap mount u /run/r/mnt -t tmpfs; grep -c tmpfs /run/idmap/apply/.by-hand@*""")
     assert done.out == ["rc 0", "rc 3", "1", "rc 0", "2"]
+
+
+def test_record_by_hand_does_not_grow():
+    """What was unmounted since is forgotten, and nothing else; another mount namespace has its own."""
+    done = script(f"""
+        idmap mount first /run/r/srv -t tmpfs; {IDMAP} show /run/r/srv
+        for i in 1 2 3 4 5; do {IDMAP} mount t /run/r/mnt -t tmpfs; umount /run/r/mnt; done
+        idmap mount last /run/r/mnt -t tmpfs
+        unshare --mount --propagation unchanged {IDMAP} mount other /run/r/opt -t tmpfs
+        cd /run/idmap/apply; ls -A | wc -l; grep -h tmpfs .by-hand@* | sort; ls -A | grep new""")
+    assert [line for line in done.out if "tmpfs" in line][-3:] == [
+        "first /run/r/srv tmpfs rw,nosuid,nodev", "last /run/r/mnt tmpfs rw,nosuid,nodev", "other /run/r/opt tmpfs rw,nosuid,nodev"], done
+    assert done.out[-4] == "3" and not done.err
+
+
+def test_empty_table_over_what_is_gone():
+    """Nothing is recorded then, and --verify has nothing to miss."""
+    done = script("""
+        table 't /srv tmpfs\n'; idmap apply -c /run/table --root /run/r; umount /run/r/srv
+        table '# none\n'; idmap apply -c /run/table --root /run/r; records; idmap apply --verify --root /run/r""")
+    assert done.out == ["rc 0", "rc 0", "rc 0"] and not done.err
 
 
 def test_record_that_has_no_room():
