@@ -10,10 +10,13 @@
 #define INIT_H
 
 #include <errno.h>
+#include <unistd.h>
 #include "generated/autoconf.h"
 #include "idmap.h"
+#include "device/device.h"
 
-#define EARLY_MOUNTS 4 /* /dev, /proc, /sys, /run */
+#define EARLY_MOUNTS 4			  /* /dev, /proc, /sys, /run */
+#define MODULES_LIST "/etc/idmap.modules" /* of mkinitramfs */
 
 /* What the helper is at, for PID 1, which watches it. */
 enum step_kind {
@@ -143,11 +146,13 @@ static inline int conf_read(const struct idmap_cmdline *cmdline, struct idmap_ta
 {
 	(void)table;
 	(void)arena;
-	return cmdline->conf && !cmdline->words
-		       ? idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
-				    "cmdline: idmap.conf=: files are not built into this"
-				    " idmap-init; write idmap= on the kernel command line")
-		       : 0;
+	/* What it says of owners is not passed over. */
+	if (cmdline->words || (!cmdline->conf && access(IDMAP_CONF, F_OK) && errno == ENOENT))
+		return 0;
+	return idmap_fail(ret_error, NULL, IDMAP_BAD_TABLE, EINVAL,
+			  "%s: files are not built into this idmap-init; write idmap= on the kernel"
+			  " command line, or build it with CONFIG_TABLE_FILE",
+			  cmdline->conf ? "cmdline: idmap.conf=" : IDMAP_CONF);
 }
 #endif
 
@@ -166,7 +171,13 @@ void modules_load(struct boot *boot);
 #else
 static inline void modules_load(struct boot *boot)
 {
-	(void)boot;
+	static const char cause[] = "modules are not built into this idmap-init, and " MODULES_LIST
+				    " is passed over; build it with CONFIG_MODULES";
+
+	if (access(MODULES_LIST, F_OK))
+		return;
+	msg(MSG_WARNING, "%s", cause);
+	boot->build.devices.modules_cause = cause;
 }
 #endif
 

@@ -12,7 +12,6 @@
 #include "init.h"
 #include "mount/sys.h"
 
-#define MODULES_LIST "/etc/idmap.modules"
 #define LOAD_S 180 /* the firmware that a driver asks for may take a minute */
 
 /* The first that did not load, and why. */
@@ -44,7 +43,8 @@ static int try_load(int fd, const char *options, struct idmap_text *words)
 	return result == -EEXIST ? 0 : result;
 }
 
-static void load(struct boot *boot, const char *path)
+/* True: it is loaded. */
+static bool load(struct boot *boot, const char *path)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	idmap_closed int fd = idmap_open(path, O_RDONLY);
@@ -71,7 +71,7 @@ static void load(struct boot *boot, const char *path)
 	}
 	result = fd < 0 ? fd : !options ? -ENOMEM : try_load(fd, options, &words);
 	if (!result)
-		return;
+		return true;
 	if (result == -EPERM && has_word(boot->cmdline.text, "nomodule"))
 		idmap_text_add(&words, "nomodule is on the kernel command line, take it out");
 	else if (result == -EPERM && idmap_contains(boot->cmdline.text, "modules_disabled"))
@@ -83,9 +83,10 @@ static void load(struct boot *boot, const char *path)
 		       *said ? "; " : "", said);
 	msg(MSG_WARNING, "%s, going on without", line);
 	if (boot->build.devices.modules_cause)
-		return;
+		return false;
 	memcpy(cause, line, sizeof(cause));
 	boot->build.devices.modules_cause = cause;
+	return false;
 }
 
 void modules_load(struct boot *boot)
@@ -101,7 +102,7 @@ void modules_load(struct boot *boot)
 		if (!*line)
 			continue;
 		step_begin(boot, STEP_MODULE, NULL, line, LOAD_S);
-		load(boot, line);
-		msg_trace(&boot->notes, "loaded", line);
+		if (load(boot, line))
+			msg_trace(&boot->notes, "loaded", line);
 	}
 }

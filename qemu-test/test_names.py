@@ -388,6 +388,18 @@ def test_tiny_has_no_names(kernel, defconfig, initramfs, boot_fails):
         " device, as in /dev/vda", "0x00000200")
 
 
+def test_tiny_passes_over_no_file(kernel, defconfig, initramfs, boot_fails):
+    """A table that says other owners, and modules that nobody loads."""
+    tiny = defconfig("tiny")
+    line = "root=/dev/vda rootfstype=erofs ro"
+    assert last_words(boot_fails(kernel, initramfs(kernel, "/dev/root / erofs idmap=100000:0:65536\n", init=tiny), line)) == (
+        f"{PRE}/etc/idmap.conf: files are not built into this idmap-init; write idmap= on the kernel command line, or build it"
+        " with CONFIG_TABLE_FILE", "0x00000200")
+    said, code = last_words(boot_fails(kernel, initramfs(kernel, init=tiny), f"{line} rootwait=1 idmap=100000:0:65536"))
+    assert said.endswith("; modules are not built into this idmap-init, and /etc/idmap.modules is passed over; build it with"
+                         " CONFIG_MODULES") and code == "0x00000300"
+
+
 def test_tiny_has_one_row(kernel, defconfig, initramfs, boot_fails):
     """What a build of one row cannot do is told as that, not as a root without an init."""
     for option in ("lower", "upper"):

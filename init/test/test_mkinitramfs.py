@@ -364,7 +364,7 @@ MODULES = {
     "sum-fast": ("", "alias=sum"), "other": ("base", ""),
     "before_lib": ("", ""), "soft_lib": ("", "softdep=pre: before-lib"),
     "soft": ("soft_lib", "softdep=pre: sum no_such_module\\0softdep=pre: other post: top"),
-    "fat": ("", ""), "vfat": ("fat", ""), "nls_cp437": ("", ""), "nls_ascii": ("", ""),
+    "fat": ("", ""), "vfat": ("fat", ""), "nls_cp437": ("", ""), "nls_ascii": ("", ""), "nls_koi8-r": ("", ""),
     "lost": ("", ""), "broken": ("", ""),
 }
 PACK = {"packed-xz": ("xz", ".xz"), "packed_gz": ("xz", ".xz"), "packed_zst": ("zstd", ".zst"),
@@ -616,6 +616,12 @@ def test_driver_that_the_table_needs(bench, kernel):
     assert result.stderr.decode() == (
         "mkinitramfs: table: it has verity.roothash=, and no driver for it goes in; add -m dm_verity\n")
     bench.build("-c", "table", "-k", kernel, "-m", "top,dm_verity", env=BUILT)
+    (bench.path / "table").write_text("/dev/vda / vfat iocharset=koi8-r\n")
+    result = bench.run("-c", "table", "-k", kernel, "-m", "vfat", env=BUILT)
+    assert result.stderr.decode() == (
+        "mkinitramfs: table: it has a codepage=, iocharset= or nls= that takes nls_koi8-r, and no driver for it goes in;"
+        " add -m nls_koi8-r\n")
+    bench.build("-c", "table", "-k", kernel, "-m", "vfat,nls_koi8-r", env=BUILT)
 
 
 def test_table_alone(bench):
