@@ -41,6 +41,15 @@ static void end_machine(const struct boot *boot, int how)
 	write(fd, "b", 1);
 }
 
+/* A seal has to name it, be it read yet or not, whatever this build's policy is. */
+static bool may_have_shell(const struct boot *boot)
+{
+	if (boot->cmdline.sealed)
+		return idmap_seal_allows(&boot->cmdline, "shell", 5);
+	return !CONFIG_ALWAYS_SEALED &&
+	       faccessat(AT_FDCWD, IDMAP_SEALED, F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
 /* What follows when nothing more can be done. */
 static void fail(struct boot *boot) __attribute__((noreturn));
 
@@ -62,7 +71,7 @@ static void fail(struct boot *boot)
 		break;
 	case IDMAP_ONFAIL_SHELL:
 		/* The initramfs' own only: a half-made root is nobody's. */
-		if (boot->no_way_back || boot->cmdline.root.booted)
+		if (boot->no_way_back || boot->cmdline.root.booted || !may_have_shell(boot))
 			break;
 		if (!boot->has_console)
 			dev_console();

@@ -380,12 +380,15 @@ def test_needs_udev(kernel, initramfs, boot_fails):
 
 
 def test_tiny_has_no_names(kernel, defconfig, initramfs, boot_fails):
-    """Refused at once, not waited for."""
-    console = boot_fails(kernel, initramfs(kernel, init=defconfig("tiny")),
-                         "root=LABEL=root rootfstype=erofs")
-    assert last_words(console) == (
-        f"{PRE}cmdline: root=: LABEL=root is a name, and names are not built into this idmap-init; write the"
-        " device, as in /dev/vda", "0x00000200")
+    """Refused at once, not waited for, nor taken for a device."""
+    initrd = initramfs(kernel, init=defconfig("tiny"))
+    for name in ("LABEL=root", "/dev/disk/by-label/root"):
+        assert last_words(boot_fails(kernel, initrd, f"root={name} rootfstype=erofs")) == (
+            f"{PRE}cmdline: root=: {name} is a name, and names are not built into this idmap-init; write the"
+            " device, as in /dev/vda", "0x00000200")
+    assert last_words(boot_fails(kernel, initrd, "root=/images/root rootfstype=erofs")) == (
+        f"{PRE}cmdline: root=: /images/root on /: image files are not built into this idmap-init; write a device, as in"
+        " /dev/vda", "0x00000200")
 
 
 def test_tiny_passes_over_no_file(kernel, defconfig, initramfs, boot_fails):

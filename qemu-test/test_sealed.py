@@ -125,16 +125,22 @@ def test_tables_of_others(uid, mode, kernel, root_tree, image, sealed, initramfs
         assert owners(guest) == OWNERS
 
 
-def test_always(kernel, root_tree, image, programs, initramfs, boot, boot_fails):
-    """Kconfig's SEALED: without a file, too."""
+def test_always(kernel, root_tree, image, programs, initramfs, boot, boot_fails, tmp_path):
+    """Kconfig's SEALED: without a file, too. Nor does ONFAIL_SHELL open the shell where no seal says so."""
     folder = programs.guest_folder / "size" / "sealed"
     host.make_for_guest(folder, "default_defconfig")
     config = folder / ".config"
-    config.write_text(config.read_text().replace("# CONFIG_SEALED is not set", "CONFIG_SEALED=y"))
+    config.write_text(config.read_text().replace("# CONFIG_SEALED is not set", "CONFIG_SEALED=y").replace(
+        "CONFIG_ONFAIL_PANIC=y", "CONFIG_ONFAIL_SHELL=y"))
     host.make_for_guest(folder, "all")
-    initrd = initramfs(kernel, ROOT, init=folder / "idmap-init")
+    shell = (programs.probe, "/bin/sh")
+    initrd = initramfs(kernel, ROOT, init=folder / "idmap-init", add=[shell])
     disks = [Disk(image(root_tree(), "erofs"))]
     line, _ = last_words(boot_fails(kernel, initrd, "init=/bin/sh", disks))
     assert line.endswith(SEAL.format("init"))
     with boot(kernel, initrd, HARMLESS, disks) as guest:
         assert owners(guest) == OWNERS
+    (tmp_path / "seal").write_text("shell\n")
+    opened = initramfs(kernel, ROOT, init=folder / "idmap-init", add=[shell, (tmp_path / "seal", "/etc/idmap.sealed")])
+    with boot(kernel, opened, "init=/bin/sh", disks) as guest:
+        assert guest.report()["argv"] == ["/bin/sh"] and guest.mounts()[0].type == "rootfs"

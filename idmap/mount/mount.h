@@ -305,10 +305,15 @@ int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t
 static inline int idmap_image_mount(struct idmap_stage *stage, struct idmap_row *row, uint32_t attr,
 				    struct idmap_error *ret_error)
 {
-	return row->inside ? idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-					"image files are not built into this idmap-init; write"
-					" a device, as in /dev/vda")
-			   : idmap_verified_mount(stage, row, attr, ret_error);
+	const bool is_file =
+		row->inside || (*row->device == '/' && !idmap_has_no_device(row->type) &&
+				!idmap_path_inside(row->device, "/dev"));
+
+	return is_file ? idmap_fail(
+				 ret_error, row, IDMAP_BAD_TABLE, EINVAL,
+				 "image files are not built into this idmap-init; write a device,"
+				 " as in /dev/vda")
+		       : idmap_verified_mount(stage, row, attr, ret_error);
 }
 #endif
 

@@ -327,7 +327,7 @@ const char *idmap_source_of(const char *text, struct idmap_source *ret);
 static inline const char *idmap_source_of(const char *text, struct idmap_source *ret)
 {
 	ret->kind = strncmp(text, "/dev/", 5) ? IDMAP_SOURCE_OTHER : IDMAP_SOURCE_DEVICE;
-	return strchr(text, '=') && *text != '/'
+	return (strchr(text, '=') && *text != '/') || !strncmp(text, "/dev/disk/", 10)
 		       ? "is a name, and names are not built into this idmap-init; write the"
 			 " device, as in /dev/vda"
 		       : NULL;
