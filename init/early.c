@@ -24,7 +24,7 @@ static const struct early_mount {
 	{"tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
 };
 
-enum { PROC = 1 /* the one that nothing goes without */, RUN = 3 };
+enum { DEV, PROC /* the one that nothing goes without */, RUN = 3 };
 
 /* Where they are, or in a root that has links there where these lead. */
 static const char *places[EARLY_MOUNTS] = {"/dev", "/proc", "/sys", "/run"};
@@ -140,6 +140,7 @@ int early_mounts(struct boot *boot, struct idmap_error *ret_error)
 		find_places();
 		proc = read_standing(boot, standing, four, &others);
 	}
+	boot->dev = places[DEV];
 	boot->run = places[RUN];
 	for (i = 0; i < EARLY_MOUNTS; i++) {
 		result[i] = i == PROC ? proc : standing[i] ? 0 : mount_early(i);

@@ -116,7 +116,7 @@ int handoff_switch(struct boot *boot, struct idmap_error *ret_error)
 		result = or_errno(chdir("/"));
 	for (carried = stage->carry; !result && boot->has_console && carried;
 	     carried = carried->next)
-		if (carried->cloned && !strcmp(carried->path, "/dev"))
+		if (carried->cloned && !strcmp(carried->path, boot->dev))
 			dev_follow();
 	return result ? switch_failed("umount", result, ret_error) : 0;
 }

@@ -51,10 +51,10 @@ struct boot {
 	bool pivots;		  /* pivot_root(2) may work from here */
 	bool no_way_back;	  /* for what a failure can do */
 	int record_fd;		  /* of an earlier start of us, before a row covers it; or -1 */
-	bool init_is_us;  /* the same: init= names what the kernel has started; no real init */
-	bool hangs;	  /* something does not answer */
-	bool has_console; /* fds 0 to 2 are the console, not /dev/null */
-	const char *run;  /* where /run is, behind a link of a root that stands */
+	bool init_is_us;       /* the same: init= names what the kernel has started; no real init */
+	bool hangs;	       /* something does not answer */
+	bool has_console;      /* fds 0 to 2 are the console, not /dev/null */
+	const char *dev, *run; /* where they are, behind links of a root that stands */
 	struct idmap_arena *arena; /* with room to spare, for what lives as long as the process */
 };
 

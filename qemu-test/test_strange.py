@@ -255,6 +255,18 @@ def test_upper_of_a_boot_without_an_init(kernel, root_tree, image, initramfs, bo
         assert seen(guest, "/") == (0, 0) and not [line for line in log_lines(guest) if "nobody" in line or "65534" in line]
 
 
+@TWO
+def test_upper_that_says_no_types(kernel, root_tree, image, initramfs, boot):
+    """The kernel takes it, and tells in its log alone that nothing can be deleted."""
+    top = image({"/": Dir()}, "ext4", args=("-O", "^filetype"))
+    conf = ROOT + "upper /opt/app overlay\n/images/app /opt/app bind lower\n/dev/vdb /opt/app ext4 rw,upper\n"
+    with boot(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+              [Disk(image(root_tree(), "erofs")), Disk(top, readonly=False, snapshot=True)]) as guest:
+        line, = [line for line in log_lines(guest) if "do not say" in line]
+        assert "upper on /opt/app: folders of the upper's filesystem do not say what is a file" in line
+        assert "mkfs.ext4 -O filetype" in line
+
+
 def test_upper_that_is_nobodys(kernel, root_tree, image, initramfs, boot):
     top = image({"/": Dir(), "/upper": Dir(65534, 65534), "/work": Dir()}, "ext4")
     conf = ROOT.replace("erofs ", "erofs lower,") + "upper / overlay\n/dev/vdb / ext4 upper\n"

@@ -220,7 +220,7 @@ int record_end(struct record *record, bool done, struct idmap_error *ret_error);
  * Before an undo, where the folder's mount stands on the one of that number: for the next one, if
  * this is killed. An undo does not need the room that there may not be.
  */
-void record_goes(const struct record *record, uint64_t stood_on);
+void record_goes(struct record *record, uint64_t stood_on);
 /* Nothing of it stands. */
 void record_drop(struct record *record);
 void record_remove(const char *folder);

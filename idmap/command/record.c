@@ -148,18 +148,20 @@ int record_end(struct record *record, bool done, struct idmap_error *ret_error)
 	if (record->plan && done)
 		fputs(DONE_LINE "\n", record->out);
 	if (record->halfway)
-		fputs(HALFWAY_LINE "\n", record->out);
+		fprintf(record->out, HALFWAY_LINE "\n" STOOD_ON_LINE "%" PRIu64 "\n",
+			record->stood_on);
 	result = flush(record, RECORDS, ret_error);
 	fclose(record->out);
 	record->out = NULL;
 	return result;
 }
 
-void record_goes(const struct record *record, uint64_t stood_on)
+void record_goes(struct record *record, uint64_t stood_on)
 {
 	char path[PATH_MAX];
 	FILE *out;
 
+	record->stood_on = stood_on;
 	record_path(record->folder, path);
 	out = fopen(path, "ae");
 	if (!out)

@@ -28,6 +28,7 @@ static void record_rest(const struct record *record, const struct mounts *mounts
 	for (i = 0; i < record->inner_count; i++)
 		record_inner(&rest, record->inner[i]);
 	rest.halfway = true;
+	rest.stood_on = record->stood_on;
 	record_end(&rest, record->done, &unused);
 }
 

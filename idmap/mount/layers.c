@@ -204,9 +204,11 @@ static int mount_again(const struct idmap_stage *stage, const struct idmap_row *
 	return merge_failed(stage, row, -fd, words, ret_error);
 }
 
-/* The kernel takes a top that another overlay writes to, whoever's that is, and says so in its log.
+/*
+ * What the kernel takes for a top, and says in its log alone: one that another overlay writes to,
+ * whoever's that is, and one with which nothing can be deleted.
  */
-static void note_in_use(const struct idmap_stage *stage, const struct idmap_row *row, int log_fd)
+static void note_odd_top(const struct idmap_stage *stage, const struct idmap_row *row, int log_fd)
 {
 	struct idmap_text text;
 	char words[300];
@@ -218,6 +220,13 @@ static void note_in_use(const struct idmap_stage *stage, const struct idmap_row 
 			       "another overlay writes to the same upper or work, and each damages"
 			       " what the other has (kernel: %s); give each its own",
 			       words);
+	if (idmap_contains(words, "d_type"))
+		idmap_note_row(
+			stage->notes, row,
+			"folders of the upper's filesystem do not say what is a file, so that"
+			" deleted names of a layer stay in them (kernel: %s); make it anew with"
+			" that (mkfs.ext4 -O filetype, mkfs.xfs -n ftype=1)",
+			words);
 }
 
 int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
@@ -277,7 +286,7 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 	if (fd < 0)
 		fd = mount_again(stage, row, buffer, ret_error);
 	if (fd >= 0 && upper)
-		note_in_use(stage, row, log_fd);
+		note_odd_top(stage, row, log_fd);
 	if (fd >= 0)
 		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
 	return fd;

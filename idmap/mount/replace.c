@@ -297,7 +297,7 @@ int idmap_stage_replace(struct idmap_stage *stage, struct idmap_error *ret_error
 		result = replace(stage->plan, stage->seen_fd);
 		if (result)
 			idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-				   "%s cannot be replaced by its mapped clone (%m); name the folder"
+				   "%s cannot be replaced by its clone (%m); name the folder"
 				   " that it is mounted on",
 				   stage->plan->root->folder);
 	}
