@@ -65,18 +65,14 @@ def test_defconfig_round_trip(name, tmp_path):
         (REPOSITORY / "configs" / f"{name}_defconfig").read_text()
 
 
-def test_without_config_is_default(tmp_path, built):
-    run("make", "-s", f"O={tmp_path}")
-    assert (tmp_path / "idmap-init").read_bytes() == (built("default") / "idmap-init").read_bytes()
-
-
-@pytest.mark.parametrize("name", DEFCONFIGS)
+@pytest.mark.parametrize("name", ["default", "full"])
 def test_reproducible(name, tmp_path, built):
-    """Another folder of sources and of output, the same bytes."""
+    """Another folder of sources and of output, the same bytes; and what nobody has configured is default."""
     copy = tmp_path / "a folder with another name".replace(" ", "-")
     shutil.copytree(REPOSITORY, copy, ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
     out = tmp_path / "out"
-    run("make", "-s", f"O={out}", f"{name}_defconfig", cwd=copy)
+    if name != "default":
+        run("make", "-s", f"O={out}", f"{name}_defconfig", cwd=copy)
     run("make", "-s", f"O={out}", "all", cwd=copy)
     for output in ("idmap-init", "libidmap.a"):
         assert (out / output).read_bytes() == (built(name) / output).read_bytes(), output
@@ -119,9 +115,9 @@ def test_is_no_command(name, built, tmp_path):
         "exit_group"]
 
 
-@pytest.mark.parametrize("name", DEFCONFIGS)
+@pytest.mark.parametrize("name", ["tiny", "full"])
 def test_clang(name, built, tmp_path):
-    """clang finds nothing either, with all the warnings; gcc's are errors in every build."""
+    """clang finds nothing either, with all the warnings; gcc's are errors in every build. It builds default below."""
     include = run("musl-gcc", "-print-file-name=include").strip()
     musl = re.search(r"-isystem (\S+musl\S*)", run("musl-gcc", "-v", "-E", "-xc", "/dev/null")) \
         or re.search(r"^ (\S*musl\S*)$", run("musl-gcc", "-v", "-E", "-xc", "/dev/null"), re.M)
