@@ -295,8 +295,10 @@ static void keep_for_filesystem(struct reader *r, size_t key_length)
 	colon = value ? NULL : strchr(item, ':');
 	if (has_three_numbers(colon ? colon + 1 : item + length - value)) {
 		idmap_item_error(&r->item, item,
-				 "'%s' has an extent and is no option of ours; did you mean"
-				 " idmap=?",
+				 r->vfs_only ? "'%s' has an extent and is no filesystem's; write"
+					       " idmap= as a parameter of its own"
+					     : "'%s' has an extent and is no option of ours; did"
+					       " you mean idmap=?",
 				 item);
 		return;
 	}
