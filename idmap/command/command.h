@@ -230,8 +230,6 @@ bool record_read(struct record *record, const char *folder);
 char *row_line(const struct idmap_row *row);
 /* All that are readable. */
 void records_read(struct records *records);
-/* Whether both have the same extents, in the same order. */
-bool same_map(const struct idmap_map *a, const struct idmap_map *b);
 /* Where the row is mounted. Gives `path`. */
 const char *record_target(const struct record *record, const struct idmap_row *row,
 			  char path[PATH_MAX]);

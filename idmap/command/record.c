@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -57,22 +58,22 @@ static void record_path(const char *folder, char path[PATH_MAX])
 	add_namespace(&text);
 }
 
-bool same_map(const struct idmap_map *a, const struct idmap_map *b)
-{
-	int kind;
-
-	for (kind = 0; kind < IDMAP_KINDS; kind++)
-		if (a->extents[kind] != b->extents[kind] ||
-		    memcmp(a->extent[kind], b->extent[kind],
-			   a->extents[kind] * sizeof(*a->extent[kind])))
-			return false;
-	return true;
-}
-
 const char *record_target(const struct record *record, const struct idmap_row *row,
 			  char path[PATH_MAX])
 {
 	return idmap_path_join(path, record->folder, row->target);
+}
+
+/* To be written anew, or at its end; whatever the umask is, by nobody else. NULL: errno says why.
+ */
+static FILE *open_to_write(const char *path, int how)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | how, 0644);
+	FILE *out = fd < 0 ? NULL : fdopen(fd, how & O_APPEND ? "a" : "w");
+
+	if (!out)
+		idmap_close(&fd);
+	return out;
 }
 
 /* What was written is there, or the line says why not. */
@@ -93,7 +94,7 @@ int record_begin(struct record *record, const char *folder, uint64_t plan, const
 
 	*record = (struct record){.folder = folder, .plan = plan};
 	record_path(folder, path);
-	record->out = fopen(path, "we");
+	record->out = open_to_write(path, O_TRUNC);
 	if (record->out) {
 		fprintf(record->out, FIRST_LINE "%s\n" PLAN_LINE "%" PRIx64 "\n", folder, plan);
 		if (before)
@@ -163,7 +164,7 @@ void record_goes(struct record *record, uint64_t stood_on)
 
 	record->stood_on = stood_on;
 	record_path(record->folder, path);
-	out = fopen(path, "ae");
+	out = open_to_write(path, O_APPEND);
 	if (!out)
 		return;
 	fprintf(out, HALFWAY_LINE "\n" STOOD_ON_LINE "%" PRIu64 "\n", stood_on);
@@ -346,7 +347,7 @@ static void drop_gone(const char *path, const struct mounts *mounts)
 	if (!read_record(&record, path) || !record_count(&record, mounts, false))
 		return;
 	idmap_print(new, sizeof(new), "%s.new", path);
-	rest.out = fopen(new, "we");
+	rest.out = open_to_write(new, O_TRUNC);
 	for (i = 0; rest.out && i < record.count; i++)
 		if (record_stands(&record, &record.row[i], mounts))
 			record_row(&rest, record.row[i].row, record.row[i].id, &unused);
@@ -366,7 +367,7 @@ int record_go_on(struct record *record, const struct mounts *mounts, struct idma
 	idmap_text_add(&text, BY_HAND);
 	add_namespace(&text);
 	drop_gone(path, mounts);
-	*record = (struct record){.folder = "/", .out = fopen(path, "ae")};
+	*record = (struct record){.folder = "/", .out = open_to_write(path, O_APPEND)};
 	/* Where a stream that appends begins is not said before it has written. */
 	if (record->out && !fseek(record->out, 0, SEEK_END))
 		record->start = ftell(record->out);

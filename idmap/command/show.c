@@ -211,6 +211,19 @@ static void look_up(const struct record *boot, uint32_t others, struct listed *l
 	}
 }
 
+/* Whether both have the same extents, in the same order. */
+static bool same_map(const struct idmap_map *a, const struct idmap_map *b)
+{
+	int kind;
+
+	for (kind = 0; kind < IDMAP_KINDS; kind++)
+		if (a->extents[kind] != b->extents[kind] ||
+		    memcmp(a->extent[kind], b->extent[kind],
+			   a->extents[kind] * sizeof(*a->extent[kind])))
+			return false;
+	return true;
+}
+
 /*
  * A bind of what is mapped has that one's map. It is the one of all mounts whose map is known and
  * that show the same files; NULL: they differ.

@@ -243,6 +243,14 @@ def test_record_by_hand_does_not_grow():
     assert done.out[-4] == "3" and not done.err
 
 
+def test_records_under_any_umask():
+    """An undo goes by them, so nobody but root writes them."""
+    done = script("""
+        umask 0; table 't /srv tmpfs\nu /mnt tmpfs\n'; idmap apply -c /run/table --root /run/r; idmap mount v /run/r/opt -t tmpfs
+        mount -t tmpfs more /run/r/mnt; idmap undo --root /run/r; stat -c %a /run/idmap /run/idmap/apply/* /run/idmap/apply/.by*""")
+    assert done.out == ["rc 0", "rc 0", "rc 1", "755", "644", "644"], done
+
+
 def test_empty_table_over_what_is_gone():
     """Nothing is recorded then, and --verify has nothing to miss."""
     done = script("""
