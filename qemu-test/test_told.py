@@ -528,6 +528,25 @@ def test_log_of_a_btrfs(kernel, root_tree, image, initramfs, boot, boot_fails, t
         assert guest.ask("read /srv/file")["content"] == "data"
 
 
+@pytest.mark.every_kernel
+@pytest.mark.parametrize("kernel", ["5.10", "6.1"], indirect=True)
+def test_what_xfs_asks_too_early(kernel, root_tree, image, second, initramfs, boot, boot_fails):
+    """Before Linux 6.8, without a fix, it asks for sync, dirsync and ro before they can be said."""
+    modules = "virtio_pci,virtio_blk,erofs,xfs"
+    disks = [Disk(image(root_tree(), "erofs")), *[Disk(second("xfs"), readonly=False, snapshot=True)] * 2]
+    rows = "/dev/vda / erofs\n/dev/vdb /srv xfs rw,sync\n/dev/vdc /mnt xfs rw,dirsync,nouuid\n"
+    with boot(kernel, initramfs(kernel, rows, modules=modules), "", disks) as guest:
+        found = {m.target: m.super_options for m in guest.mounts() if m.type == "xfs"}
+        assert "sync" in found["/srv"] and "wsync" in found["/srv"] and "wsync" in found["/mnt"], found
+    rows = "/dev/vda / erofs\n/dev/vdb /srv xfs ro,norecovery\n"
+    if kernel.name == "5.10":
+        line, _ = last_words(boot_fails(kernel, initramfs(kernel, rows, modules=modules), "quiet", disks))
+        assert line.endswith("no-recovery mounts must be read-only.); this kernel's xfs asks for ro before it can be said; mount"
+                             " it once where it can be written, take norecovery out, or boot Linux 6.8 or newer")
+    line, _ = last_words(boot_fails(kernel, initramfs(kernel, rows.replace("ro,", "rw,"), modules=modules), "quiet", disks))
+    assert line.endswith("no-recovery mounts must be read-only.); write ro"), line
+
+
 @pytest.mark.parametrize("kernel, rows, remedy", [
     ("6.1", *LAYER_OF_VFAT), ("newest", *LAYER_OF_VFAT),
     ("newest", "/dev/vdb /srv vfat uid=root\n", "; write that id as a number")], indirect=["kernel"])

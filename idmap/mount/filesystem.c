@@ -35,6 +35,16 @@ static int set_option(int fs_fd, int command, const char *key, const char *value
 	return or_errno(sys_fsconfig(fs_fd, command, key, value));
 }
 
+/*
+ * Before Linux 6.8 xfs asks for the options of every filesystem when it is begun, before they can
+ * be said (fs/xfs/xfs_super.c, xfs_init_fs_context()); this one of its own means them both.
+ */
+static bool is_wsync(const char *type, const char *item)
+{
+	return !strcmp(type, "xfs") && (!strcmp(item, "sync") || !strcmp(item, "dirsync")) &&
+	       idmap_kernel_before(6, 8);
+}
+
 /* Options of the table, one after the other. */
 static int set_options(int fs_fd, const struct idmap_row *row, const char *type, const char *item,
 		       struct idmap_attempt *attempt)
@@ -54,6 +64,8 @@ static int set_options(int fs_fd, const struct idmap_row *row, const char *type,
 		result = equals ? set_option(fs_fd, FSCONFIG_SET_STRING, key,
 					     idmap_device_found(row, equals + 1))
 				: set_option(fs_fd, FSCONFIG_SET_FLAG, key, NULL);
+		if (!result && is_wsync(type, item))
+			result = set_option(fs_fd, FSCONFIG_SET_FLAG, "wsync", NULL);
 	}
 	return result;
 }

@@ -223,6 +223,12 @@ static void add_remedy(const struct idmap_stage *stage, const struct idmap_row *
 				       ? cause
 				       : "load the driver that brings it (mkinitramfs"
 					 " -m virtio_pci)");
+	} else if (idmap_contains(attempt->words, "no-recovery mounts must")) {
+		idmap_text_add(text,
+			       read_only ? "this kernel's xfs asks for ro before it can be said;"
+					   " mount it once where it can be written, take"
+					   " norecovery out, or boot Linux 6.8 or newer"
+					 : "write ro");
 	} else if (idmap_contains(attempt->words, "dax can't be enabled")) {
 		idmap_text_add(text, "take dax out, which the host's server does not have");
 	} else if (!fits && (holds || attempt->error == -EINVAL) &&
