@@ -311,12 +311,13 @@ static int undo(const char *folder, struct idmap_error *ret_error)
 
 	if (result)
 		return result;
+	/* One that was killed early has recorded nothing. */
+	take_down_stale(&command_undo, &mounts);
 	if (!record_read(&record, folder))
 		return idmap_fail(ret_error, NULL, IDMAP_BAD_SYSTEM, ENOENT,
 				  "no idmap apply is recorded for %s; those that are stand"
 				  " in " RECORDS,
 				  folder);
-	take_down_stale(&command_undo, &mounts);
 	gone = record_count(&record, &mounts, false);
 	if (gone && record.done)
 		fprintf(stderr, "idmap undo: %u mounts of it are not there any more\n",

@@ -373,14 +373,10 @@ void idmap_mapper_take_down_stale(void)
 	for (; device->dev; device = (const void *)((const char *)device + device->next)) {
 		struct request request = {0};
 
-		/*
-		 * One that works has a table, and its users. Others name theirs alike, and give
-		 * them a UUID.
-		 */
+		/* One that works has a table, and its users. */
 		if (is_ours(device->name) &&
 		    !ask(control_fd, device->name, DM_TABLE_STATUS, 0, &request) &&
-		    !*request.ioctl.uuid && !request.ioctl.target_count &&
-		    !request.ioctl.open_count) {
+		    !request.ioctl.target_count && !request.ioctl.open_count) {
 			memset(&request, 0, sizeof(request));
 			ask(control_fd, device->name, DM_DEV_REMOVE, 0, &request);
 		}
