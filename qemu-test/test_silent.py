@@ -585,6 +585,17 @@ def test_only_absence_is_forgiven(source, kernel, root_tree, image, initramfs, t
     assert last.startswith(PRE + f"/etc/idmap.conf:2: {source} on /srv: ") and code == "0x00000300"
 
 
+@pytest.mark.every_kernel
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_what_the_kernel_makes_is_one_for_all(kernel, root_tree, image, initramfs, boot):
+    """A row of it is ro, and not the machine's own."""
+    conf = ROOT + "udev /mnt devtmpfs\ncgroup2 /srv cgroup2\n"
+    with boot(kernel, initramfs(kernel, conf), "", [Disk(image(root_tree(), "erofs"))]) as guest:
+        guest.run("/bin/sh", "-ec", "touch /dev/x; mount -t cgroup2 c /sys/fs/cgroup; mkdir /sys/fs/cgroup/x; ls /mnt/x /srv/x;"
+                  " ! touch /mnt/y; ! mkdir /srv/y")
+        assert "ro" in options(guest, "/mnt")[1] and "ro" in options(guest, "/srv")[1]
+
+
 # ---- all or nothing ----
 
 

@@ -70,6 +70,19 @@ static int set_options(int fs_fd, const struct idmap_row *row, const char *type,
 	return result;
 }
 
+/*
+ * The superblock's own ro: as an attribute of the mount alone it would let ext4 replay its journal
+ * onto the disk. A server's share has none, and may be rw in another row; what is written to anyway
+ * has one superblock, which is rw; and what the kernel makes up has one for all, so that the
+ * machine's own /dev or /sys/fs/cgroup would be ro with it.
+ */
+static bool has_own_ro(const struct idmap_row *row, const char *type)
+{
+	return row->attr & IDMAP_RDONLY && !(row->flags & IDMAP_ON_WRITTEN) &&
+	       !idmap_is_served(type) &&
+	       (!idmap_has_no_device(type) || idmap_type_has("tmpfs:ramfs", type));
+}
+
 static int configure(int fs_fd, const struct idmap_row *row, const char *type,
 		     struct idmap_attempt *attempt)
 {
@@ -79,13 +92,7 @@ static int configure(int fs_fd, const struct idmap_row *row, const char *type,
 	int result;
 
 	result = set_option(fs_fd, FSCONFIG_SET_STRING, "source", row->device);
-	/*
-	 * The superblock's own ro: as an attribute of the mount alone it would let ext4 replay its
-	 * journal onto the disk. A server's share has none, and may be rw in another row; and what
-	 * is written to anyway has one superblock, which is rw.
-	 */
-	if (!result && row->attr & IDMAP_RDONLY &&
-	    !(row->flags & IDMAP_ON_WRITTEN || idmap_is_served(row->type)))
+	if (!result && has_own_ro(row, type))
 		result = set_option(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL);
 	/* A new tmpfs belongs to disk id 0; root of the guest must own it for what it is seen as.
 	 */
