@@ -940,7 +940,7 @@ static void do_kmsg(struct text *t, char **words)
 {
 	char record[8193];
 	const bool all =
-		!words[1]; /* or what programs have written: all takes a tenth of a boot's time */
+		!words[1]; /* or programs' lines alone: all take a tenth of a boot's time */
 	int fd = open_dev("kmsg", O_RDONLY | O_NONBLOCK);
 
 	if (fd < 0) {

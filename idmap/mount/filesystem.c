@@ -79,7 +79,6 @@ static int set_options(int fs_fd, const struct idmap_row *row, const char *type,
 static bool has_own_ro(const struct idmap_row *row, const char *type)
 {
 	return row->attr & IDMAP_RDONLY && !(row->flags & IDMAP_ON_WRITTEN) &&
-	       !idmap_is_served(type) &&
 	       (!idmap_has_no_device(type) || idmap_type_has("tmpfs:ramfs", type));
 }
 
