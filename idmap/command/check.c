@@ -225,6 +225,21 @@ static int check_row(struct input *input, const struct idmap_row *row, const cha
 	return result;
 }
 
+/* Whether the row's SOURCE is that, which may be as the table has it: with its escapes, and with
+ * /dev/root for what root= names. */
+static bool has_source(const struct input *input, const struct idmap_row *row, const char *source)
+{
+	const char *named = input->parameters.root.source;
+	struct idmap_text field;
+	char text[PATH_MAX];
+
+	idmap_text_init(&field, text, sizeof(text));
+	idmap_text_field(&field, row->source, 0);
+	return !strcmp(row->source, source) || !strcmp(text, source) ||
+	       (named && !row->inside && !strcmp(row->source, named) &&
+		!strcmp(source, "/dev/root"));
+}
+
 /* Looks at the folder for each row that has that source. */
 static int check_tree(struct input *input, const char *source, const char *folder,
 		      struct idmap_error *ret_error)
@@ -236,7 +251,7 @@ static int check_tree(struct input *input, const char *source, const char *folde
 	for (i = 0; !result && i < input->plan.rows; i++) {
 		const struct idmap_row *row = input->plan.row[i];
 
-		if (strcmp(row->source, source))
+		if (!has_source(input, row, source))
 			continue;
 		found = true;
 		if (row->map)
@@ -264,7 +279,7 @@ static void check_rows(struct input *input, const char *const source[], size_t t
 		const struct idmap_row *row = input->plan.row[i];
 
 		idmap_note_odd(&input->notes, &input->table, &input->plan, row);
-		for (j = 0; j < trees && strcmp(row->source, source[j]);)
+		for (j = 0; j < trees && !has_source(input, row, source[j]);)
 			j++;
 		if (row->map && !(row->flags & IDMAP_CLONE) && j == trees)
 			idmap_owners_look_for_root(&input->notes, row);

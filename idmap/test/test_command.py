@@ -531,6 +531,20 @@ def test_check_of_an_upper(tmp_path, upper, options, said):
     assert said in done.stderr if said else not done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("row, parameters, source", [
+    ("/dev/root / auto", "root=/dev/vda ro", "/dev/root"),
+    ("/dev/root / auto", "root=/dev/vda ro", "/dev/vda"),
+    ("my\\040tag / virtiofs", "quiet", "my\\040tag"),
+    ("my\\040tag / virtiofs", "quiet", "my tag"),
+])
+def test_check_of_a_tree_by_its_source(tmp_path, row, parameters, source):
+    """As the table has it, or as what that stands for."""
+    conf = tmp_path / "conf"
+    conf.write_text(f"{row} idmap=100000:0:65536\n")
+    done = idmap("check", "-c", conf, "-k", parameters, "--tree", f"{source}={tmp_path}")
+    assert "no row has the SOURCE" not in done.stderr and "its root folder has the uid" in done.stderr
+
+
 @ROOT_ONLY
 def test_check_of_root_and_init(tree, tmp_path):
     """The words of the boot."""
