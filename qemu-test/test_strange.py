@@ -732,6 +732,17 @@ def test_file_mount_of_a_booted_root(stage0, plain_tree, kernel, image, boot):
 
 
 @TWO
+@pytest.mark.parametrize("conf", ["/dev/root / auto idmap=100000:0:65536\n",
+                                  "tmpfs / overlay\n/dev/root / auto lower,idmap=100000:0:65536\n"], ids=["root", "layer"])
+def test_map_on_a_root_that_is_an_overlay(conf, stage0, plain_tree, kernel, image, boot_fails):
+    then = ("mkdir /empty /low; mount --bind /root /low; mount -t overlay -o lowerdir=/low:/empty merged /root;"
+            " mount -t devtmpfs dev /root/dev")
+    line, code = last_words(boot_fails(kernel, stage0(kernel, modules=["overlay"], then=then), f"root=/dev/vda init={INIT}",
+                                       [Disk(image(plain_tree(conf), "erofs"))]))
+    assert "what it shows is an overlay, whose ids are not those on disk; map the layers" in line and code == "0x00000500"
+
+
+@TWO
 def test_overlay_inside_an_rbind(kernel, root_tree, image, second, initramfs, boot_fails):
     conf = ROOT + ("none /images/app overlay\n/dev/vdb /images/app erofs lower,idmap=5000:0:10\n"
                    "/images /mnt rbind idmap=0:90000:10,100000:0:65536\n")

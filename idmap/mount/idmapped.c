@@ -228,17 +228,6 @@ int idmap_tree_attributes(int tree_fd, const struct idmap_row *row, struct idmap
 	return result ? explain_refusal(tree_fd, &plain, -result, ret_error) : 0;
 }
 
-int idmap_refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
-{
-	struct statfs fs;
-
-	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_OVERLAYFS)
-		return 0;
-	return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
-			  "what it shows is an overlay, whose ids are not those on disk; map the"
-			  " layers, and let this row go without");
-}
-
 void idmap_note_found(int tree_fd, struct idmap_row *row)
 {
 	static const struct {
@@ -266,10 +255,27 @@ void idmap_note_found(int tree_fd, struct idmap_row *row)
 		row->flags |= IDMAP_TURNED_RO;
 }
 
+/*
+ * Refuses a map on what is an overlay. Kernels from 7.3 on would take it, on top of its layers'
+ * maps, so that DISK would be no id on disk.
+ */
+static int refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
+{
+	struct statfs fs;
+
+	if (fstatfs(tree_fd, &fs) || (uint32_t)fs.f_type != MAGIC_OVERLAYFS)
+		return 0;
+	return idmap_fail(ret_error, row, IDMAP_NO_MAP, EINVAL,
+			  "what it shows is an overlay, whose ids are not those on disk; map the"
+			  " layers, and let this row go without");
+}
+
 int idmap_tree_map(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error)
 {
-	int result = row->map ? idmap_userns(row->map, row, ret_error) : 0;
+	int result = row->map ? refuse_overlay(tree_fd, row, ret_error) : 0;
 
+	if (!result && row->map)
+		result = idmap_userns(row->map, row, ret_error);
 	if (result)
 		return result;
 	result = set_attributes(tree_fd, row, row->map ? row->map->userns_fd : -1);

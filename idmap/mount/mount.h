@@ -42,11 +42,6 @@ int idmap_tree_attributes(int tree_fd, const struct idmap_row *row, struct idmap
 /* Where nosymfollow is why a kernel before 5.14 gives this -errno: fills the error. Else 0. */
 int idmap_nosymfollow_failed(const struct idmap_row *row, int error, struct idmap_error *ret_error);
 /*
- * Refuses a map on what is an overlay. Kernels from 7.3 on would take it, on top of its layers'
- * maps, so that DISK would be no id on disk.
- */
-int idmap_refuse_overlay(int tree_fd, const struct idmap_row *row, struct idmap_error *ret_error);
-/*
  * Gives a row what its tree has and it does not say: ro where that cannot be written, which the
  * caller tells, and of a bind what it keeps of its source.
  */

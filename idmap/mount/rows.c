@@ -75,11 +75,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 		tree_fd = idmap_clone_source(stage, row, true, &folder, ret_error);
 		result = tree_fd < 0 ? tree_fd : 0;
 	}
-	if (!result && row->map && row->flags & IDMAP_CLONE) {
-		result = idmap_refuse_overlay(tree_fd, row, ret_error);
-		if (!result)
-			result = idmap_refuse_inside(stage, row, ret_error);
-	}
+	if (!result && row->map && row->flags & IDMAP_CLONE)
+		result = idmap_refuse_inside(stage, row, ret_error);
 	/* With a map of its own root may not be allowed to; one that it shows is there already. */
 	if (!result)
 		result = idmap_refuse_announced(stage, tree_fd, row, row->target, ret_error);

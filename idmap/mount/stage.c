@@ -35,12 +35,8 @@ static int add_root(struct idmap_stage *stage, struct idmap_row *row, struct idm
 
 	if (row->map)
 		fstat(tree_fd, &st); /* by the ids on disk */
-	if (!result && row->flags & IDMAP_OWN_ROOT) {
-		if (row->map)
-			result = idmap_refuse_overlay(tree_fd, row, ret_error);
-		if (!result && stage->plan->disk_view)
-			result = idmap_tree_attributes(tree_fd, row, ret_error);
-	}
+	if (!result && row->flags & IDMAP_OWN_ROOT && stage->plan->disk_view)
+		result = idmap_tree_attributes(tree_fd, row, ret_error);
 	if (!result && stage->plan->disk_view)
 		result = idmap_rows_keep(stage, &tree_fd, row, ret_error);
 	/* With the map root may not be allowed to. */
