@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common import MAPPED, NOBODY, OWNERS, last_words, log_lines, options, owners, seen
+from common import MAPPED, NOBODY, OWNERS, ROOT, last_words, log_lines, options, owners, seen
 from guest import Disk
 from images import Dir, File, Link, Node, debugfs
 
@@ -233,7 +233,12 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
      " X-mount.subdir="),
     (BASE + "tmpfs / overlay " + ",".join(["size=1000000"] * 50) + "\n",
      "/etc/idmap.conf:2: tmpfs on /: the layers do not merge (too long a list); write fewer options"),
-], ids=["option", "options at odds", "tmpfs option", "upper read-only", "upper a link", "no folder", "too many options"])
+    (ROOT + "/images /mnt bind lower\nnone /mnt overlay\n/mnt /srv bind lower\nnone /srv overlay\n"
+     "/srv /tmp bind lower\nnone /tmp overlay\n",
+     "/etc/idmap.conf:7: none on /tmp: the layers do not merge (invalid argument; kernel: overlayfs: maximum fs stacking"
+     " depth exceeded); an overlay goes on an overlay once; write their layers in one"),
+], ids=["option", "options at odds", "tmpfs option", "upper read-only", "upper a link", "no folder", "too many options",
+        "too deep"])
 def test_failures(conf, line, kernel, root_tree, patch, image, initramfs, boot_fails):
     hostile = image({"/": Dir(), "/upper": Link("/etc"), "/etc": Dir()}, "ext4")
     disks = [Disk(image(root_tree(), "erofs")), Disk(patch),

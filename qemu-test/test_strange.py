@@ -267,6 +267,35 @@ def test_upper_that_says_no_types(kernel, root_tree, image, initramfs, boot):
         assert "mkfs.ext4 -O filetype" in line
 
 
+@pytest.mark.every_kernel
+@TWO
+def test_top_without_attributes(kernel, root_tree, image, initramfs, boot):
+    """Before Linux 6.6 a tmpfs has none that userxattr asks for, and the kernel goes on."""
+    conf = ROOT.replace("erofs ", "erofs lower,") + "tmpfs / overlay userxattr\n"
+    with boot(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet", [Disk(image(root_tree(), "erofs"))]) as guest:
+        said = [line for line in log_lines(guest) if "keeps no attributes" in line]
+        deleted = guest.ask("run", "0", "0", "/bin/sh", "-c", "rm -r /home/user")["exit"] == 0
+        assert (len(said), deleted) == ((1, False) if kernel.name == "6.1" else (0, True))
+        assert all("tmpfs on /: the top keeps no attributes of overlayfs' own, so that no folder of a layer can be"
+                   " deleted" in line and "take userxattr out, boot Linux 6.6 or newer" in line for line in said)
+
+
+@TWO
+def test_options_that_an_overlay_cannot_have(kernel, root_tree, image, second, initramfs, boot):
+    """The kernel turns them off, and says so in its log alone."""
+    conf = (ROOT + "tmpfs /srv overlay index=on,redirect_dir=on\n/dev/vdb /srv squashfs lower\n/dev/vdc /srv squashfs lower\n"
+            "none /mnt overlay index=on\n/dev/vdb /mnt squashfs lower\n/dev/vdc /mnt squashfs lower\n"
+            "tmpfs /tmp overlay index=on,xino=off\n/dev/vdb /tmp squashfs lower\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(second("squashfs")), Disk(image({"/": Dir()}, "squashfs"))]
+    with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,squashfs,overlay"), "quiet", disks) as guest:
+        said = [line for line in log_lines(guest) if "has no effect" in line]
+        on = [m.target for m in guest.mounts() if "index=on" in m.super_options]
+    assert on == ["/tmp"] and len(said) == 2, said
+    assert "tmpfs on /srv: index=on has no effect with these layers (kernel: overlayfs: " in said[1]
+    assert "falling back to " in said[1] and said[1].endswith("); take it out")
+    assert 'none on /mnt: index=on has no effect with these layers (kernel: overlayfs: option "index=on" is useless' in said[0]
+
+
 def test_upper_that_is_nobodys(kernel, root_tree, image, initramfs, boot):
     top = image({"/": Dir(), "/upper": Dir(65534, 65534), "/work": Dir()}, "ext4")
     conf = ROOT.replace("erofs ", "erofs lower,") + "upper / overlay\n/dev/vdb / ext4 upper\n"

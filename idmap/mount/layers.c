@@ -75,7 +75,7 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 
 	if (idmap_contains(words, "stacking depth"))
 		remedy = "an overlay goes on an overlay once; write their layers in one";
-	if (idmap_contains(words, "'volatile'"))
+	else if (idmap_contains(words, "'volatile'"))
 		remedy = "what a volatile overlay wrote may not be whole after its boot; take"
 			 " volatile out, and delete the folder work of the upper disk";
 	else if (idmap_contains(words, "metacopy=on,redirect_dir=nofollow"))
@@ -204,14 +204,32 @@ static int mount_again(const struct idmap_stage *stage, const struct idmap_row *
 	return merge_failed(stage, row, -fd, words, ret_error);
 }
 
+/* Whether the kernel's words say that it goes on without an option of the row's own. */
+static bool is_dropped(const char *item, const char *words)
+{
+	const char *instead = idmap_after(words, "falling back to");
+	struct idmap_text text;
+	char part[64];
+
+	idmap_text_init(&text, part, sizeof(part));
+	idmap_text_add(&text, "\"%s\" is ", item); /* ... useless, or meaningless, here */
+	if (idmap_contains(words, part))
+		return true;
+	idmap_text_init(&text, part, sizeof(part));
+	idmap_text_add(&text, "%.*s=", (int)strcspn(item, "="), item);
+	return instead && idmap_contains(instead, part) && !idmap_contains(instead, item);
+}
+
 /*
- * What the kernel takes for a top, and says in its log alone: one that another overlay writes to,
- * whoever's that is, and one with which nothing can be deleted.
+ * What the kernel takes for an overlay all the same, and says in its log alone: a top that another
+ * overlay writes to, whoever's that is, one with which nothing can be deleted, and options that
+ * what it is made of does not let it have.
  */
-static void note_odd_top(const struct idmap_stage *stage, const struct idmap_row *row, int log_fd)
+static void note_oddities(const struct idmap_stage *stage, const struct idmap_row *row, int log_fd)
 {
 	struct idmap_text text;
-	char words[300];
+	const char *item;
+	char words[500];
 
 	idmap_text_init(&text, words, sizeof(words));
 	idmap_klog_read(log_fd, &text);
@@ -227,6 +245,21 @@ static void note_odd_top(const struct idmap_stage *stage, const struct idmap_row
 			" deleted names of a layer stay in them (kernel: %s); make it anew with"
 			" that (mkfs.ext4 -O filetype, mkfs.xfs -n ftype=1)",
 			words);
+	if (idmap_contains(words, "set xattr on upper"))
+		idmap_note_row(
+			stage->notes, row,
+			"the top keeps no attributes of overlayfs' own, so that no folder of a"
+			" layer can be deleted, nor made anew (kernel: %s); %s",
+			words,
+			row->upper ? "use ext4, xfs or btrfs for it"
+				   : "take userxattr out, boot Linux 6.6 or newer, or add an upper"
+				     " of ext4, xfs or btrfs");
+	for (item = row->data; *item; item += strlen(item) + 1)
+		if (is_dropped(item, words))
+			idmap_note_row(
+				stage->notes, row,
+				"%s has no effect with these layers (kernel: %s); take it out",
+				item, words);
 }
 
 int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
@@ -281,12 +314,12 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 			idmap_text_add(&options, ",%s", item);
 	if (options.cut)
 		return merge_failed(stage, row, E2BIG, "", ret_error);
-	log_fd = upper ? idmap_klog_begin() : -1;
+	log_fd = upper || *row->data ? idmap_klog_begin() : -1;
 	fd = mount_overlay(stage, row, buffer);
 	if (fd < 0)
 		fd = mount_again(stage, row, buffer, ret_error);
-	if (fd >= 0 && upper)
-		note_odd_top(stage, row, log_fd);
+	if (log_fd >= 0 && fd >= 0)
+		note_oddities(stage, row, log_fd);
 	if (fd >= 0)
 		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
 	return fd;
