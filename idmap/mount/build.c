@@ -172,7 +172,7 @@ static int build_row(struct idmap_build *build, struct idmap_row *row,
 		result = build_tree(build, row, ret_error);
 	/* As the kernel does for a root on a disk that cannot be written (init/do_mounts.c). */
 	if (ret_error->class == IDMAP_NO_MOUNT && !(row->attr & IDMAP_RDONLY) &&
-	    !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY)) &&
+	    !(row->flags & (IDMAP_UPPER | IDMAP_OVERLAY | IDMAP_CLONE | IDMAP_OWN_ROOT)) &&
 	    (result == -EACCES || result == -EROFS ||
 	     (result == -EBUSY && idmap_was_denied(&build->plan, row)))) {
 		turn_read_only(row);

@@ -426,7 +426,7 @@ bool idmap_has_no_device(const char *type)
 		"tmpfs:ramfs:devtmpfs:devpts:proc:sysfs:cgroup:cgroup2:debugfs:tracefs:bpf:"
 		"securityfs:selinuxfs:configfs:mqueue:hugetlbfs:efivarfs:pstore:binfmt_misc:"
 		"fusectl:nfsd:rpc_pipefs:binder:resctrl:cpuset:vboxsf:hostfs:functionfs:"
-		"smackfs:xenfs";
+		"smackfs:xenfs:cifs:smb3";
 
 	return idmap_is_served(type) || idmap_type_has(kernels, type);
 }
