@@ -296,6 +296,22 @@ def test_options_that_an_overlay_cannot_have(kernel, root_tree, image, second, i
     assert 'none on /mnt: index=on has no effect with these layers (kernel: overlayfs: option "index=on" is useless' in said[0]
 
 
+@pytest.mark.every_kernel
+@pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
+def test_options_that_a_filesystem_goes_without(kernel, root_tree, image, second, initramfs, boot):
+    """One says so by what it was mounted with, and nowhere else; another in the kernel's log."""
+    conf = ROOT + "/dev/vdb /srv erofs dax\n/dev/vdc /mnt ext4 rw,discard\nt /tmp tmpfs size=1m\n"
+    disks = [Disk(image(root_tree(), "erofs")), Disk(second("erofs")), Disk(second("ext4"), readonly=False, snapshot=True)]
+    with boot(kernel, initramfs(kernel, conf), "quiet", disks, qemu_args=["-global", "virtio-blk-pci.discard=off"]) as guest:
+        said = [line for line in log_lines(guest) if "though without all" in line]
+        assert not [m for m in guest.mounts() if m.target == "/srv" and "dax" in ",".join(m.super_options)]
+    assert len(said) == 2, said
+    assert "/dev/vdc on /mnt: mounted, though without all that the row asks for (kernel: EXT4-fs (vdc): " in said[0]
+    assert 'mounting with "discard" option, but the device does not support discard' in said[0]
+    assert "/dev/vdb on /srv: mounted, though without" in said[1] and "DAX" in said[1]
+    assert said[1].endswith("; take out what has no effect")
+
+
 def test_upper_that_is_nobodys(kernel, root_tree, image, initramfs, boot):
     top = image({"/": Dir(), "/upper": Dir(65534, 65534), "/work": Dir()}, "ext4")
     conf = ROOT.replace("erofs ", "erofs lower,") + "upper / overlay\n/dev/vdb / ext4 upper\n"

@@ -94,6 +94,9 @@ const char *idmap_klog_words(char *record, bool *ret_grave);
 
 /* Opens the kernel's log at its end, or -errno; its reader closes it. */
 int idmap_klog_begin(void);
+#define IDMAP_KLOG_RECORD 4096 /* a read gives a whole record or EINVAL */
+/* What the kernel has said next since, as of idmap_klog_words(), in `record`; NULL: no more. */
+const char *idmap_klog_next(int fd, char record[IDMAP_KLOG_RECORD], bool *ret_grave);
 /*
  * What the kernel has said since, with a comma between: its warnings and worse first, as what it
  * chats about before may leave no room for the cause.

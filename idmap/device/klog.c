@@ -10,7 +10,6 @@
 
 #include "device/device.h"
 
-#define RECORD_SIZE 4096 /* a read gives a whole record or EINVAL */
 #define MILD_SIZE 1024
 
 int idmap_klog_begin(void)
@@ -22,25 +21,33 @@ int idmap_klog_begin(void)
 	return fd;
 }
 
-void idmap_klog_read(int fd, struct idmap_text *ret_words)
+const char *idmap_klog_next(int fd, char record[IDMAP_KLOG_RECORD], bool *ret_grave)
 {
-	char record[RECORD_SIZE], mild[MILD_SIZE];
-	struct idmap_text rest, *text;
-	const char *words;
-	bool grave;
+	const char *words = NULL;
 	long n = 1;
 
-	idmap_text_init(&rest, mild, sizeof(mild));
-	while (fd >= 0 &&
+	while (fd >= 0 && !words &&
 	       (n > 0 || (n < 0 && errno == EPIPE))) { /* some have been overwritten meanwhile */
-		n = read(fd, record, sizeof(record) - 1);
+		n = read(fd, record, IDMAP_KLOG_RECORD - 1);
 		if (n <= 0)
 			continue;
 		record[n] = 0;
-		words = idmap_klog_words(record, &grave);
+		words = idmap_klog_words(record, ret_grave);
+	}
+	return words;
+}
+
+void idmap_klog_read(int fd, struct idmap_text *ret_words)
+{
+	char record[IDMAP_KLOG_RECORD], mild[MILD_SIZE];
+	struct idmap_text rest, *text;
+	const char *words;
+	bool grave;
+
+	idmap_text_init(&rest, mild, sizeof(mild));
+	while ((words = idmap_klog_next(fd, record, &grave))) {
 		text = grave ? ret_words : &rest;
-		if (words)
-			idmap_text_add(text, "%s%s", text->at == text->start ? "" : ", ", words);
+		idmap_text_add(text, "%s%s", text->at == text->start ? "" : ", ", words);
 	}
 	if (*mild)
 		idmap_text_add(ret_words, "%s%s", ret_words->at == ret_words->start ? "" : ", ",

@@ -6,13 +6,12 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <strings.h>
 #include <sys/statfs.h>
 
 #include "mount/further.h"
 #include "mount/standing.h"
 
-#define MAGIC_BTRFS 0x9123683e /* linux/magic.h */
 #define TYPE_SIZE 64
 
 /* The kernel's own words, from a file of fsopen(2): one message a read, its kind in front. */
@@ -111,7 +110,15 @@ static int configure(int fs_fd, const struct idmap_row *row, const char *type,
 	return set_option(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL);
 }
 
-/* A detached mount of the row's source as `type`, or -errno with the attempt's story. */
+static bool has_options(const struct idmap_row *row)
+{
+	return *row->root_data || *row->data;
+}
+
+/*
+ * A detached mount of the row's source as `type`, or -errno; and what the kernel says of it, which
+ * of a mount that it makes is about the row's options.
+ */
 static int try_type(const struct idmap_row *row, const char *type, uint32_t attr,
 		    struct idmap_attempt *attempt)
 {
@@ -127,11 +134,11 @@ static int try_type(const struct idmap_row *row, const char *type, uint32_t attr
 	result = configure(fs_fd, row, type, attempt);
 	if (!result)
 		result = or_errno(sys_fsmount(fs_fd, FSMOUNT_CLOEXEC, attr));
-	if (result >= 0)
+	if (result >= 0 && !has_options(row))
 		return result;
 	idmap_text_init(&words, attempt->words, sizeof(attempt->words));
 	kernel_words(fs_fd, &words);
-	return attempt->error = result;
+	return result >= 0 ? result : (attempt->error = result);
 }
 
 /* The same once more, for what the kernel's log says of it. Should it succeed now, so be it. */
@@ -181,163 +188,64 @@ static const char *next_type(const char *list, char type[TYPE_SIZE])
 	return list + length + (list[length] == ':');
 }
 
-/*
- * The next option of two lists, one after the other, that is one of the filesystem as a whole:
- * which subvolume is shown is not.
- */
-static const char *next_option(const char **first, const char **second)
+static bool is_of_word(char c)
 {
-	const char *option;
-
-	do {
-		option = idmap_next_option(first, second);
-	} while (idmap_names_subvolume(option));
-	return option;
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_';
 }
 
-static bool has_option(const struct idmap_row *row, const char *wanted)
+/* Whether a word of the text, whichever case it has, is the name of an option of these. */
+static bool names_one(const char *item, const char *text)
 {
-	const char *first = row->root_data, *second = row->data, *option;
+	for (; *item; item += strlen(item) + 1) {
+		const size_t length = strcspn(item, "=");
+		const char *at;
 
-	while (*(option = next_option(&first, &second)))
-		if (!strcmp(option, wanted))
-			return true;
-	return false;
-}
-
-/* Whether b has all that a has. */
-static bool has_options(const struct idmap_row *b, const struct idmap_row *a)
-{
-	const char *first = a->root_data, *second = a->data, *option;
-
-	while (*(option = next_option(&first, &second)))
-		if (!has_option(b, option))
-			return false;
-	return true;
-}
-
-static bool same_options(const struct idmap_row *a, const struct idmap_row *b)
-{
-	return has_options(a, b) && has_options(b, a);
-}
-
-/* Whether the row has an option that a filesystem that stands does not have. */
-static bool missing_option(const struct idmap_row *row, const char *has)
-{
-	const char *first = row->root_data, *second = row->data, *option;
-	char list[1024], wanted[IDMAP_OPTION_MAX + 3];
-
-	idmap_print(list, sizeof(list), ",%s,", has);
-	while (*(option = next_option(&first, &second))) {
-		idmap_print(wanted, sizeof(wanted), ",%s,", option);
-		if (idmap_contains(list, wanted))
-			continue;
-		/* Or with what the filesystem has added: compress=zstd:3. */
-		wanted[strlen(wanted) - 1] = ':';
-		if (!idmap_contains(list, wanted))
-			return true;
+		for (at = text; *at; at++)
+			if (!strncasecmp(at, item, length) && !is_of_word(at[length]) &&
+			    (at == text || !is_of_word(at[-1])))
+				return true;
 	}
 	return false;
 }
 
-/* Whether the row has an option that begins like this. */
-static bool says(const struct idmap_row *row, const char *begin, size_t length)
+/* Whether the kernel says of something that it goes on without, at whatever level it does. */
+static bool tells_of_lack(const char *text)
 {
-	const char *first = row->root_data, *second = row->data, *option;
-
-	while (*(option = next_option(&first, &second)))
-		if (!strncmp(option, begin, length))
-			return true;
-	return false;
-}
-
-/* Whether it stands with owners or modes, of a filesystem that has none, that the row does not say.
- */
-static bool has_owners(const struct idmap_row *row, const char *has)
-{
-	static const char *const keys[] = {"uid=", "gid=", "fmask=", "dmask="};
+	static const char *const words[] = {"nsupported", "not support", "gnor", "urning off"};
 	size_t i;
 
-	for (; *has; has += strcspn(has, ","), has += *has == ',')
-		for (i = 0; i < COUNT_OF(keys); i++)
-			if (!strncmp(has, keys[i], strlen(keys[i])) &&
-			    strncmp(has + 1, "mask=0022", 9) &&
-			    !says(row, keys[i], strlen(keys[i])) && !says(row, "umask=", 6))
-				return true;
+	for (i = 0; i < COUNT_OF(words); i++)
+		if (idmap_contains(text, words[i]))
+			return true;
 	return false;
 }
 
-/* The same, where somebody has mounted it before us: that is theirs, and only told. */
-static void note_standing(const struct idmap_stage *stage, const struct idmap_row *row,
-			  uint64_t device_number)
-{
-	struct idmap_standing standing;
-
-	if (!idmap_may_stand(stage) || !idmap_standing(row, device_number, &standing))
-		return;
-	if (missing_option(row, standing.mount.data) || has_owners(row, standing.mount.data))
-		idmap_note(stage->notes,
-			   "%s stands on %s already, and is as it is there (%s) on %s, too,"
-			   " whatever its row says; where that differs, unmount it first",
-			   row->source, standing.mount.target, standing.mount.data, row->target);
-	idmap_standing_done(&standing);
-}
-
 /*
- * Whether the row that is in place shows the same btrfs, which may lie on several devices. Its
- * subvolumes differ in the second word (btrfs_statfs() of fs/btrfs/super.c).
+ * Options that a filesystem takes and goes on without: it says so by what it was mounted with, or
+ * in the kernel's log, among what others say there.
  */
-static bool is_same_btrfs(const struct idmap_stage *stage, const struct idmap_row *other,
-			  const struct idmap_row *row, const struct statfs *fs)
+static void note_dropped(const struct idmap_stage *stage, const struct idmap_row *row,
+			 const char *said, int log_fd)
 {
-	idmap_closed int fd = -1;
-	struct statfs its;
+	char record[IDMAP_KLOG_RECORD], words[300];
+	struct idmap_text text;
+	const char *line;
+	bool grave;
 
-	if (other->flags & IDMAP_LAYER)
-		return other->device && idmap_same_device(other->device, row->device);
-	fd = idmap_open_inside(stage->seen_fd, other->target, O_PATH, RESOLVE_NO_SYMLINKS);
-	return fd >= 0 && !fstatfs(fd, &its) && its.f_type == fs->f_type &&
-	       its.f_fsid.__val[0] == fs->f_fsid.__val[0];
-}
-
-/*
- * A filesystem is mounted once, whatever the number of rows that have it, with the options of the
- * first: the kernel takes those of another row and goes by none of them, without a word.
- * Subvolumes of a btrfs have numbers of their own, and the device in common.
- */
-static int check_options(const struct idmap_stage *stage, struct idmap_row *row, int tree_fd,
-			 struct idmap_error *ret_error)
-{
-	/* What names no device may have the same word for another one: a tag, or "none". */
-	const bool named = *row->device == '/' && !idmap_has_no_device(row->type);
-	const struct idmap_row *other;
-	struct statfs fs;
-	struct stat st;
-	bool parts;
-	uint32_t i;
-
-	if (fstat(tree_fd, &st))
-		return 0;
-	parts = named && !fstatfs(tree_fd, &fs) && fs.f_type == MAGIC_BTRFS;
-	row->device_number = st.st_dev;
-	for (i = 0; i < stage->plan->rows && (other = stage->plan->row[i]) != row; i++) {
-		if (!(other->flags & IDMAP_PLACED) ||
-		    other->flags & (IDMAP_CLONE | IDMAP_OVERLAY) ||
-		    (other->device_number != st.st_dev &&
-		     !(named && !strcmp(other->device, row->device)) &&
-		     !(parts && is_same_btrfs(stage, other, row, &fs))))
-			continue;
-		if (same_options(other, row))
-			return 0;
-		return idmap_fail(ret_error, row, IDMAP_BAD_TABLE, EINVAL,
-				  "the row for %s has the same filesystem with other options,"
-				  " and it is mounted once only; write the same in both",
-				  other->target);
-	}
-	/* A layer may be built once more. */
-	if (named && !(row->flags & IDMAP_PLACED))
-		note_standing(stage, row, st.st_dev);
-	return 0;
+	idmap_text_init(&text, words, sizeof(words));
+	if (tells_of_lack(said))
+		idmap_text_add(&text, "%s", said);
+	while ((line = idmap_klog_next(log_fd, record, &grave)))
+		if (tells_of_lack(line) &&
+		    (names_one(row->root_data, line) || names_one(row->data, line)))
+			idmap_text_add(&text, "%s%s", *words ? ", " : "", line);
+	if (*words)
+		idmap_note_row(
+			stage->notes, row,
+			"mounted, though without all that the row asks for (kernel: %s); take"
+			" out what has no effect",
+			words);
 }
 
 /* One type of the row's; what the kernel's driver writes to the disk on the way is told. */
@@ -345,6 +253,7 @@ static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, co
 		      uint32_t attr, struct idmap_attempt *attempt)
 {
 	struct idmap_written written = idmap_written_begin(row, type);
+	idmap_closed int log_fd = has_options(row) ? idmap_klog_begin() : -1;
 	struct statfs unused;
 	int fd = try_type(row, type, attr, attempt);
 
@@ -357,6 +266,7 @@ static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, co
 	idmap_written_end(&written, row, fd >= 0);
 	if (fd < 0)
 		return fd;
+	note_dropped(stage, row, attempt->words, log_fd);
 	/*
 	 * A server says whether it allows a map in an answer that mounting does not wait for
 	 * (fs/fuse/inode.c, process_init_reply()); every other question does. And one that never
@@ -440,7 +350,7 @@ int idmap_filesystem_mount(const struct idmap_stage *stage, struct idmap_row *ro
 			   struct idmap_error *ret_error)
 {
 	int fd = mount_some_type(stage, row, attr, ret_error);
-	int result = fd < 0 ? fd : check_options(stage, row, fd, ret_error);
+	int result = fd < 0 ? fd : idmap_once_check(stage, row, fd, ret_error);
 
 	if (result < 0)
 		idmap_close(&fd);
