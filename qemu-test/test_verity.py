@@ -76,6 +76,7 @@ def test_device_that_is_in_use(kernel, root_tree, image, seal, initramfs, boot_f
     line, code = last_words(boot_fails(kernel, initramfs(kernel, conf, modules=MODULES), "", [Disk(sealed.data)]))
     assert line.endswith("; something here has it already, such as another row or a mount: let that go, or have it"
                          " verified there") and "busy" in line and code == "0x00000400"
+    assert line.count("lookup failed") == 1  # it is not tried again and again
 
 
 def flip(path: Path, at: int) -> None:

@@ -62,7 +62,8 @@ struct request {
 /* A device in the making. */
 struct making {
 	const struct idmap_row *row;
-	bool is_used; /* another row of ours has that name, and stands */
+	bool is_used;  /* another row of ours has that name, and stands */
+	bool is_taken; /* somebody has it */
 	int control_fd;
 	char data[16], hash[16]; /* MAJOR:MINOR */
 	struct idmap_hashtree tree;
@@ -148,6 +149,7 @@ static int create(struct making *making, struct idmap_text *ret_words)
 	idmap_hashtree_hex(&uuid, making->tree.uuid, 16);
 	idmap_text_add(&uuid, "-%s", name);
 	result = ask(control_fd, name, DM_DEV_CREATE, 0, &request);
+	making->is_taken = result == -EBUSY;
 	if (result)
 		return result;
 	result = load(making);
@@ -209,7 +211,7 @@ static int make(struct making *making, const struct idmap_plan *plan, struct idm
 		set_name(making, number);
 		making->is_used = is_used(plan, making->row);
 		fd = create(making, ret_words);
-		if (fd != -EBUSY)
+		if (!making->is_taken)
 			return fd;
 		fd = open_same(making);
 		if (fd >= 0)
