@@ -594,6 +594,20 @@ def test_what_the_kernel_makes_is_one_for_all(kernel, root_tree, image, initramf
         guest.run("/bin/sh", "-ec", "touch /dev/x; mount -t cgroup2 c /sys/fs/cgroup; mkdir /sys/fs/cgroup/x; ls /mnt/x /srv/x;"
                   " ! touch /mnt/y; ! mkdir /srv/y")
         assert "ro" in options(guest, "/mnt")[1] and "ro" in options(guest, "/srv")[1]
+        assert not [line for line in log_lines(guest) if "the machine has one" in line]
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_options_of_what_the_kernel_makes(kernel, root_tree, image, initramfs, boot):
+    """They are the machine's, or nobody's."""
+    conf = ROOT + "udev /mnt devtmpfs mode=700\nt /srv tmpfs mode=700\n"
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(root_tree(command=True), "erofs"))]) as guest:
+        said = [line for line in log_lines(guest) if "the machine has one" in line]
+        assert said == [PRE + "/etc/idmap.conf:2: udev on /mnt: the machine has one devtmpfs, on /dev, too, and what the row says"
+                        " of it has an effect there as well, or none; write /dev /mnt bind"]
+        guest.run("/bin/sh", "-ec", "mount -t cgroup2 -o nsdelegate c /sys/fs/cgroup; echo 'c /tmp cgroup2' >/run/table")
+        told = guest.run("/bin/sh", "-c", "/bin/idmap apply -c /run/table 2>&1")
+        assert "c on /tmp: the machine has one cgroup2, on /sys/fs/cgroup, too" in told
 
 
 # ---- all or nothing ----

@@ -14,15 +14,15 @@
 #ifndef SYS_statmount
 #define SYS_statmount 457 /* 6.8 */
 #endif
-#define MOUNTS_MEMORY (64 << 20) /* costs what is touched */
 
 int mounts_read(struct mounts *mounts, struct idmap_error *ret_error)
 {
 	struct idmap_mountinfo mount;
 	char *text;
 	size_t size;
-	int result =
-		mounts->arena.at ? 0 : idmap_arena_map(&mounts->arena, MOUNTS_MEMORY, ret_error);
+	int result = mounts->arena.at
+			     ? 0
+			     : idmap_arena_map(&mounts->arena, IDMAP_MOUNTS_MEMORY, ret_error);
 
 	if (result)
 		return result;

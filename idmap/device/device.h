@@ -73,6 +73,8 @@ struct idmap_mountinfo {
 	const char *peers, *master; /* numbers of peer groups, or NULL */
 	bool unbindable;
 };
+/* For the text of a list of all mounts; costs what is touched. */
+#define IDMAP_MOUNTS_MEMORY (64 << 20)
 /* Whether what is mounted on the other one appears on it: as on a peer, or on a slave. */
 bool idmap_mount_gets(const struct idmap_mountinfo *mount, const struct idmap_mountinfo *other);
 /* Cuts the next line off *text, in place; false: there is none. */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "mount/announced.h"
@@ -139,33 +140,48 @@ static int map_one(const struct idmap_stage *stage, const struct idmap_row *row,
  * for them; false: there are no more. Begins with a zeroed walk.
  */
 struct submounts {
-	struct idmap_arena arena;
-	char *text, view[PATH_MAX];
+	char *memory, *text, view[PATH_MAX];
 	size_t length;
+	int error; /* -errno: the list cannot be read */
 };
+
+static void begin_submounts(const struct idmap_stage *stage, struct submounts *walk)
+{
+	struct idmap_arena arena;
+	struct idmap_error unused;
+	char link[32];
+	size_t size;
+	long n;
+
+	idmap_print(link, sizeof(link), "/proc/self/fd/%u", stage->disk_fd);
+	n = readlink(link, walk->view, sizeof(walk->view) - 1);
+	if (n < 0)
+		walk->error = -errno;
+	else
+		walk->error = idmap_arena_map(&arena, IDMAP_MOUNTS_MEMORY, &unused);
+	if (n < 0 || walk->error)
+		return;
+	walk->memory = arena.at;
+	walk->view[n] = 0;
+	walk->length = n == 1 ? 0 : (size_t)n;
+	walk->error = idmap_file_read("/proc/self/mountinfo", &arena, &walk->text, &size);
+}
+
+static void end_submounts(struct submounts *walk)
+{
+	if (walk->memory)
+		munmap(walk->memory, IDMAP_MOUNTS_MEMORY);
+}
 
 static bool next_submount(const struct idmap_stage *stage, const struct idmap_row *row,
 			  struct submounts *walk, struct idmap_mountinfo *mount,
 			  const char **ret_path)
 {
-	struct idmap_error unused;
-	char link[32];
-	size_t size;
-
 	if (!(row->flags & IDMAP_RBIND))
 		return false;
-	if (!walk->text) {
-		long n;
-
-		idmap_print(link, sizeof(link), "/proc/self/fd/%u", stage->disk_fd);
-		n = readlink(link, walk->view, sizeof(walk->view) - 1);
-		if (n < 0 || idmap_arena_map(&walk->arena, 8 << 20, &unused) ||
-		    idmap_file_read("/proc/self/mountinfo", &walk->arena, &walk->text, &size))
-			return false;
-		walk->view[n] = 0;
-		walk->length = n == 1 ? 0 : (size_t)n;
-	}
-	while (idmap_mountinfo_next(&walk->text, mount)) {
+	if (!walk->memory && !walk->error)
+		begin_submounts(stage, walk);
+	while (!walk->error && idmap_mountinfo_next(&walk->text, mount)) {
 		*ret_path = mount->target + walk->length;
 		if (idmap_path_inside(mount->target, walk->view) &&
 		    idmap_path_inside(*ret_path, row->inside) && strcmp(*ret_path, row->inside))
@@ -187,8 +203,9 @@ void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row
 			continue;
 		*ret_error = error;
 		idmap_fail_more(ret_error, "; that is the mount on %s, which comes along", path);
-		return;
+		break;
 	}
+	end_submounts(&walk);
 }
 
 /* The share at `path` of the disk view, which comes along. */
@@ -222,5 +239,10 @@ int idmap_refuse_inside(const struct idmap_stage *stage, struct idmap_row *row,
 		else if (!strcmp(mount.type, "virtiofs"))
 			result = refuse_announced(stage, row, path, ret_error);
 	}
-	return result;
+	end_submounts(&walk);
+	return walk.error ? idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -walk.error,
+				       "what is mounted in it cannot be read from"
+				       " /proc/self/mountinfo (%m), and may be what the map is not"
+				       " for; map the folders in it one by one")
+			  : result;
 }

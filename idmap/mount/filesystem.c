@@ -17,10 +17,13 @@
 /* The kernel's own words, from a file of fsopen(2): one message a read, its kind in front. */
 static void kernel_words(int fs_fd, struct idmap_text *text)
 {
-	char line[256];
+	char line[512];
 	long n;
 
-	while ((n = read(fs_fd, line, sizeof(line))) > 2) {
+	/* One that is longer is lost, and what stands behind it is not. */
+	while ((n = read(fs_fd, line, sizeof(line))) > 2 || (n < 0 && errno == EMSGSIZE)) {
+		if (n < 0)
+			continue;
 		if (line[n - 1] == '\n')
 			n--;
 		if (*line == 'e' || *line == 'w')

@@ -24,7 +24,7 @@ static bool add_standing(const struct idmap_row *row, struct idmap_text *text)
 	struct stat st;
 	bool found;
 
-	if (stat(row->device, &st) || !idmap_standing(row, st.st_rdev, &standing))
+	if (stat(row->device, &st) || !idmap_standing(row->device, st.st_rdev, &standing))
 		return false;
 	found = !strncmp(standing.mount.data, its, 2);
 	if (found)

@@ -203,16 +203,6 @@ bool idmap_is_on_written(const struct idmap_plan *plan, const struct idmap_row *
  */
 void idmap_written_settle(const struct idmap_stage *stage, struct idmap_row *row);
 
-/* --- once.c: a filesystem is mounted once ----------------------------------------------------- */
-
-/*
- * Whatever the number of rows that have it, with the options of the first: the kernel takes those
- * of another row and goes by none of them, without a word. -EINVAL where the row, whose tree that
- * is, asks for other ones; what it is where somebody else has mounted it is noted.
- */
-int idmap_once_check(const struct idmap_stage *stage, struct idmap_row *row, int tree_fd,
-		     struct idmap_error *ret_error);
-
 /* --- filesystem.c: a filesystem becomes a tree ----------------------------------------------- */
 
 /*

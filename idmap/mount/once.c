@@ -105,13 +105,34 @@ static void note_standing(const struct idmap_stage *stage, const struct idmap_ro
 {
 	struct idmap_standing standing;
 
-	if (!idmap_may_stand(stage) || !idmap_standing(row, device_number, &standing))
+	if (!idmap_may_stand(stage) || !idmap_standing(row->device, device_number, &standing))
 		return;
 	if (missing_option(row, standing.mount.data) || has_owners(row, standing.mount.data))
 		idmap_note(stage->notes,
 			   "%s stands on %s already, and is as it is there (%s) on %s, too,"
 			   " whatever its row says; where that differs, unmount it first",
 			   row->source, standing.mount.target, standing.mount.data, row->target);
+	idmap_standing_done(&standing);
+}
+
+/*
+ * What the kernel makes for the whole machine is there once, and goes by what was said of it last,
+ * or first. cgroup2 gives up what it was mounted with where a row says nothing.
+ */
+static void note_of_machine(const struct idmap_stage *stage, const struct idmap_row *row,
+			    uint64_t device_number)
+{
+	struct idmap_standing standing;
+
+	if ((!*row->data && !idmap_type_has("cgroup2", row->type)) ||
+	    idmap_type_has("tmpfs:ramfs", row->type) || idmap_is_served(row->type) ||
+	    !idmap_standing("", device_number, &standing))
+		return;
+	idmap_note_row(
+		stage->notes, row,
+		"the machine has one %s, on %s, too, and what the row says of it has an effect"
+		" there as well, or none; write %s %s bind",
+		row->type, standing.mount.target, standing.mount.target, row->target);
 	idmap_standing_done(&standing);
 }
 
@@ -165,5 +186,7 @@ int idmap_once_check(const struct idmap_stage *stage, struct idmap_row *row, int
 	/* A layer may be built once more. */
 	if (named && !(row->flags & IDMAP_PLACED))
 		note_standing(stage, row, st.st_dev);
+	else if (idmap_has_no_device(row->type) && !(row->flags & IDMAP_PLACED))
+		note_of_machine(stage, row, st.st_dev);
 	return 0;
 }

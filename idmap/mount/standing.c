@@ -10,8 +10,6 @@
 
 #include "mount/standing.h"
 
-#define MOUNTS_MEMORY (8 << 20) /* costs what is touched */
-
 struct wanted {
 	char number[24];
 	const char *device;
@@ -46,7 +44,7 @@ static bool find(const struct wanted *wanted, struct idmap_standing *ret)
 	char *text;
 	size_t size;
 
-	if (idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
+	if (idmap_arena_map(&arena, IDMAP_MOUNTS_MEMORY, &unused))
 		return false;
 	ret->memory = arena.at;
 	if (!idmap_file_read("/proc/self/mountinfo", &arena, &text, &size))
@@ -57,9 +55,9 @@ static bool find(const struct wanted *wanted, struct idmap_standing *ret)
 	return false;
 }
 
-bool idmap_standing(const struct idmap_row *row, uint64_t number, struct idmap_standing *ret)
+bool idmap_standing(const char *device, uint64_t number, struct idmap_standing *ret)
 {
-	struct wanted wanted = {.device = row->device};
+	struct wanted wanted = {.device = device};
 
 	idmap_print(wanted.number, sizeof(wanted.number), "%u:%u", major(number), minor(number));
 	return find(&wanted, ret);
@@ -86,5 +84,5 @@ bool idmap_is_mapped(int fd)
 
 void idmap_standing_done(struct idmap_standing *standing)
 {
-	munmap(standing->memory, MOUNTS_MEMORY);
+	munmap(standing->memory, IDMAP_MOUNTS_MEMORY);
 }

@@ -17,8 +17,7 @@
 #include "mount/mount.h"
 
 #define WORKSHOP ".idmap"
-#define MOUNTS_MEMORY (8 << 20) /* costs what is touched */
-#define OTHER_FILES 24		/* that are open meanwhile */
+#define OTHER_FILES 24 /* that are open meanwhile */
 #define OPENS_MOST 1000
 
 /* --- paths and clones ------------------------------------------------------------------------ */
@@ -111,7 +110,7 @@ static void hide_copies(const struct idmap_stage *stage)
 	size_t size;
 
 	if (!stage->plan->root->shared || stat(WORKSHOP, &st) ||
-	    idmap_arena_map(&arena, MOUNTS_MEMORY, &unused))
+	    idmap_arena_map(&arena, IDMAP_MOUNTS_MEMORY, &unused))
 		return;
 	idmap_print(number, sizeof(number), "%u:%u", major(st.st_dev), minor(st.st_dev));
 	memory = text = arena.at;
@@ -126,7 +125,7 @@ static void hide_copies(const struct idmap_stage *stage)
 		if (!strcmp(id, there.id))
 			mount(NULL, there.target, NULL, MS_UNBINDABLE, NULL);
 	}
-	munmap(memory, MOUNTS_MEMORY);
+	munmap(memory, IDMAP_MOUNTS_MEMORY);
 }
 
 /*
