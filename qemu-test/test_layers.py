@@ -15,6 +15,8 @@ from images import Dir, File, Link, Node, debugfs
 
 MODULES = "virtio_pci,virtio_blk,erofs,squashfs,ext4,overlay"
 BASE = "/dev/vda / erofs lower,idmap=100000:0:65536\n"
+AT_ODDS = ("; what its row does not say is redirect_dir=nofollow, metacopy=off and index=off here: say on of the one that is"
+           " named, too, or take the other out")
 PATCH = "/dev/vdb / erofs lower,idmap=200000:0:65536\n"
 
 
@@ -217,8 +219,10 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
      " parameter 'no_such'); correct the overlay's options"),
     (BASE + "tmpfs / overlay metacopy=on\n",
      "/etc/idmap.conf:2: tmpfs on /: the layers do not merge (invalid argument; kernel: overlayfs: conflicting"
-     " options: metacopy=on,redirect_dir=nofollow); add redirect_dir=on, without which a layer may not say where"
-     " another has a file's data, or take metacopy=on out"),
+     " options: metacopy=on,redirect_dir=nofollow)" + AT_ODDS),
+    (BASE + "tmpfs / overlay nfs_export=on\n",
+     "/etc/idmap.conf:2: tmpfs on /: the layers do not merge (invalid argument; kernel: overlayfs: conflicting"
+     " options: nfs_export=on,index=off)" + AT_ODDS),
     (BASE + "tmpfs / overlay size=much\n",
      "/etc/idmap.conf:2: tmpfs on /: tmpfs does not take the option size=much (invalid argument;"
      " kernel: tmpfs: Bad value for 'size'); see the filesystem's manual for the options it takes"),
@@ -237,7 +241,7 @@ def test_one_layer_too_many(kernel, initramfs, boot_fails):
      "/srv /tmp bind lower\nnone /tmp overlay\n",
      "/etc/idmap.conf:7: none on /tmp: the layers do not merge (invalid argument; kernel: overlayfs: maximum fs stacking"
      " depth exceeded); an overlay goes on an overlay once; write their layers in one"),
-], ids=["option", "options at odds", "tmpfs option", "upper read-only", "upper a link", "no folder", "too many options",
+], ids=["option", "options at odds", "more at odds", "tmpfs option", "upper read-only", "upper a link", "no folder", "too many options",
         "too deep"])
 def test_failures(conf, line, kernel, root_tree, patch, image, initramfs, boot_fails):
     hostile = image({"/": Dir(), "/upper": Link("/etc"), "/etc": Dir()}, "ext4")

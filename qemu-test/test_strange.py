@@ -296,6 +296,22 @@ def test_options_that_an_overlay_cannot_have(kernel, root_tree, image, second, i
     assert 'none on /mnt: index=on has no effect with these layers (kernel: overlayfs: option "index=on" is useless' in said[0]
 
 
+@TWO
+@pytest.mark.parametrize("overlay,more", [("none", ""), ("upper", "/dev/vdd {} ext4 upper\n")], ids=["none", "upper"])
+@pytest.mark.parametrize("writer,reader", [("/mnt", "/srv"), ("/srv", "/mnt")])
+def test_layer_that_another_overlay_writes_to(writer, reader, overlay, more, kernel, root_tree, image, second, initramfs, boot):
+    """Of the reader that comes first the kernel does not know."""
+    conf = (ROOT + f"upper {writer} overlay\n/dev/vdb {writer} erofs lower\n/dev/vdc {writer} ext4 upper\n"
+            f"{overlay} {reader} overlay\n/dev/vdb {reader} erofs lower\n"
+            f"/dev/vdc {reader} ext4 lower,X-mount.subdir=upper\n{more.format(reader)}")
+    tops = [Disk(image({"/": Dir(), "/upper": Dir(), "/work": Dir()}, "ext4"), readonly=False, snapshot=True)] * 2
+    with boot(kernel, initramfs(kernel, conf, modules=OVERLAY), "quiet",
+              [Disk(image(root_tree(), "erofs")), Disk(second("erofs")), *tops]) as guest:
+        said = [line for line in log_lines(guest) if "another overlay" in line]
+        assert said == [PRE + f"/etc/idmap.conf:5: {overlay} on {reader}: another overlay writes to what is a layer of this one,"
+                        " which may show old and new at once; take a copy for the layer"]
+
+
 @pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "newest"], indirect=True)
 def test_options_that_a_filesystem_goes_without(kernel, root_tree, image, second, initramfs, boot):

@@ -68,11 +68,7 @@ int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd, struct 
 	    !idmap_map_shown(stage->plan, row))
 		return 0;
 	fd = openat(tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno == EACCES)
-		idmap_note_row(stage->notes, row,
-			       "its server does not let its root folder be read, so mounts of the"
-			       " host in it, which the map is not for, would not be seen");
-	while (fd >= 0 && (n = getdents(fd, (struct dirent *)buffer, sizeof(buffer))) > 0)
+	while ((n = fd < 0 ? fd : getdents(fd, (struct dirent *)buffer, sizeof(buffer))) > 0)
 		for (at = 0; at < n;) {
 			const struct dirent *entry =
 				(const struct dirent *)((const char *)buffer + at);
@@ -92,5 +88,10 @@ int idmap_refuse_announced(const struct idmap_stage *stage, int tree_fd, struct 
 						  " cover it by a row",
 						  path);
 		}
+	if (n < 0)
+		idmap_note_row(stage->notes, row,
+			       "its server does not let its root folder be read (%s), so mounts of"
+			       " the host in it, which the map is not for, would not be seen",
+			       idmap_errno_text(errno));
 	return 0;
 }

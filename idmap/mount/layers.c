@@ -25,13 +25,17 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 	struct statfs fs;
 	struct stat st;
 
-	if (!result && row->flags & IDMAP_CLONE && !fstatfs(tree_fd, &fs) &&
+	if (!result && row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT) && !fstatfs(tree_fd, &fs) &&
 	    fs.f_flags & (ST_NOEXEC | ST_NOSYMFOLLOW))
 		idmap_note(
 			stage->notes,
 			"%s on %s: what it shows is noexec or nosymfollow, which has no effect on a"
 			" layer; write that in the row of the overlay, too",
 			row->source, row->target);
+	if (!result && !(row->flags & IDMAP_UPPER) && !fstat(tree_fd, &st)) {
+		row->device_number = st.st_dev;
+		row->inode = st.st_ino;
+	}
 	if (!result)
 		return 0;
 	if (!fstat(tree_fd, &st) && !S_ISDIR(st.st_mode))
@@ -78,9 +82,10 @@ static int merge_failed(const struct idmap_stage *stage, const struct idmap_row 
 	else if (idmap_contains(words, "'volatile'"))
 		remedy = "what a volatile overlay wrote may not be whole after its boot; take"
 			 " volatile out, and delete the folder work of the upper disk";
-	else if (idmap_contains(words, "metacopy=on,redirect_dir=nofollow"))
-		remedy = "add redirect_dir=on, without which a layer may not say where another has"
-			 " a file's data, or take metacopy=on out";
+	else if (idmap_contains(words, "conflicting options"))
+		remedy = "what its row does not say is redirect_dir=nofollow, metacopy=off and"
+			 " index=off here: say on of the one that is named, too, or take the other"
+			 " out";
 	else if (idmap_contains(words, "missing required features"))
 		remedy = "its filesystem cannot be an upper; use ext4, xfs or btrfs for it";
 	else if (idmap_contains(words, "filesystem on"))
@@ -221,19 +226,47 @@ static bool is_dropped(const char *item, const char *words)
 }
 
 /*
+ * An overlay, if any, of the table, of which a layer is what this one writes to. Where that overlay
+ * comes after this one, the kernel says so.
+ */
+static const struct idmap_row *reader_of(const struct idmap_stage *stage,
+					 const struct idmap_row *row)
+{
+	const struct idmap_row *other, *layer;
+	uint32_t i;
+
+	for (i = 0; row->upper && i < stage->plan->rows; i++) {
+		other = stage->plan->row[i];
+		if (!(other->flags & IDMAP_OVERLAY) || !(other->flags & IDMAP_PLACED))
+			continue;
+		for (layer = other->below; layer; layer = layer->below)
+			if (layer->inode == row->inode &&
+			    layer->device_number == row->device_number)
+				return other;
+	}
+	return NULL;
+}
+
+/*
  * What the kernel takes for an overlay all the same, and says in its log alone: a top that another
  * overlay writes to, whoever's that is, one with which nothing can be deleted, and options that
  * what it is made of does not let it have.
  */
 static void note_oddities(const struct idmap_stage *stage, const struct idmap_row *row, int log_fd)
 {
+	const struct idmap_row *reader;
 	struct idmap_text text;
 	const char *item;
 	char words[500];
 
 	idmap_text_init(&text, words, sizeof(words));
 	idmap_klog_read(log_fd, &text);
-	if (idmap_contains(words, "in-use"))
+	reader = idmap_contains(words, "lowerdir is in-use") ? row : reader_of(stage, row);
+	if (reader)
+		idmap_note_row(stage->notes, reader,
+			       "another overlay writes to what is a layer of this one, which may"
+			       " show old and new at once; take a copy for the layer");
+	if (reader != row && idmap_contains(words, "in-use"))
 		idmap_note_row(stage->notes, row,
 			       "another overlay writes to the same upper or work, and each damages"
 			       " what the other has (kernel: %s); give each its own",
@@ -314,11 +347,11 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 			idmap_text_add(&options, ",%s", item);
 	if (options.cut)
 		return merge_failed(stage, row, E2BIG, "", ret_error);
-	log_fd = upper || *row->data ? idmap_klog_begin() : -1;
+	log_fd = idmap_klog_begin();
 	fd = mount_overlay(stage, row, buffer);
 	if (fd < 0)
 		fd = mount_again(stage, row, buffer, ret_error);
-	if (log_fd >= 0 && fd >= 0)
+	if (fd >= 0)
 		note_oddities(stage, row, log_fd);
 	if (fd >= 0)
 		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
