@@ -197,19 +197,33 @@ static bool is_of_word(char c)
 	       c == '_';
 }
 
-/* Whether a word of the text, whichever case it has, is the name of an option of these. */
-static bool names_one(const char *item, const char *text)
+/* Whether the text has that word, in whichever case. */
+static bool has_word(const char *text, const char *word, size_t length)
 {
-	for (; *item; item += strlen(item) + 1) {
-		const size_t length = strcspn(item, "=");
-		const char *at;
+	const char *at;
 
-		for (at = text; *at; at++)
-			if (!strncasecmp(at, item, length) && !is_of_word(at[length]) &&
-			    (at == text || !is_of_word(at[-1])))
-				return true;
-	}
+	for (at = text; *at; at++)
+		if (!strncasecmp(at, word, length) && !is_of_word(at[length]) &&
+		    (at == text || !is_of_word(at[-1])))
+			return true;
 	return false;
+}
+
+/* Whether it is about an option of these. */
+static bool names_one(const char *text, const char *item)
+{
+	for (; *item; item += strlen(item) + 1)
+		if (has_word(text, item, strcspn(item, "=")))
+			return true;
+	return false;
+}
+
+/* Whether it is about the device, or what is on it, as a filesystem's driver begins. */
+static bool is_about(const char *text, const struct idmap_row *row, const char *type)
+{
+	const char *slash = strrchr(row->device, '/'), *name = slash ? slash + 1 : row->device;
+
+	return has_word(text, type, strlen(type)) || has_word(text, name, strlen(name));
 }
 
 /* Whether the kernel says of something that it goes on without, at whatever level it does. */
@@ -229,7 +243,7 @@ static bool tells_of_lack(const char *text)
  * in the kernel's log, among what others say there.
  */
 static void note_dropped(const struct idmap_stage *stage, const struct idmap_row *row,
-			 const char *said, int log_fd)
+			 const char *type, const char *said, int log_fd)
 {
 	char record[IDMAP_KLOG_RECORD], words[300];
 	struct idmap_text text;
@@ -240,8 +254,8 @@ static void note_dropped(const struct idmap_stage *stage, const struct idmap_row
 	if (tells_of_lack(said))
 		idmap_text_add(&text, "%s", said);
 	while ((line = idmap_klog_next(log_fd, record, &grave)))
-		if (tells_of_lack(line) &&
-		    (names_one(row->root_data, line) || names_one(row->data, line)))
+		if (tells_of_lack(line) && is_about(line, row, type) &&
+		    (names_one(line, row->root_data) || names_one(line, row->data)))
 			idmap_text_add(&text, "%s%s", *words ? ", " : "", line);
 	if (*words)
 		idmap_note_row(
@@ -269,7 +283,7 @@ static int mount_type(const struct idmap_stage *stage, struct idmap_row *row, co
 	idmap_written_end(&written, row, fd >= 0);
 	if (fd < 0)
 		return fd;
-	note_dropped(stage, row, attempt->words, log_fd);
+	note_dropped(stage, row, type, attempt->words, log_fd);
 	/*
 	 * A server says whether it allows a map in an answer that mounting does not wait for
 	 * (fs/fuse/inode.c, process_init_reply()); every other question does. And one that never
