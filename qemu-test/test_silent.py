@@ -610,6 +610,20 @@ def test_options_of_what_the_kernel_makes(kernel, root_tree, image, initramfs, b
         assert "c on /tmp: the machine has one cgroup2, on /sys/fs/cgroup, too" in told
 
 
+@pytest.mark.every_kernel
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+def test_mount_inside_an_rbind_of_nobody(kernel, root_tree, image, initramfs, boot):
+    """The map is the row's own, and may know the owners of the folder and not of what stands in it."""
+    trees = [image({"/": Dir(owner, owner), "/deep": Dir(owner, owner)}, "ext4") for owner in (5000, 6000, 5001)]
+    conf = ROOT + ("/dev/vdb /srv ext4 idmap=5000:0:100\n/dev/vdc /srv/deep ext4 idmap=6000:0:100\n"
+                   "/dev/vdd /srv/deep/deep ext4 idmap=5000:0:100\n/srv /mnt rbind idmap=5000:0:100\n")
+    with boot(kernel, initramfs(kernel, conf), "quiet", [Disk(image(root_tree(), "erofs")), *map(Disk, trees)]) as guest:
+        assert [seen(guest, path) for path in ("/mnt", "/mnt/deep", "/mnt/deep/deep")] == [(0, 0), (65534, 65534), (1, 1)]
+        assert [line for line in log_lines(guest) if "on disk" in line] == [
+            PRE + f"/mnt/deep of the new root has the {kind} 6000 on disk, which the map leaves out: it is nobody's (65534);"
+            " did you mean 6000:0:100?" for kind in ("uid", "gid")]
+
+
 # ---- all or nothing ----
 
 

@@ -208,16 +208,22 @@ void idmap_submount_note(const struct idmap_stage *stage, const struct idmap_row
 	end_submounts(&walk);
 }
 
-/* The share at `path` of the disk view, which comes along. */
-static int refuse_announced(const struct idmap_stage *stage, struct idmap_row *row,
-			    const char *path, struct idmap_error *ret_error)
+/*
+ * The mount at `path` of the disk view, which comes along: whose it is under the map, and what the
+ * host would have mounted in it, if it is a share.
+ */
+static int look_at_submount(const struct idmap_stage *stage, struct idmap_row *row,
+			    const char *path, bool share, struct idmap_error *ret_error)
 {
 	idmap_closed int fd = idmap_open_inside(stage->disk_fd, path, O_PATH, RESOLVE_NO_SYMLINKS);
 	char target[PATH_MAX];
 
+	if (fd < 0)
+		return 0;
 	idmap_print(target, sizeof(target), "%s%s", row->target[1] ? row->target : "",
 		    path + (row->inside[1] ? strlen(row->inside) : 0));
-	return fd < 0 ? 0 : idmap_refuse_announced(stage, fd, row, target, ret_error);
+	idmap_owners_note_file(stage, row, fd, target);
+	return share ? idmap_refuse_announced(stage, fd, row, target, ret_error) : 0;
 }
 
 int idmap_refuse_inside(const struct idmap_stage *stage, struct idmap_row *row,
@@ -236,8 +242,9 @@ int idmap_refuse_inside(const struct idmap_stage *stage, struct idmap_row *row,
 				" ids are not those on disk; map its layers, and write bind"
 				" here",
 				path);
-		else if (!strcmp(mount.type, "virtiofs"))
-			result = refuse_announced(stage, row, path, ret_error);
+		else
+			result = look_at_submount(stage, row, path, !strcmp(mount.type, "virtiofs"),
+						  ret_error);
 	}
 	end_submounts(&walk);
 	return walk.error ? idmap_fail(ret_error, row, IDMAP_BAD_SYSTEM, -walk.error,
