@@ -26,7 +26,7 @@ int idmap_clone_source(struct idmap_stage *stage, const struct idmap_row *row, b
 		       bool *ret_folder, struct idmap_error *ret_error);
 /*
  * Refuses the row's map where a mount that comes along with its source is an overlay, or a share
- * that has further mounts of the host.
+ * that has further mounts of the host; whose owner the map leaves out is noted.
  */
 int idmap_refuse_inside(const struct idmap_stage *stage, struct idmap_row *row,
 			struct idmap_error *ret_error);

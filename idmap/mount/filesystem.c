@@ -209,11 +209,13 @@ static bool has_word(const char *text, const char *word, size_t length)
 	return false;
 }
 
-/* Whether it is about an option of these. */
-static bool names_one(const char *text, const char *item)
+/* Whether it is about an option of the row. */
+static bool names_option(const char *text, const struct idmap_row *row)
 {
-	for (; *item; item += strlen(item) + 1)
-		if (has_word(text, item, strcspn(item, "=")))
+	const char *first = row->root_data, *second = row->data, *option;
+
+	while (*(option = idmap_next_option(&first, &second)))
+		if (has_word(text, option, strcspn(option, "=")))
 			return true;
 	return false;
 }
@@ -229,6 +231,7 @@ static bool is_about(const char *text, const struct idmap_row *row, const char *
 /* Whether the kernel says of something that it goes on without, at whatever level it does. */
 static bool tells_of_lack(const char *text)
 {
+	/* Some begin a sentence, and some do not. */
 	static const char *const words[] = {"nsupported", "not support", "gnor", "urning off"};
 	size_t i;
 
@@ -254,8 +257,7 @@ static void note_dropped(const struct idmap_stage *stage, const struct idmap_row
 	if (tells_of_lack(said))
 		idmap_text_add(&text, "%s", said);
 	while ((line = idmap_klog_next(log_fd, record, &grave)))
-		if (tells_of_lack(line) && is_about(line, row, type) &&
-		    (names_one(line, row->root_data) || names_one(line, row->data)))
+		if (tells_of_lack(line) && is_about(line, row, type) && names_option(line, row))
 			idmap_text_add(&text, "%s%s", *words ? ", " : "", line);
 	if (*words)
 		idmap_note_row(

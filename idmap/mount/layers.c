@@ -193,22 +193,6 @@ static int mount_overlay(const struct idmap_stage *stage, const struct idmap_row
 	return fd;
 }
 
-/* The same once more where it failed, for what the kernel's log says of it. */
-static int mount_again(const struct idmap_stage *stage, const struct idmap_row *row,
-		       const char *options, struct idmap_error *ret_error)
-{
-	idmap_closed int log_fd = idmap_klog_begin();
-	int fd = mount_overlay(stage, row, options);
-	struct idmap_text text;
-	char words[300];
-
-	if (fd >= 0)
-		return fd;
-	idmap_text_init(&text, words, sizeof(words));
-	idmap_klog_read(log_fd, &text);
-	return merge_failed(stage, row, -fd, words, ret_error);
-}
-
 /* Whether the kernel's words say that it goes on without an option of the row's own. */
 static bool is_dropped(const char *item, const char *words)
 {
@@ -252,16 +236,13 @@ static const struct idmap_row *reader_of(const struct idmap_stage *stage,
  * overlay writes to, whoever's that is, one with which nothing can be deleted, and options that
  * what it is made of does not let it have.
  */
-static void note_oddities(const struct idmap_stage *stage, const struct idmap_row *row, int log_fd)
+static void note_oddities(const struct idmap_stage *stage, const struct idmap_row *row,
+			  const char *words)
 {
-	const struct idmap_row *reader;
-	struct idmap_text text;
+	const struct idmap_row *reader =
+		idmap_contains(words, "lowerdir is in-use") ? row : reader_of(stage, row);
 	const char *item;
-	char words[500];
 
-	idmap_text_init(&text, words, sizeof(words));
-	idmap_klog_read(log_fd, &text);
-	reader = idmap_contains(words, "lowerdir is in-use") ? row : reader_of(stage, row);
 	if (reader)
 		idmap_note_row(stage->notes, reader,
 			       "another overlay writes to what is a layer of this one, which may"
@@ -302,8 +283,9 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 	const bool none = !strcmp(row->source, "none"), upper = row->upper;
 	bool own_mode = false;
 	const struct idmap_row *layer;
-	struct idmap_text options;
+	struct idmap_text options, said;
 	const char *item;
+	char words[500];
 	uint32_t slot = upper ? row->upper->slot : 0;
 	idmap_closed int log_fd = -1;
 	int fd, result;
@@ -349,11 +331,11 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 		return merge_failed(stage, row, E2BIG, "", ret_error);
 	log_fd = idmap_klog_begin();
 	fd = mount_overlay(stage, row, buffer);
+	idmap_text_init(&said, words, sizeof(words));
+	idmap_klog_read(log_fd, &said);
 	if (fd < 0)
-		fd = mount_again(stage, row, buffer, ret_error);
-	if (fd >= 0)
-		note_oddities(stage, row, log_fd);
-	if (fd >= 0)
-		idmap_trace(stage->notes, "the layers of %s are merged", row->target);
+		return merge_failed(stage, row, -fd, words, ret_error);
+	note_oddities(stage, row, words);
+	idmap_trace(stage->notes, "the layers of %s are merged", row->target);
 	return fd;
 }

@@ -72,29 +72,19 @@ static bool missing_option(const struct idmap_row *row, const char *has)
 	return false;
 }
 
-/* Whether the row has an option that begins like this. */
-static bool says(const struct idmap_row *row, const char *begin, size_t length)
-{
-	const char *first = row->root_data, *second = row->data, *option;
-
-	while (*(option = next_option(&first, &second)))
-		if (!strncmp(option, begin, length))
-			return true;
-	return false;
-}
-
 /* Whether it stands with owners or modes, of a filesystem that has none, that the row does not say.
  */
 static bool has_owners(const struct idmap_row *row, const char *has)
 {
-	static const char *const keys[] = {"uid=", "gid=", "fmask=", "dmask="};
+	/* Each with what else says it. */
+	static const char *const keys[] = {"uid=,umask=,", "gid=,umask=,", "fmask=,umask=,",
+					   "dmask=,umask=,"};
 	size_t i;
 
 	for (; *has; has += strcspn(has, ","), has += *has == ',')
 		for (i = 0; i < COUNT_OF(keys); i++)
-			if (!strncmp(has, keys[i], strlen(keys[i])) &&
-			    strncmp(has + 1, "mask=0022", 9) &&
-			    !says(row, keys[i], strlen(keys[i])) && !says(row, "umask=", 6))
+			if (!strncmp(has, keys[i], strcspn(keys[i], ",")) &&
+			    strncmp(has + 1, "mask=0022", 9) && !idmap_row_says(row, keys[i]))
 				return true;
 	return false;
 }
