@@ -42,11 +42,19 @@ void tell_left(const struct boot *boot)
 	}
 }
 
-/* Writes what there is of it, unless that went wrong before. */
+/*
+ * Writes what there is of it, unless that went wrong before. What a full /run or a limit of files'
+ * sizes cuts is a short write first, and an error when it is gone on with.
+ */
 static void write_table(int fd, struct idmap_text *text, long *result)
 {
-	if (*result >= 0)
-		*result = write(fd, text->start, (size_t)(text->at - text->start)) < 0 ? -errno : 0;
+	const char *from = text->start;
+
+	while (*result >= 0 && from < text->at) {
+		*result = write(fd, from, (size_t)(text->at - from));
+		*result = *result < 0 ? -errno : *result;
+		from += *result > 0 ? *result : 0;
+	}
 	text->at = text->start;
 }
 
@@ -157,7 +165,9 @@ void tell_rows(const struct boot *boot)
 	lines_end(&lines);
 	idmap_text_add(&text, INIT_LINE "%s\n", boot->init);
 	write_table(fd, &text, &result);
-	if (result < 0)
+	if (result < 0) {
+		ftruncate(fd, 0);
 		msg(MSG_WARNING, "%s cannot be written (%s), going on without", RUN_TABLE,
 		    idmap_errno_text((int)-result));
+	}
 }

@@ -231,6 +231,15 @@ def test_line_that_bootconfig_adds_to(kernel, root_tree, image, scripted, boot):
                         " to 2047 cannot be told; write rows and maps into /etc/idmap.conf (mkinitramfs -c)")
 
 
+def test_record_that_is_cut(kernel, root_tree, image, scripted, boot):
+    """A write that takes less than all of it is no error, and what was written no table: neither stays."""
+    conf = ROOT + "".join(f"tmpfs /run/t{number} tmpfs X-mount.mkdir,size=64k\n" for number in range(9))
+    initrd = scripted(kernel, conf, "ulimit -f 1", "")
+    with boot(kernel, initrd, "", [Disk(image(root_tree(), "erofs"))] * 2) as guest:
+        assert guest.ask("read /run/idmap/table")["content"] == ""
+        assert PRE + "/run/idmap/table cannot be written (too large), going on without" in log_lines(guest)
+
+
 @BOTH
 def test_map_on_a_bind_of_a_scripts_overlay(kernel, root_tree, image, scripted, boot_fails):
     """Its ids are those that its layers show, and not those on disk."""
