@@ -89,7 +89,6 @@ enum idmap_class {
 };
 
 struct idmap_row;
-
 struct idmap_error {
 	struct idmap_error *next; /* in a list of all that is wrong with a table */
 	enum idmap_class class;
@@ -187,6 +186,7 @@ enum idmap_row_flag {
 	IDMAP_DENIED = 1 << 20, /* the same: its disk cannot be written, as mounting it has shown */
 	IDMAP_WROTE_LOG = 1 << 21,  /* the same: it is ro, and xfs wrote what it writes each time */
 	IDMAP_FIRST_WORK = 1 << 22, /* the same: what overlayfs makes in work is new */
+	IDMAP_IN_ROW = 1 << 23,	    /* target or source lies in another row, and not the root's */
 	IDMAP_CLONE = IDMAP_BIND | IDMAP_RBIND,
 	IDMAP_LAYER = IDMAP_LOWER | IDMAP_UPPER,
 };

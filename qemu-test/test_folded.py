@@ -8,7 +8,7 @@ import pytest
 
 from common import PRE, ROOT, last_words, options
 from guest import Disk
-from images import Dir, File
+from images import Dir, File, debugfs
 
 MODULES = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
 VFAT = ROOT + "/dev/vdb /srv vfat rw\n"
@@ -40,6 +40,23 @@ def disks(root_tree, image):
 ])
 def test_rows_of_one_folder(rows, line, kernel, disks, initramfs, boot_fails):
     said, code = last_words(boot_fails(kernel, initramfs(kernel, VFAT + rows, modules=MODULES), "quiet", disks))
+    assert said.startswith(PRE) and line in said and code == "0x00000600"
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
+@pytest.mark.parametrize("rows, line", [
+    ("t /srv/data tmpfs\n/images/app /srv/cache bind\n", UNSEEN),
+    ("t /srv/data tmpfs\n/images/app /srv/cache/run bind\n", UNSEEN),
+    ("/images/app /srv/data bind\n/srv/cache /mnt bind\n", "/srv/cache on /mnt: /srv/cache lies in the row for /srv/data, by"),
+    ("t /srv/data tmpfs\n/srv/cache /mnt bind idmap=0:300:1\n",
+     "/srv/cache on /mnt: /srv/cache lies in the row for /srv/data, by"),
+], ids=["rows", "below", "bind", "map"])
+def test_folder_with_two_names(rows, line, kernel, root_tree, image, initramfs, boot_fails):
+    """No sound image has one; a damaged or a stranger's may, and then no name is sure."""
+    folder = image({"/": Dir(), "/data": Dir(), "/data/run": Dir()}, "ext4")
+    debugfs(folder, "ln data cache", write=True)
+    initrd = initramfs(kernel, ROOT + "/dev/vdb /srv ext4\n" + rows, modules="virtio_pci,virtio_blk,erofs,ext4")
+    said, code = last_words(boot_fails(kernel, initrd, "quiet", [Disk(image(root_tree(), "erofs")), Disk(folder)]))
     assert said.startswith(PRE) and line in said and code == "0x00000600"
 
 

@@ -112,8 +112,8 @@ int idmap_rows_add(struct idmap_stage *stage, struct idmap_row *row, struct idma
 /* --- once all are in place ------------------------------------------------------------------- */
 
 /*
- * Whether no other path can lead there: some filesystems hold upper and lower case equal, or have
- * short names, or pass over a dot or a blank at a name's end.
+ * Whether no other path of the root's can lead there: some filesystems hold upper and lower case
+ * equal, or have short names, or pass over a dot or a blank at a name's end.
  */
 static bool has_one_name(const char *path)
 {
@@ -152,8 +152,11 @@ static size_t next_name(const char *path, size_t from)
 	return from + 1 + strcspn(path + from + 1, "/");
 }
 
-/* Whether one path leads to the other or into it, and not by the same names. */
-static bool meet(const struct idmap_stage *stage, const char *one, const char *other)
+/*
+ * Whether one path leads to the other or into it, and not by the same names. Those of an image may
+ * all be two of one folder, whatever they are.
+ */
+static bool meet(const struct idmap_stage *stage, const char *one, const char *other, bool of_image)
 {
 	size_t at = 0, other_at = 0;
 	bool differ = false;
@@ -165,7 +168,8 @@ static bool meet(const struct idmap_stage *stage, const char *one, const char *o
 		idmap_print(path, sizeof(path), "%.*s", (int)end, one);
 		idmap_print(other_path, sizeof(other_path), "%.*s", (int)other_end, other);
 		if (strcmp(path + at, other_path + other_at)) {
-			if (has_one_name(path + at) && has_one_name(other_path + other_at))
+			if (!of_image && has_one_name(path + at) &&
+			    has_one_name(other_path + other_at))
 				return false;
 			differ = true;
 		}
@@ -181,11 +185,12 @@ static bool meet(const struct idmap_stage *stage, const char *one, const char *o
 static int look_at_carried(const struct idmap_stage *stage, const struct idmap_carried *carried,
 			   const struct idmap_row *row, struct idmap_error *ret_error)
 {
+	const bool of_image = row->flags & IDMAP_IN_ROW;
 	const char *path = NULL;
 
-	if (!(row->flags & IDMAP_LAYER) && meet(stage, row->target, carried->real))
+	if (!(row->flags & IDMAP_LAYER) && meet(stage, row->target, carried->real, of_image))
 		path = row->target;
-	else if (row->inside && meet(stage, row->inside, carried->real))
+	else if (row->inside && meet(stage, row->inside, carried->real, of_image))
 		path = row->inside;
 	return path ? idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
 				 "%s leads to what is mounted on %s, or has it inside, by another"
@@ -212,9 +217,11 @@ static int look_at(const struct idmap_stage *stage, const struct idmap_row *row,
 	return 0;
 }
 
-static bool is_placed(const struct idmap_row *row)
+/* Whether the row is in place and has to be asked; `sure`: its own names need not be. */
+static bool is_asked(const struct idmap_row *row, bool sure)
 {
-	return row->flags & IDMAP_PLACED && !idmap_row_is_root(row);
+	return row->flags & IDMAP_PLACED && !idmap_row_is_root(row) &&
+	       (!sure || row->flags & IDMAP_IN_ROW);
 }
 
 int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error)
@@ -228,13 +235,12 @@ int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_err
 	for (i = 0; i < plan->rows && sure; i++)
 		sure = has_one_name(plan->row[i]->target) &&
 		       (!plan->row[i]->inside || has_one_name(plan->row[i]->inside));
-	for (i = 0; i < plan->rows && !sure && !result; i++)
-		if (is_placed(plan->row[i]))
+	for (i = 0; i < plan->rows && !result; i++)
+		if (is_asked(plan->row[i], sure))
 			result = look_at(stage, plan->row[i], ret_error);
 	for (carried = stage->carry; plan->new_root && carried; carried = carried->next)
-		for (i = 0; !(sure && has_one_name(carried->real)) && i < plan->rows && !result;
-		     i++)
-			if (is_placed(plan->row[i]))
+		for (i = 0; i < plan->rows && !result; i++)
+			if (is_asked(plan->row[i], sure && has_one_name(carried->real)))
 				result = look_at_carried(stage, carried, plan->row[i], ret_error);
 	return result;
 }

@@ -249,6 +249,18 @@ static void find_source(const struct order *order, uint32_t i)
 		needs->last++;
 }
 
+/* The root's names are known for what they are; those of another tree are a stranger's. */
+static void note_outer(const struct order *order, uint32_t i)
+{
+	const uint32_t outer[] = {order->needs[i].below, order->needs[i].source};
+	size_t k;
+
+	order->row[i]->flags &= ~(uint32_t)IDMAP_IN_ROW;
+	for (k = 0; k < COUNT_OF(outer); k++)
+		if (outer[k] != NO_ROW && order->row[outer[k]]->target[1])
+			order->row[i]->flags |= IDMAP_IN_ROW;
+}
+
 /* The layers of an overlay stand right before it. */
 static void find_layers(const struct order *order, uint32_t i)
 {
@@ -370,6 +382,8 @@ int idmap_order_make(struct idmap_table *table, struct idmap_plan *plan)
 		else if (order.row[i]->inside)
 			find_source(&order, i);
 	}
+	for (i = 0; i < order.count; i++)
+		note_outer(&order, i);
 	for (i = 0; i < order.count; i++)
 		walk(&order, i, plan);
 	return 0;
