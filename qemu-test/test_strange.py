@@ -553,6 +553,23 @@ def test_upper_of_a_later_failure(kernel, root_tree, image, initramfs, boot, boo
 
 
 @TWO
+@pytest.mark.parametrize("said, has, lost", [("overlay", [], "nosuid,nodev"), ("overlay nosuid", ["nosuid"], "nodev"),
+                                             ("overlay suid,nodev", ["nodev"], "")], ids=["nothing", "nosuid", "both"])
+def test_layer_of_a_safe_mount(said, has, lost, kernel, stage0, plain_tree, image, boot):
+    """An overlay is a mount of its own: what keeps people safe of a layer does not come along, and that is told."""
+    tree = plain_tree(f"tmpfs / {said}\n/dev/root / auto lower,idmap={MAPPED}\n"
+                      "/dev/vdb /srv erofs noexec,nosymfollow\nnone /mnt overlay\n/srv /mnt bind lower\n")
+    disks = [Disk(image(tree, "erofs")), Disk(image({"/": Dir(5, 5)}, "erofs"))]
+    initrd = stage0(kernel, mount="ro,nosuid,nodev", modules=["overlay"])
+    with boot(kernel, initrd, f"root=/dev/vda quiet init={INIT}", disks) as guest:
+        assert options(guest, "/")[1] & {"nosuid", "nodev"} == set(has)
+        guest.poweroff()
+        told = [line.partition("what it shows is ")[2] for line in guest.console().splitlines() if "what it shows is" in line]
+        end = ", which has no effect on a layer; write that in the row of the overlay, too"
+        assert told == [one + end for one in (lost, "noexec,nosymfollow") if one]
+
+
+@TWO
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
 def test_layers_of_one_disk(kind, kernel, root_tree, image, initramfs, boot, boot_fails):
     """The lower is ro, and its disk is not: no row can say so, and there is nothing to say."""

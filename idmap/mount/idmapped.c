@@ -237,7 +237,8 @@ void idmap_note_found(int tree_fd, struct idmap_row *row)
 		    {ST_NODEV, IDMAP_NODEV},
 		    {ST_NOEXEC, IDMAP_NOEXEC},
 		    {ST_NOSYMFOLLOW, IDMAP_NOSYMFOLLOW}};
-	const bool clone = row->flags & IDMAP_CLONE; /* which keeps what it shows, as it should */
+	/* These keep what they show, as they should. */
+	const bool keeps = row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT);
 	struct statfs fs;
 	uint32_t found = 0;
 	size_t i;
@@ -247,11 +248,11 @@ void idmap_note_found(int tree_fd, struct idmap_row *row)
 	for (i = 0; i < COUNT_OF(kept); i++)
 		if (fs.f_flags & kept[i].flag && !(row->attr & kept[i].attr))
 			found |= kept[i].attr;
-	if (!clone)
+	if (!keeps)
 		found &= IDMAP_RDONLY;
 	row->attr |= found;
 	row->found_attr |= found;
-	if (found && !clone)
+	if (found & IDMAP_RDONLY && !(row->flags & IDMAP_CLONE))
 		row->flags |= IDMAP_TURNED_RO;
 }
 

@@ -22,16 +22,8 @@ int idmap_layers_add(struct idmap_stage *stage, int tree_fd, struct idmap_row *r
 		     struct idmap_error *ret_error)
 {
 	int result = idmap_area_put(stage, tree_fd, &row->slot);
-	struct statfs fs;
 	struct stat st;
 
-	if (!result && row->flags & (IDMAP_CLONE | IDMAP_OWN_ROOT) && !fstatfs(tree_fd, &fs) &&
-	    fs.f_flags & (ST_NOEXEC | ST_NOSYMFOLLOW))
-		idmap_note(
-			stage->notes,
-			"%s on %s: what it shows is noexec or nosymfollow, which has no effect on a"
-			" layer; write that in the row of the overlay, too",
-			row->source, row->target);
 	if (!result && !(row->flags & IDMAP_UPPER) && !fstat(tree_fd, &st)) {
 		row->device_number = st.st_dev;
 		row->inode = st.st_ino;
@@ -231,6 +223,31 @@ static const struct idmap_row *reader_of(const struct idmap_stage *stage,
 	return NULL;
 }
 
+/* Tells what the overlay is without of that which the mount a layer shows keeps people safe by. */
+static void note_lost(const struct idmap_stage *stage, const struct idmap_row *row,
+		      const struct idmap_row *layer)
+{
+	static const struct idmap_words safe[] = {{IDMAP_NOSUID, "nosuid"},
+						  {IDMAP_NODEV, "nodev"},
+						  {IDMAP_NOEXEC, "noexec"},
+						  {IDMAP_NOSYMFOLLOW, "nosymfollow"},
+						  {0, NULL}};
+	const uint32_t lost = layer->found_attr & ~row->attr & ~row->attr_said;
+	const struct idmap_words *word;
+	struct idmap_text text;
+	char words[64] = "";
+
+	idmap_text_init(&text, words, sizeof(words));
+	for (word = safe; word->text; word++)
+		if (lost & word->number)
+			idmap_text_add(&text, *words ? ",%s" : "%s", word->text);
+	if (*words)
+		idmap_note_row(stage->notes, layer,
+			       "what it shows is %s, which has no effect on a layer; write that in"
+			       " the row of the overlay, too",
+			       words);
+}
+
 /*
  * What the kernel takes for an overlay all the same, and says in its log alone: a top that another
  * overlay writes to, whoever's that is, one with which nothing can be deleted, and options that
@@ -336,6 +353,10 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 	if (fd < 0)
 		return merge_failed(stage, row, -fd, words, ret_error);
 	note_oddities(stage, row, words);
+	if (upper)
+		note_lost(stage, row, row->upper);
+	for (layer = row->below; layer; layer = layer->below)
+		note_lost(stage, row, layer);
 	idmap_trace(stage->notes, "the layers of %s are merged", row->target);
 	return fd;
 }
