@@ -12,9 +12,10 @@ from images import Dir, File, debugfs
 
 MODULES = "virtio_pci,virtio_blk,erofs,vfat,nls_cp437,nls_iso8859-1,nls_ascii"
 VFAT = ROOT + "/dev/vdb /srv vfat rw\n"
-UNSEEN = ("it is not seen there: another row has this folder, or one above it, by another name (in upper and lower"
-          " case, say); write both alike")
-ALONG = "or has it inside, by another name (in upper and lower case, say); write both alike"
+BY_NAME = ("by another name (in upper and lower case, say); write both alike, or mend the image or the share where two folders"
+           " are one")
+UNSEEN = f"it is not seen there: another row has this folder, or one above it, {BY_NAME}"
+ALONG = f"or has it inside, {BY_NAME}"
 
 
 @pytest.fixture
@@ -30,11 +31,9 @@ def disks(root_tree, image):
     ("t /srv/data tmpfs\n/images/app /srv/DATA/sub bind\n", f"/images/app on /srv/DATA/sub: {UNSEEN}"),
     ("t /srv/longfo~1 tmpfs\n/images/app /srv/long\\040folder bind\n", UNSEEN),
     ("/images/app /srv/data bind\n/srv/DATA /mnt bind\n",
-     "/srv/DATA on /mnt: /srv/DATA lies in the row for /srv/data, by another name (in upper and lower case, say); write"
-     " both alike"),
+     f"/srv/DATA on /mnt: /srv/DATA lies in the row for /srv/data, {BY_NAME}"),
     ("t /srv/data tmpfs\n/srv/DATA/SUB /mnt bind rw,idmap=0:5:1\n",  # the tmpfs has no such folder, the disk beneath has
-     "/srv/DATA/SUB on /mnt: /srv/DATA/SUB lies in the row for /srv/data, by another name (in upper and lower case, say);"
-     " write both alike"),
+     f"/srv/DATA/SUB on /mnt: /srv/DATA/SUB lies in the row for /srv/data, {BY_NAME}"),
     pytest.param("t /srv/data tmpfs\nu /srv/data/SUB/x tmpfs X-mount.mkdir\n/srv/DATA/SUB /mnt bind\n",  # below the row's root
                  "/srv/DATA/SUB on /mnt: /srv/DATA/SUB lies in the row for /srv/data, by another name", marks=pytest.mark.every_kernel),
 ])

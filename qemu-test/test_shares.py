@@ -4,8 +4,11 @@ which can never be."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -248,6 +251,42 @@ def test_9p_is_mounted_once(first, second, remedy, source, kernel, root_tree, im
         assert seen(guest, "/srv/mine") == (1000, 1000)
         for folder in state:
             assert ("error" in guest.ask(f"write {folder}/mine text")) == (state[folder] == "ro")
+
+
+@pytest.mark.parametrize("kernel", ["6.1-plain", "6.12-plain"], indirect=True)
+def test_9p_of_two_filesystems(kernel, root_tree, image, initramfs, boot_fails):
+    """Their roots have one number here, and with a cache two such folders are one for the guest."""
+    assert os.stat("/proc").st_ino == os.stat("/sys").st_ino
+    conf = ROOT + f"hostshare /srv 9p {NINEP_OPTIONS},cache=loose\nt /srv/proc tmpfs\nt /srv/sys tmpfs\n"
+    args = ["-virtfs", "local,path=/,mount_tag=hostshare,security_model=none,readonly=on"]
+    console = boot_fails(kernel, initramfs(kernel, conf, modules=NINEP), "quiet", [Disk(image(root_tree(), "erofs"))], qemu_args=args)
+    assert "it is not seen there: another row has this folder" in last_words(console)[0]
+
+
+@pytest.fixture
+def mounted():
+    """mounted(folder): a tmpfs there, on this machine, until the test ends."""
+    with contextlib.ExitStack() as stack:
+        def mount(folder):
+            done = subprocess.run(["mount", "-t", "tmpfs", "test", folder], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"nothing can be mounted on this machine: {done.stderr}")
+            stack.callback(subprocess.run, ["umount", folder], check=True)
+
+        yield mount
+
+
+@pytest.mark.parametrize("kernel", ["6.1-plain", "6.12-plain"], indirect=True)
+@pytest.mark.parametrize("rows, line", [("t /srv/a tmpfs\nt /srv/b tmpfs\n", "it is not seen there: another row has this folder"),
+                                        ("t /srv/a tmpfs\n/srv/b /mnt bind\n", "/srv/b lies in the row for /srv/a, by another name")])
+def test_9p_root_of_two_filesystems(rows, line, kernel, root_tree, initramfs, host_tree, mounted, boot_fails):
+    """Of a root's names, too, none is sure where it is served."""
+    folder = host_tree(root_tree() | {"/srv/a": Dir(), "/srv/b": Dir()})
+    for name in "ab":
+        mounted(folder / "srv" / name)
+    append = f"root=hostshare rootfstype=9p rootflags={NINEP_OPTIONS},cache=loose quiet"
+    console = boot_fails(kernel, initramfs(kernel, rows, modules="virtio_pci,9p"), append, qemu_args=ninep(folder))
+    assert line in last_words(console)[0]
 
 
 def test_apply_and_a_server_that_stops(kernels, root_tree, image, initramfs, host_tree, virtiofs, boot):

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "mount/announced.h"
 #include "mount/bind.h"
@@ -181,11 +183,15 @@ static bool meet(const struct idmap_stage *stage, const char *one, const char *o
 	return differ;
 }
 
+static const char by_another_name[] =
+	"by another name (in upper and lower case, say); write both alike, or mend the image or the"
+	" share where two folders are one";
+
 /* What comes along into the root is looked for by its names, too. */
 static int look_at_carried(const struct idmap_stage *stage, const struct idmap_carried *carried,
-			   const struct idmap_row *row, struct idmap_error *ret_error)
+			   const struct idmap_row *row, bool of_image,
+			   struct idmap_error *ret_error)
 {
-	const bool of_image = row->flags & IDMAP_IN_ROW;
 	const char *path = NULL;
 
 	if (!(row->flags & IDMAP_LAYER) && meet(stage, row->target, carried->real, of_image))
@@ -193,9 +199,8 @@ static int look_at_carried(const struct idmap_stage *stage, const struct idmap_c
 	else if (row->inside && meet(stage, row->inside, carried->real, of_image))
 		path = row->inside;
 	return path ? idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
-				 "%s leads to what is mounted on %s, or has it inside, by another"
-				 " name (in upper and lower case, say); write both alike",
-				 path, carried->path)
+				 "%s leads to what is mounted on %s, or has it inside, %s", path,
+				 carried->path, by_another_name)
 		    : 0;
 }
 
@@ -207,13 +212,12 @@ static int look_at(const struct idmap_stage *stage, const struct idmap_row *row,
 	if (!(row->flags & IDMAP_LAYER) && row_at(stage, row->target) != row)
 		return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EEXIST,
 				  "it is not seen there: another row has this folder, or one above"
-				  " it, by another name (in upper and lower case, say); write both"
-				  " alike");
+				  " it, %s",
+				  by_another_name);
 	if (other && !idmap_path_inside(row->inside, other->target))
 		return idmap_fail(ret_error, row, IDMAP_NO_TARGET, EINVAL,
-				  "%s lies in the row for %s, by another name (in upper and lower"
-				  " case, say); write both alike",
-				  row->inside, other->target);
+				  "%s lies in the row for %s, %s", row->inside, other->target,
+				  by_another_name);
 	return 0;
 }
 
@@ -224,11 +228,23 @@ static bool is_asked(const struct idmap_row *row, bool sure)
 	       (!sure || row->flags & IDMAP_IN_ROW);
 }
 
+/*
+ * What is on no disk may be served: two filesystems of the host have folders of one number, which
+ * are one for a guest that caches them.
+ */
+static bool is_on_disk(int root_fd)
+{
+	struct stat st;
+
+	return !fstat(root_fd, &st) && major(st.st_dev);
+}
+
 int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_error)
 {
 	const struct idmap_plan *plan = stage->plan;
 	const struct idmap_carried *carried;
-	bool sure = true;
+	const bool on_disk = is_on_disk(stage->seen_fd);
+	bool sure = on_disk;
 	uint32_t i;
 	int result = 0;
 
@@ -241,6 +257,8 @@ int idmap_rows_look(const struct idmap_stage *stage, struct idmap_error *ret_err
 	for (carried = stage->carry; plan->new_root && carried; carried = carried->next)
 		for (i = 0; i < plan->rows && !result; i++)
 			if (is_asked(plan->row[i], sure && has_one_name(carried->real)))
-				result = look_at_carried(stage, carried, plan->row[i], ret_error);
+				result = look_at_carried(
+					stage, carried, plan->row[i],
+					!on_disk || plan->row[i]->flags & IDMAP_IN_ROW, ret_error);
 	return result;
 }
