@@ -21,6 +21,7 @@ import lzma
 import os
 import posixpath
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -399,6 +400,23 @@ def _xfs_mode(kind: str, mode: int) -> str:
 def _search_path() -> str:
     """mkfs programs are in sbin, which users often do not have in their path."""
     return os.environ.get("PATH", "/bin:/usr/bin") + ":/usr/sbin:/sbin"
+
+
+def give_xfs_acl(image: Path, path: str, entries: Sequence[tuple[int, int, int]]) -> None:
+    """Gives a file of an xfs image an ACL of (tag, permissions, id), for which mkfs.xfs has no means: its attribute is made
+    with a value that is filled in then (struct xfs_acl, xfs_da_format.h), and the inode's checksum made anew."""
+    value = struct.pack(">I", len(entries)) + b"".join(struct.pack(">IIHxx", tag, owner, permissions)
+                                                       for tag, permissions, owner in entries)
+
+    def xfs_db(*commands: str) -> str:
+        return subprocess.run(["xfs_db", "-x", *(word for command in commands for word in ("-c", command)), image], check=True,
+                              env=os.environ | {"PATH": _search_path()}, text=True, stdout=subprocess.PIPE).stdout
+
+    number = xfs_db(f"path {path}", f"attr_set -r -v {len(value)} SGI_ACL_FILE", "print v3.inumber").split()[-1]
+    with open(image, "r+b") as file:
+        file.seek(file.read().index(b"SGI_ACL_FILE" + b"v" * len(value)) + len("SGI_ACL_FILE"))
+        file.write(value)
+    xfs_db(f"inode {number}", "crc -r")
 
 
 def debugfs(image: Path, request: str, *, write: bool = False) -> str:

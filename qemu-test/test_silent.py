@@ -12,7 +12,7 @@ import pytest
 from arch import GUEST
 from common import EVERY, PRE, QUICK, ROOT, last_words, log_lines, options, owners, seen
 from guest import HEAD, Disk
-from images import Dir, File, Link, debugfs
+from images import Dir, File, Link, debugfs, give_xfs_acl
 
 SHORT = "root=/dev/vda rootfstype=erofs ro"
 
@@ -253,6 +253,31 @@ def test_mode_of_a_top_and_an_acl(kernel, of_layers, boot):
     with boot(kernel, initrd, "", disks) as guest:
         assert guest.ask("stat /srv")["mode"] == 0o700
         assert guest.ask("run", "70", "4", "/bin/cat", "/srv/in").get("stdout", "") == ""
+
+
+@pytest.mark.parametrize("kernel", EVERY, indirect=True)
+@pytest.mark.parametrize("acls, map_, told", [(True, "", True), (True, ",idmap=100000:0:65536", False), (False, "", False)],
+                         ids=["acls", "one map", "none"])
+def test_acls_from_xfs_to_xfs(acls, map_, told, kernel, root_tree, image, initramfs, tmp_path, boot):
+    """xfs tells an ACL's ids on disk once more, for whoever copies all attributes. We do not; overlayfs does."""
+    own = {"uid": 100000, "gid": 100000}
+    lower = tmp_path / "lower"
+    lower.write_bytes(image({"/": Dir(**own, mode=0o750), "/in": File("x\n", **own, mode=0o640)}, "xfs").read_bytes())
+    for path in ("/in", "/") if acls else ():
+        give_xfs_acl(lower, path, [(1, 7, NO_ID), (4, 0, NO_ID), (8, 5, 100004), (0x10, 5, NO_ID), (0x20, 0, NO_ID)])
+    upper = image({"/": Dir(*[100000] * 2 if map_ else [0] * 2)}, "xfs", uuid="9a4bdd2f-1a34-4d9e-8f9d-2c3fd0a4a7b1")
+    conf = ROOT + (f"upper /srv overlay\n/dev/vdb /srv xfs lower,norecovery,idmap=100000:0:65536\n/dev/vdc /srv xfs upper{map_}\n")
+    disks = [Disk(image(root_tree(), "erofs")), Disk(lower), Disk(upper, readonly=False, snapshot=True)]
+    with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,xfs,overlay"), "quiet", disks) as guest:
+        def reads(gid):
+            return guest.ask("run", "7", str(gid), "/bin/cat", "/srv/in").get("stdout", "") == "x\n"
+
+        assert (reads(4), reads(100004)) == (acls, False)
+        guest.run("/bin/sh", "-c", "echo x >/srv/in")
+        assert (reads(4), reads(100004)) == (acls and not told, False)  # once more the kernel's fault
+        guest.poweroff()
+        assert ("/dev/vdb on /srv: where a file has an ACL, the kernel copies it with the ids on disk to an upper of xfs"
+                in guest.console()) == told
 
 
 @pytest.mark.every_kernel

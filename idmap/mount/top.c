@@ -8,12 +8,15 @@
 #include <stdio.h> /* renameat() */
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/xattr.h>
 
 #include "mount/behind.h"
 #include "mount/layers.h"
 #include "mount/standing.h"
 
+#define MAGIC_XFS 0x58465342	   /* linux/magic.h */
+#define RAW_ACL "trusted.SGI_ACL_" /* fs/xfs/libxfs/xfs_da_format.h: FILE and DEFAULT */
 #define NEW_UPPER "upper.new"
 #define WORK "work"
 #define VOLATILE WORK "/" WORK "/incompat" /* overlayfs makes one more of that name in it */
@@ -143,8 +146,9 @@ static int copy_looks(struct looks *looks, int mode_fd)
 		int result;
 
 		left -= (ssize_t)strlen(name) + 1;
-		/* overlayfs keeps its own notes there. */
-		if (!strncmp(name, "trusted.overlay.", 16))
+		/* overlayfs keeps its own notes there, and xfs an ACL's ids on disk once more. */
+		if (!strncmp(name, "trusted.overlay.", 16) ||
+		    !strncmp(name, RAW_ACL, strlen(RAW_ACL)))
 			continue;
 		result = copy_attribute(looks, name);
 		/* What an ACL denies is not to be let in. */
@@ -381,6 +385,46 @@ static int cannot_make(const struct idmap_row *row, int error, struct idmap_erro
 			  idmap_words_for(remedies, (uint32_t)-error));
 }
 
+/* --- what overlayfs copies to it ------------------------------------------------------------- */
+
+static bool is_xfs(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && (uint32_t)fs.f_type == MAGIC_XFS;
+}
+
+/* Whether files of this xfs have, or had, attributes; also where that cannot be seen. */
+static bool may_have_attributes(const struct idmap_row *row)
+{
+	enum { LOW = 101, ATTR = 0x10 }; /* sb_versionnum and its bit: xfs_format.h */
+	idmap_closed int fd = idmap_open(row->device, O_RDONLY);
+	unsigned char low;
+
+	return pread(fd, &low, 1, LOW) != 1 || low & ATTR;
+}
+
+/*
+ * A file that is written to is copied with all its attributes, so from xfs to xfs with an ACL's ids
+ * on disk once more, and those win.
+ */
+static void note_raw_acls(const struct idmap_stage *stage, const struct idmap_row *row, int top_fd)
+{
+	const struct idmap_map *top_map = idmap_map_shown(stage->plan, row->upper);
+	struct idmap_row *layer;
+
+	for (layer = is_xfs(top_fd) ? row->below : NULL; layer; layer = layer->below) {
+		idmap_closed int fd = open_slot(stage, layer->slot);
+
+		if (idmap_map_shown(stage->plan, layer) != top_map && is_xfs(fd) &&
+		    may_have_attributes(layer))
+			idmap_note_row(stage->notes, layer,
+				       "where a file has an ACL, the kernel copies it with the ids"
+				       " on disk to an upper of xfs when the file is written to;"
+				       " use ext4 or btrfs for the upper, or give both one map");
+	}
+}
+
 int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint32_t slot,
 		   bool own_mode, const struct idmap_unmapped *unmapped,
 		   struct idmap_error *ret_error)
@@ -394,6 +438,8 @@ int idmap_top_make(const struct idmap_stage *stage, struct idmap_row *row, uint3
 			ret_error, row->below, IDMAP_NO_MOUNT, -below_fd,
 			"its root folder, whose looks the merged one has, cannot be opened"
 			" (%m); check that the map covers its owner");
+	if (row->upper)
+		note_raw_acls(stage, row, top_fd);
 	result = top_fd < 0 ? top_fd
 			    : make_folders(stage, row, top_fd, below_fd, own_mode, unmapped);
 	return result ? cannot_make(row->upper ? row->upper : row, result, ret_error) : 0;
