@@ -64,7 +64,8 @@ static int read_cmdline(struct boot *boot, struct idmap_error *ret_error)
 	if (result)
 		return idmap_fail(
 			ret_error, NULL, IDMAP_BAD_SYSTEM, -result,
-			"/proc/cmdline cannot be read (%m); build the kernel with CONFIG_PROC_FS");
+			"/proc/cmdline cannot be read (%m); mount all of proc on /proc, no subset=pid of"
+			" it, with a kernel that has CONFIG_PROC_FS");
 	result = idmap_arena_room(arena, idmap_arena_size(size), ret_error);
 	if (result)
 		return result;
