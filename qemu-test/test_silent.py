@@ -281,20 +281,21 @@ def test_acls_from_xfs_to_xfs(acls, map_, told, kernel, root_tree, image, initra
 
 
 @pytest.mark.every_kernel
+@pytest.mark.parametrize("conf", [ROOT, "tmpfs / overlay\n" + ROOT.replace(" idmap", " lower,idmap")], ids=["map", "overlay"])
 @pytest.mark.parametrize("kernel", ["6.1", "newest"], indirect=True)
-def test_acl_through_a_map_of_others(kernel, root_tree, image, initramfs, boot):
+def test_acl_through_a_map_of_others(kernel, conf, root_tree, image, initramfs, boot):
     """apply, in a root that PID 1 has mapped. Where the kernel does not tell the ids that are seen, nothing is made."""
     tree = root_tree(command=True)
     own = {"uid": 100000, "gid": 100000}
     tree["/acl"] = Dir(**own, mode=0o750, xattrs={"system.posix_acl_access": acl_for_group(100004)})
     tree["/acl/in"] = File("secret", **own)
     tree["/etc/table"] = File("tmpfs /srv overlay\n/acl /srv bind lower\n", **own)
-    with boot(kernel, initramfs(kernel, ROOT, modules="virtio_pci,virtio_blk,erofs,overlay"), "",
+    with boot(kernel, initramfs(kernel, conf, modules="virtio_pci,virtio_blk,erofs,overlay"), "",
               [Disk(image(tree, "erofs"))]) as guest:
         done = guest.ask("run", "0", "0", "/bin/idmap", "apply", "-c", "/etc/table")
         if kernel.name == "6.1":
             assert done["exit"] == 4 and "nobody tells the ids in the ACL of the layers' root folder before Linux 6.2" in done["stderr"]
-            assert not [m for m in guest.mounts() if m.type == "overlay"]
+            assert not [m for m in guest.mounts() if m.type == "overlay" and m.target != "/"]
         else:
             assert done["exit"] == 0, done["stderr"]
             assert guest.ask("run 70 4 /bin/cat /srv/in")["stdout"] == "secret"
@@ -317,6 +318,8 @@ def test_acl_of_an_image_file_that_is_mounted_once(kernel, root_tree, image, ini
 
 
 # A layer that is a bind has the map of what it lies on.
+MAPPED_UPPER = "/dev/vdb /mnt ext4 upper,idmap=300000:0:65536\n"
+COPIED = "t /mnt/sub/new tmpfs X-mount.mkdir\n"  # the folder that it is made in goes to the top
 BINDS = {
     "tmpfs": "tmpfs /srv overlay\n/etc /srv bind lower\n",
     "bind of a bind": "/etc /mnt bind\ntmpfs /srv overlay\n/mnt /srv bind lower\n",
@@ -329,13 +332,21 @@ BINDS = {
     "mapped tmpfs": "upper /srv overlay\n/etc /srv bind lower\nt /srv tmpfs upper,idmap=0:0:65536\n",
     "of an overlay": "tmpfs /mnt overlay\n/dev/vdc /mnt erofs lower,idmap=200000:0:65536\n"
                      "tmpfs /srv overlay\n/mnt /srv bind lower\n",
+    **{f"in an overlay{how}": f"{top} /mnt overlay\n/dev/vdc /mnt erofs lower,idmap=200000:0:65536\n{more}"
+                              "tmpfs /srv overlay\n/mnt/sub /srv bind lower\n"
+       for how, top, more in (("", "tmpfs", ""), (" without a top", "none", ""), (", copied", "tmpfs", COPIED),
+                              (", copied to a mapped upper", "upper", MAPPED_UPPER + COPIED),
+                              (" with a mapped upper", "upper", MAPPED_UPPER))},
+    "in an overlay, mapped upper": "none /mnt overlay\n/dev/vdc /mnt erofs lower,idmap=200000:0:65536\nupper /srv overlay\n"
+                                   "/mnt/sub /srv bind lower\n" + MAPPED_UPPER.replace("/mnt", "/srv"),
 }
 
 
 @pytest.mark.every_kernel
 @pytest.mark.parametrize("kernel,how", [*(("6.1", how) for how in BINDS if how != "mapped tmpfs"),
                                         ("newest", "tmpfs"), ("6.12", "mapped tmpfs"), ("newest", "mapped tmpfs"),
-                                        ("newest", "bind of a mapped upper")], indirect=["kernel"])
+                                        ("newest", "bind of a mapped upper"), ("newest", "in an overlay"),
+                                        ("newest", "in an overlay, mapped upper")], indirect=["kernel"])
 def test_acl_of_a_bind(how, kernel, root_tree, image, initramfs, boot):
     def folder(base, **more):
         return Dir(base, base, 0o750, xattrs={"system.posix_acl_access": acl_for_group(base + 4)}, **more)
@@ -345,7 +356,7 @@ def test_acl_of_a_bind(how, kernel, root_tree, image, initramfs, boot):
     own = 300000 if "mapped upper" in how else 0
     disks = [Disk(image(tree, "erofs")),
              Disk(image({"/": Dir(own, own), "/etc": Dir(own, own)}, "ext4"), readonly=False, snapshot=True),
-             Disk(image({"/": folder(200000)}, "erofs"))]
+             Disk(image({"/": folder(200000), "/sub": folder(200000)}, "erofs"))]
     modules = "virtio_pci,virtio_blk,erofs,ext4,overlay"
     with boot(kernel, initramfs(kernel, ROOT + BINDS[how], modules=modules), "", disks) as guest:
         assert [guest.ask(f"run 7 {gid} /bin/ls /srv")["exit"] for gid in (4, 100004, 200004, 300004, 7)] == [

@@ -311,6 +311,7 @@ int idmap_layers_merge(struct idmap_stage *stage, struct idmap_row *row,
 		result = add_volatile(stage, row, &slot, &own_mode, ret_error);
 		if (result)
 			return result;
+		row->slot = slot;
 	}
 	if (!none) {
 		result = idmap_top_make(stage, row, slot, own_mode, unmapped, ret_error);

@@ -12,9 +12,36 @@
 struct idmap_unmapped {
 	int layer_fd, top_fd;
 	const struct idmap_map *layer_map, *top_map;
+	bool strange; /* the layer lies in an overlay that is none of the table's */
+};
+
+/* What a top gets its looks from, and where its folder is. */
+struct idmap_looks {
+	const struct idmap_stage *stage;
+	const struct idmap_row *row; /* the overlay's */
+	int from_fd, to_fd;
+	/*
+	 * Without any map, for ACLs: what getxattr(2) gives through a mapped mount, and what
+	 * setxattr(2) takes, is the id on disk on one kernel and the one seen on another.
+	 */
+	int unmapped_from_fd, unmapped_to_fd;
+	const struct idmap_unmapped *unmapped;
+	char *value; /* XATTR_SIZE_MAX bytes, xattr(7) */
 };
 
 #ifdef CONFIG_LAYERS
+/* The root folder of what waits in the area: idmap_area_put(). -errno. */
+int idmap_slot_open(const struct idmap_stage *stage, uint32_t slot);
+/*
+ * Gives a new top the looks of the layer below: owner, attributes such as ACLs, and then the mode,
+ * which may be another one than the layer's, and which an ACL would set. -errno.
+ */
+int idmap_looks_copy(struct idmap_looks *looks, int mode_fd);
+/*
+ * Tells of ACLs that go wrong later: a file that is written to is copied with all its attributes,
+ * so from xfs to xfs with an ACL's ids on disk once more, and those win.
+ */
+void idmap_looks_warn(const struct idmap_stage *stage, const struct idmap_row *row, int top_fd);
 /* Whether the merge needs them, for ACLs; then the maps are filled in. */
 bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row,
 			   struct idmap_unmapped *ret);

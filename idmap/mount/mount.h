@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the files of mount/, which carry out a plan: userns, idmapped, view, owners, area,
- * standing, refusal, written, filesystem, verified, clone, behind, inside, bind, image, top,
+ * standing, refusal, written, filesystem, verified, clone, behind, inside, bind, image, looks, top,
  * layers, tree, rows, links, stage, build, replace, format, program, each in need of those before
  * it. Of the rest of the library they know table/ and device/. What Kconfig takes out leaves an
  * inline stub here.
