@@ -218,23 +218,6 @@ static void read_kernels(struct idmap_cmdline *cmdline, enum name name, const ch
 	}
 }
 
-/* Whether that many bytes are an extent, of one kind or both, or begin a list of some. */
-static bool is_extent(const char *text, size_t length)
-{
-	const bool kind = length > 2 && strchr("ugb", *text) && text[1] == ':';
-	size_t at = kind ? 2 : 0, number;
-
-	for (number = 0; number < 3; number++) {
-		const size_t start = at;
-
-		while (at < length && idmap_is_digit(text[at]))
-			at++;
-		if (at == start || (number < 2 && (at == length || text[at++] != ':')))
-			return false;
-	}
-	return at == length || text[at] == ',';
-}
-
 /* `idmap` in capitals, or with a colon where the = should be. */
 static bool is_idmap_but(const char *name, size_t length)
 {
@@ -251,8 +234,8 @@ static void note_stray_map(struct idmap_cmdline *cmdline, const struct idmap_par
 {
 	const struct idmap_parameter *p = parameter;
 
-	if (is_extent(p->name, p->name_length) || is_idmap_but(p->name, p->name_length) ||
-	    (p->value && is_extent(p->value, p->value_length)))
+	if (idmap_has_extent(p->name, p->name_length) || is_idmap_but(p->name, p->name_length) ||
+	    (p->value && idmap_has_extent(p->value, p->value_length)))
 		note(cmdline,
 		     "cmdline: '%.*s' means nothing here; did you mean idmap=, or a comma in place"
 		     " of a blank?",

@@ -134,3 +134,30 @@ void idmap_read_extents(const struct idmap_item *item, struct idmap_extents *ext
 					 (int)(to - from), from);
 	}
 }
+
+/* Whether that many bytes are an extent, of one kind or both, or begin a list of some. */
+static bool is_extent(const char *text, size_t length)
+{
+	const bool kind = length > 2 && strchr("ugb", *text) && text[1] == ':';
+	size_t at = kind ? 2 : 0, number;
+
+	for (number = 0; number < 3; number++) {
+		const size_t start = at;
+
+		while (at < length && idmap_is_digit(text[at]))
+			at++;
+		if (at == start || (number < 2 && (at == length || text[at++] != ':')))
+			return false;
+	}
+	return at == length || text[at] == ',';
+}
+
+bool idmap_has_extent(const char *text, size_t length)
+{
+	size_t at;
+
+	for (at = 0; at < length; at++)
+		if ((!at || text[at - 1] == ',') && is_extent(text + at, length - at))
+			return true;
+	return false;
+}

@@ -200,6 +200,8 @@ struct idmap_extents {
 
 /* A value that can only be meant as an extent, right or wrong; never a filesystem's option. */
 bool idmap_looks_like_extent(const char *text);
+/* Whether one of the options in so many bytes, commas between, is an extent. */
+bool idmap_has_extent(const char *text, size_t length);
 /*
  * Extents and `identity` from `from`, a byte of the item, to its end, separated by blanks
  * (mount(8)'s form) or commas.

@@ -556,6 +556,19 @@ static void test_notes(void **state)
 		{"idmap=/dev/vdb,/srv,erofs,5000:0:1 5007:7:1",
 		 "cmdline: '5007:7:1' means nothing here; did you mean idmap=, or a comma in place"
 		 " of a blank?"},
+		{"idmap=/dev/vdb,/srv,ext4,rw ,1000:0:1",
+		 "cmdline: ',1000:0:1' means nothing here; did you mean idmap=, or a comma in place"
+		 " of a blank?"},
+		{"idmap=/dev/vdb,/srv,ext4,rw nosuid,1000:0:1",
+		 "cmdline: 'nosuid,1000:0:1' means nothing here; did you mean idmap=, or a comma in"
+		 " place of a blank?"},
+		{"/dev/vdb,/srv,ext4,1000:0:1",
+		 "cmdline: '/dev/vdb,/srv,ext4,1000:0:1' means nothing here; did you mean idmap=, or"
+		 " a comma in place of a blank?"},
+		{"idmap=/dev/vdb,/srv,ext4,comment=voil\xc3\xa0,u:1000:0:1",
+		 "cmdline: ',u:1000:0:1' means nothing here; did you mean idmap=, or a comma in"
+		 " place of a blank?"},
+		{"pci=resource_alignment=20@0000:00:10.0 mem=1,2:3 foo,1:2:x", NULL},
 		{"idmap_conf=/x",
 		 "cmdline: 'idmap_conf' means nothing here; did you mean idmap.conf?"},
 		{"rootwait=5s",
