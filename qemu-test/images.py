@@ -304,6 +304,7 @@ def make_image(tree: Tree, kind: str, path: Path, *, size_mib: int | None = None
             "XATTRS": str(work / "xattrs"), "SET_XATTRS": SET_XATTRS, "PYTHON": sys.executable,
             "EDITS": str(work / "edits"), "PROTO": str(work / "proto"),
             "OWNER": f"{root.uid}:{root.gid}", "IMAGE": str(work / "image"), "UUID": uuid,
+            "BLKID_FILE": str(work / "blkid"),  # not this machine's, which may know another image of that UUID
             "MIB": str(size_mib or len(archive) * 5 // 4 // MIB + 8)}
         result = subprocess.run(["fakeroot", "--", "sh", "-c", UNPACK + MAKE[kind], "sh", *args],
                                 env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
