@@ -139,7 +139,7 @@ def busybox_root(probe: Path, ids: Path, base: int = 100000, *, init: Path | Non
 
 def busybox(uid: int = 0, gid: int = 0) -> Tree:
     """/bin/busybox and links for the applets that tests use."""
-    program = (shutil.which("busybox", path=_search_path()) if GUEST.is_usual else
+    program = (shutil.which("busybox", path=tools_environment()["PATH"]) if GUEST.is_usual else
                host.find_busybox() / "busybox")
     if not program or b"/ld-linux" in Path(program).read_bytes()[:8192]:
         raise ImageFailed("no static busybox on this machine: install busybox-static")
@@ -299,12 +299,11 @@ def make_image(tree: Tree, kind: str, path: Path, *, size_mib: int | None = None
         (work / "edits").write_text(_ext4_edits(tree) if kind == "ext4" else "")
         (work / "proto").write_text(_xfs_proto(tree, work / "tree") if kind == "xfs" else "")
         root = _complete(tree)[0][1]
-        environment = os.environ | {
-            "PATH": _search_path(), "TREE": str(work / "tree"), "TAR": str(work / "tar"),
+        environment = tools_environment() | {
+            "TREE": str(work / "tree"), "TAR": str(work / "tar"),
             "XATTRS": str(work / "xattrs"), "SET_XATTRS": SET_XATTRS, "PYTHON": sys.executable,
             "EDITS": str(work / "edits"), "PROTO": str(work / "proto"),
             "OWNER": f"{root.uid}:{root.gid}", "IMAGE": str(work / "image"), "UUID": uuid,
-            "BLKID_FILE": str(work / "blkid"),  # not this machine's, which may know another image of that UUID
             "MIB": str(size_mib or len(archive) * 5 // 4 // MIB + 8)}
         result = subprocess.run(["fakeroot", "--", "sh", "-c", UNPACK + MAKE[kind], "sh", *args],
                                 env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -398,9 +397,10 @@ def _xfs_mode(kind: str, mode: int) -> str:
             f"{mode & 0o777:03o}")
 
 
-def _search_path() -> str:
-    """mkfs programs are in sbin, which users often do not have in their path."""
-    return os.environ.get("PATH", "/bin:/usr/bin") + ":/usr/sbin:/sbin"
+def tools_environment() -> dict[str, str]:
+    """For mkfs programs and their like: they are in sbin, which users often do not have in their path; and this machine's
+    cache of what it has seen may know another image of a UUID, which mkfs.btrfs then refuses."""
+    return os.environ | {"PATH": os.environ.get("PATH", "/bin:/usr/bin") + ":/usr/sbin:/sbin", "BLKID_FILE": os.devnull}
 
 
 def give_xfs_acl(image: Path, path: str, entries: Sequence[tuple[int, int, int]]) -> None:
@@ -411,7 +411,7 @@ def give_xfs_acl(image: Path, path: str, entries: Sequence[tuple[int, int, int]]
 
     def xfs_db(*commands: str) -> str:
         return subprocess.run(["xfs_db", "-x", *(word for command in commands for word in ("-c", command)), image], check=True,
-                              env=os.environ | {"PATH": _search_path()}, text=True, stdout=subprocess.PIPE).stdout
+                              env=tools_environment(), text=True, stdout=subprocess.PIPE).stdout
 
     number = xfs_db(f"path {path}", f"attr_set -r -v {len(value)} SGI_ACL_FILE", "print v3.inumber").split()[-1]
     with open(image, "r+b") as file:
@@ -423,5 +423,5 @@ def give_xfs_acl(image: Path, path: str, entries: Sequence[tuple[int, int, int]]
 def debugfs(image: Path, request: str, *, write: bool = False) -> str:
     """What debugfs(8) says to a request about an ext4 image."""
     return subprocess.run(["debugfs", *(["-w"] if write else []), "-R", request, image], check=True,
-                          env=os.environ | {"PATH": _search_path()}, text=True,
+                          env=tools_environment(), text=True,
                           stdout=subprocess.PIPE).stdout

@@ -50,9 +50,10 @@ def test_rows_of_one_folder(rows, line, kernel, disks, initramfs, boot_fails):
     ("t /srv/data tmpfs\n/srv/cache /mnt bind idmap=0:300:1\n",
      "/srv/cache on /mnt: /srv/cache lies in the row for /srv/data, by"),
 ], ids=["rows", "below", "bind", "map"])
-def test_folder_with_two_names(rows, line, kernel, root_tree, image, initramfs, boot_fails):
+def test_folder_with_two_names(rows, line, kernel, root_tree, image, initramfs, tmp_path, boot_fails):
     """No sound image has one; a damaged or a stranger's may, and then no name is sure."""
-    folder = image({"/": Dir(), "/data": Dir(), "/data/run": Dir()}, "ext4")
+    folder = tmp_path / "folder"
+    folder.write_bytes(image({"/": Dir(), "/data": Dir(), "/data/run": Dir()}, "ext4").read_bytes())
     debugfs(folder, "ln data cache", write=True)
     initrd = initramfs(kernel, ROOT + "/dev/vdb /srv ext4\n" + rows, modules="virtio_pci,virtio_blk,erofs,ext4")
     said, code = last_words(boot_fails(kernel, initrd, "quiet", [Disk(image(root_tree(), "erofs")), Disk(folder)]))

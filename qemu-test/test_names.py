@@ -21,7 +21,7 @@ from common import (
     FOUND_MOST_US, OWNERS, PRE, SLOT, last_words, log_lines, owners, plug, seen, time_of, us,
     wait_for_line)
 from guest import Disk
-from images import Dir, File, MIB, partitions
+from images import Dir, File, MIB, partitions, tools_environment
 
 MAP = "100000:0:65536"
 MODULES = "virtio_pci,virtio_blk,erofs,ext4,xfs,btrfs"
@@ -139,7 +139,8 @@ def test_btrfs_of_two_disks(name, kernel, tmp_path, root_tree, image, initramfs,
     halves = [tmp_path / half for half in "ab"]
     for half in halves:
         half.write_bytes(bytes(128 * MIB))
-    subprocess.run(["/sbin/mkfs.btrfs", "-q", "-d", "raid1", "-m", "raid1", "-L", "both", "-U", BTRFS, *halves], check=True)
+    subprocess.run(["/sbin/mkfs.btrfs", "-q", "-d", "raid1", "-m", "raid1", "-L", "both", "-U", BTRFS, *halves], check=True,
+                   env=tools_environment())
     disks = [Disk(image(root_tree(), "erofs")), *map(Disk, halves)]
     conf = f"/dev/vda / erofs idmap=100000:0:65536\n{name} /srv btrfs {{}}idmap=0:5:10\n"
     for devices in ("device=/dev/vdc,", "device=/dev/vdb,device=/dev/vdc,"):

@@ -227,25 +227,19 @@ static const struct idmap_row *reader_of(const struct idmap_stage *stage,
 static void note_lost(const struct idmap_stage *stage, const struct idmap_row *row,
 		      const struct idmap_row *layer)
 {
-	static const struct idmap_words safe[] = {{IDMAP_NOSUID, "nosuid"},
-						  {IDMAP_NODEV, "nodev"},
-						  {IDMAP_NOEXEC, "noexec"},
-						  {IDMAP_NOSYMFOLLOW, "nosymfollow"},
-						  {0, NULL}};
-	const uint32_t lost = layer->found_attr & ~row->attr & ~row->attr_said;
-	const struct idmap_words *word;
+	const uint32_t safe = IDMAP_NOSUID | IDMAP_NODEV | IDMAP_NOEXEC | IDMAP_NOSYMFOLLOW;
+	const uint32_t lost = safe & layer->found_attr & ~row->attr & ~row->attr_said;
 	struct idmap_text text;
-	char words[64] = "";
+	char words[64];
 
+	if (!lost)
+		return;
 	idmap_text_init(&text, words, sizeof(words));
-	for (word = safe; word->text; word++)
-		if (lost & word->number)
-			idmap_text_add(&text, *words ? ",%s" : "%s", word->text);
-	if (*words)
-		idmap_note_row(stage->notes, layer,
-			       "what it shows is %s, which has no effect on a layer; write that in"
-			       " the row of the overlay, too",
-			       words);
+	idmap_attr_text(lost, 0, &text);
+	idmap_note_row(stage->notes, layer,
+		       "what it shows is %s, which has no effect on a layer; write that in the row"
+		       " of the overlay, too",
+		       words);
 }
 
 /*

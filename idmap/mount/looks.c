@@ -25,6 +25,14 @@ int idmap_slot_open(const struct idmap_stage *stage, uint32_t slot)
 			       O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
+/* Whether it is of the filesystem that statfs(2) has this number for. */
+static bool is_of(int fd, uint32_t magic)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && (uint32_t)fs.f_type == magic;
+}
+
 static bool has_folder(const struct idmap_stage *stage, uint32_t slot, const char *top,
 		       const char *rest)
 {
@@ -45,12 +53,11 @@ static void find_real(const struct idmap_stage *stage, struct idmap_row *row,
 {
 	idmap_closed int fd = idmap_slot_open(stage, row->slot);
 	char path[PATH_MAX];
-	struct statfs fs;
 
 	idmap_print(path, sizeof(path), "%s", row->target);
 	for (row = idmap_row_behind(stage->plan, row, path); row && row->flags & IDMAP_OVERLAY;
 	     row = idmap_row_behind(stage->plan, row, path)) {
-		const char *rest = path + (idmap_row_is_root(row) ? 0 : strlen(row->target));
+		const char *rest = idmap_path_behind(path, row->target);
 		const bool none = !strcmp(row->source, "none");
 		struct idmap_row *layer = row->below;
 
@@ -66,7 +73,7 @@ static void find_real(const struct idmap_stage *stage, struct idmap_row *row,
 			return; /* a tmpfs: as it is seen */
 	}
 	ret->layer_map = row ? row->map : NULL;
-	ret->strange = !row && !fstatfs(fd, &fs) && (uint32_t)fs.f_type == MAGIC_OVERLAYFS;
+	ret->strange = !row && is_of(fd, MAGIC_OVERLAYFS);
 }
 
 bool idmap_layers_have_acl(const struct idmap_stage *stage, const struct idmap_row *row,
@@ -216,13 +223,6 @@ int idmap_looks_copy(struct idmap_looks *looks, int mode_fd)
 
 /* --- what overlayfs copies to it ------------------------------------------------------------- */
 
-static bool is_xfs(int fd)
-{
-	struct statfs fs;
-
-	return !fstatfs(fd, &fs) && (uint32_t)fs.f_type == MAGIC_XFS;
-}
-
 /* Whether files of this xfs have, or had, attributes; also where that cannot be seen. */
 static bool may_have_attributes(const struct idmap_row *row)
 {
@@ -238,10 +238,10 @@ void idmap_looks_warn(const struct idmap_stage *stage, const struct idmap_row *r
 	const struct idmap_map *top_map = idmap_map_shown(stage->plan, row->upper);
 	struct idmap_row *layer;
 
-	for (layer = is_xfs(top_fd) ? row->below : NULL; layer; layer = layer->below) {
+	for (layer = is_of(top_fd, MAGIC_XFS) ? row->below : NULL; layer; layer = layer->below) {
 		idmap_closed int fd = idmap_slot_open(stage, layer->slot);
 
-		if (idmap_map_shown(stage->plan, layer) != top_map && is_xfs(fd) &&
+		if (idmap_map_shown(stage->plan, layer) != top_map && is_of(fd, MAGIC_XFS) &&
 		    may_have_attributes(layer))
 			idmap_note_row(stage->notes, layer,
 				       "where a file has an ACL, the kernel copies it with the ids"

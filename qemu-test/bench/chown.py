@@ -95,7 +95,7 @@ def tree_image(bench: Bench, name: str) -> Iterator[tuple[Path, int]]:
         entries = fill(name, Path(folder) / "tree", bench.arrive)
         subprocess.run(["mkfs.erofs", "--quiet", "-T0", f"--force-uid={stage1.BASE}",
                         f"--force-gid={stage1.BASE}", image, Path(folder) / "tree"], check=True,
-                       env=os.environ | {"PATH": images._search_path()})
+                       env=images.tools_environment())
         shutil.rmtree(Path(folder) / "tree")
         yield image, entries
 

@@ -38,7 +38,7 @@ def make_images(bench: Bench, programs: host.Programs, count: int, folder: Path)
         base = str(stage1.BASE + number * 65536)
         made.append(folder / f"image{number}")
         subprocess.run(["mkfs.erofs", "--quiet", "-T0", f"--force-uid={base}", f"--force-gid={base}", made[-1], tree],
-                       check=True, env=os.environ | {"PATH": images._search_path()})
+                       check=True, env=images.tools_environment())
     shutil.rmtree(tree)
     return made
 
